@@ -1,0 +1,218 @@
+//! Memory: a 64-byte aligned, fallible buffer, and checked views of its bytes as elements.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::ops::{Deref, DerefMut, Range};
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use half::{bf16, f16};
+
+use super::dtype::DType;
+use super::error::{Error, ErrorKind, Result};
+
+/// Alignment of every buffer and of everything carved out of one: a cache line, and a zmm register.
+pub(crate) const ALIGN: usize = 64;
+
+/// `bytes` rounded up to a multiple of [`ALIGN`].
+pub(crate) const fn align_up(bytes: usize) -> usize {
+    bytes.next_multiple_of(ALIGN)
+}
+
+/// Owned bytes aligned to [`ALIGN`]. Zeroed, so that fresh pages of the system need no second pass.
+pub(crate) struct AlignedBuf {
+    ptr: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the buffer owns its memory and has no interior mutability, as a Vec<u8>.
+unsafe impl Send for AlignedBuf {}
+// SAFETY: see above; shared access only reads.
+unsafe impl Sync for AlignedBuf {}
+
+impl AlignedBuf {
+    /// Allocates `len` zero bytes.
+    ///
+    /// # Errors
+    /// `OutOfMemory`, naming `what`, when the system has no such memory.
+    pub(crate) fn zeroed(len: usize, what: &str) -> Result<Self> {
+        if len == 0 {
+            return Ok(Self { ptr: NonNull::<Line>::dangling().cast(), len: 0 });
+        }
+        let out_of_memory = || {
+            let message = format!("{what}: {len} bytes could not be allocated");
+            Error::new(ErrorKind::OutOfMemory, message)
+        };
+        let layout = Layout::from_size_align(len, ALIGN).map_err(|_| out_of_memory())?;
+        // SAFETY: `len` is not zero.
+        let ptr = unsafe { alloc_zeroed(layout) };
+        NonNull::new(ptr).map(|ptr| Self { ptr, len }).ok_or_else(out_of_memory)
+    }
+}
+
+/// One unit of alignment, so that an empty buffer has an aligned address.
+#[repr(align(64))]
+struct Line;
+
+impl Drop for AlignedBuf {
+    fn drop(&mut self) {
+        if self.len > 0 {
+            let layout = Layout::from_size_align(self.len, ALIGN).expect("the layout of the allocation");
+            // SAFETY: allocated in `zeroed` with this layout, freed once.
+            unsafe { dealloc(self.ptr.as_ptr(), layout) }
+        }
+    }
+}
+
+impl Deref for AlignedBuf {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        // SAFETY: `ptr` is valid for `len` initialised bytes for as long as `self` lives.
+        unsafe { std::slice::from_raw_parts(self.ptr.as_ptr(), self.len) }
+    }
+}
+
+impl DerefMut for AlignedBuf {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `deref`; `&mut self` makes the access exclusive.
+        unsafe { std::slice::from_raw_parts_mut(self.ptr.as_ptr(), self.len) }
+    }
+}
+
+mod sealed {
+    pub(crate) trait Plain: Copy {}
+    impl Plain for f32 {}
+    impl Plain for u16 {}
+    impl Plain for half::f16 {}
+    impl Plain for half::bf16 {}
+}
+
+/// Views aligned bytes as elements.
+///
+/// # Panics
+/// When address or length do not fit `T`: a defect of the caller, which carves the bytes out of an
+/// [`AlignedBuf`] at multiples of [`ALIGN`].
+pub(crate) fn cast<T: sealed::Plain>(bytes: &[u8]) -> &[T] {
+    let size = size_of::<T>();
+    assert!(bytes.as_ptr().addr().is_multiple_of(align_of::<T>()) && bytes.len().is_multiple_of(size));
+    // SAFETY: aligned and sized by the assert; every bit pattern is a value of the sealed `Plain` types.
+    unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len() / size) }
+}
+
+/// [`cast`], exclusive.
+pub(crate) fn cast_mut<T: sealed::Plain>(bytes: &mut [u8]) -> &mut [T] {
+    let size = size_of::<T>();
+    assert!(bytes.as_ptr().addr().is_multiple_of(align_of::<T>()) && bytes.len().is_multiple_of(size));
+    // SAFETY: as in `cast`, and the borrow is exclusive; every value of `T` is valid bytes.
+    unsafe { std::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), bytes.len() / size) }
+}
+
+/// Elements of an activation, by their type.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Elements<'a> {
+    F32(&'a [f32]),
+    F16(&'a [f16]),
+    Bf16(&'a [bf16]),
+}
+
+impl<'a> Elements<'a> {
+    /// Views `bytes` as elements of `dtype`, which is not `F64`.
+    pub(crate) fn new(dtype: DType, bytes: &'a [u8]) -> Self {
+        match dtype {
+            DType::F32 => Self::F32(cast(bytes)),
+            DType::F16 => Self::F16(cast(bytes)),
+            DType::Bf16 => Self::Bf16(cast(bytes)),
+            DType::F64 => unreachable!("activations are never f64"),
+        }
+    }
+
+    pub(crate) fn slice(self, range: Range<usize>) -> Self {
+        match self {
+            Self::F32(s) => Self::F32(&s[range]),
+            Self::F16(s) => Self::F16(&s[range]),
+            Self::Bf16(s) => Self::Bf16(&s[range]),
+        }
+    }
+
+    pub(crate) fn len(self) -> usize {
+        match self {
+            Self::F32(s) => s.len(),
+            Self::F16(s) => s.len(),
+            Self::Bf16(s) => s.len(),
+        }
+    }
+}
+
+/// [`Elements`], exclusive.
+#[derive(Debug)]
+pub(crate) enum ElementsMut<'a> {
+    F32(&'a mut [f32]),
+    F16(&'a mut [f16]),
+    Bf16(&'a mut [bf16]),
+}
+
+impl<'a> ElementsMut<'a> {
+    /// Views `bytes` as elements of `dtype`, which is not `F64`.
+    pub(crate) fn new(dtype: DType, bytes: &'a mut [u8]) -> Self {
+        match dtype {
+            DType::F32 => Self::F32(cast_mut(bytes)),
+            DType::F16 => Self::F16(cast_mut(bytes)),
+            DType::Bf16 => Self::Bf16(cast_mut(bytes)),
+            DType::F64 => unreachable!("activations are never f64"),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::F32(s) => s.len(),
+            Self::F16(s) => s.len(),
+            Self::Bf16(s) => s.len(),
+        }
+    }
+
+    /// Splits into the first `at` elements and the rest.
+    pub(crate) fn split_at(self, at: usize) -> (Self, Self) {
+        match self {
+            Self::F32(s) => {
+                let (a, b) = s.split_at_mut(at);
+                (Self::F32(a), Self::F32(b))
+            }
+            Self::F16(s) => {
+                let (a, b) = s.split_at_mut(at);
+                (Self::F16(a), Self::F16(b))
+            }
+            Self::Bf16(s) => {
+                let (a, b) = s.split_at_mut(at);
+                (Self::Bf16(a), Self::Bf16(b))
+            }
+        }
+    }
+}
+
+/// Immutable shared bytes: a mapped file, owned memory or a caller's buffer, and a range of it.
+#[derive(Clone)]
+pub(crate) struct Bytes {
+    owner: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    range: Range<usize>,
+}
+
+impl Bytes {
+    /// All bytes of `owner`.
+    pub(crate) fn new(owner: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
+        let len = owner.as_ref().len();
+        Self { owner: Arc::new(owner), range: 0..len }
+    }
+
+    /// A part of these bytes, sharing their owner. Panics when `range` is out of bounds.
+    pub(crate) fn slice(&self, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.range.len());
+        let start = self.range.start + range.start;
+        Self { owner: Arc::clone(&self.owner), range: start..start + range.len() }
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &(*self.owner).as_ref()[self.range.clone()]
+    }
+}

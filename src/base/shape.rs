@@ -1,0 +1,49 @@
+//! The shape of an activation, with checked arithmetic.
+
+use std::fmt;
+
+use super::dtype::DType;
+use super::error::{Error, Result};
+
+/// An activation of one picture: `height` rows of `width` pixels of `channels` values, channels last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Shape {
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+    pub(crate) channels: usize,
+}
+
+impl Shape {
+    pub(crate) const fn new(height: usize, width: usize, channels: usize) -> Self {
+        Self { height, width, channels }
+    }
+
+    pub(crate) fn pixels(self) -> usize {
+        self.height * self.width
+    }
+
+    pub(crate) fn len(self) -> usize {
+        self.pixels() * self.channels
+    }
+
+    /// Bytes of the activation stored as `dtype`.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the size does not fit the address space.
+    pub(crate) fn bytes(self, dtype: DType) -> Result<usize> {
+        self.height
+            .checked_mul(self.width)
+            .and_then(|n| n.checked_mul(self.channels))
+            .and_then(|n| n.checked_mul(dtype.size()))
+            .filter(|&n| n <= isize::MAX as usize)
+            .ok_or_else(|| {
+                Error::invalid(format!("an activation of {self} {dtype} does not fit the address space"))
+            })
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}x{}", self.height, self.width, self.channels)
+    }
+}

@@ -1,0 +1,5 @@
+//! Floor 4: bytes to named tensors.
+
+mod tensor;
+
+pub(crate) use tensor::Tensor;

@@ -1,0 +1,7 @@
+//! Floor 5: the autoencoder itself. Configuration, weights, and the network written once against
+//! [`Backend`](crate::backend::Backend).
+
+pub(crate) mod config;
+pub(crate) mod weights;
+
+pub use config::{Activation, Config};
