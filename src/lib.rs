@@ -21,7 +21,12 @@ mod base;
 mod checkpoint;
 mod latents;
 mod model;
+mod run;
 
 pub use base::dtype::DType;
 pub use base::error::{Error, ErrorKind, Result};
-pub use model::{Activation, Config};
+pub use latents::{DiagonalGaussian, Generator};
+pub use model::{Activation, Config, Model, ModelInfo, ModelOptions, Parts, Preset};
+pub use run::{
+    Attention, AutoencoderKlOutput, CancelHandle, DecoderOutput, Progress, Session, SessionOptions,
+};

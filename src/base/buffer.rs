@@ -56,7 +56,8 @@ struct Line;
 impl Drop for AlignedBuf {
     fn drop(&mut self) {
         if self.len > 0 {
-            let layout = Layout::from_size_align(self.len, ALIGN).expect("the layout of the allocation");
+            let layout =
+                Layout::from_size_align(self.len, ALIGN).expect("the layout of the allocation");
             // SAFETY: allocated in `zeroed` with this layout, freed once.
             unsafe { dealloc(self.ptr.as_ptr(), layout) }
         }
@@ -93,7 +94,9 @@ mod sealed {
 /// [`AlignedBuf`] at multiples of [`ALIGN`].
 pub(crate) fn cast<T: sealed::Plain>(bytes: &[u8]) -> &[T] {
     let size = size_of::<T>();
-    assert!(bytes.as_ptr().addr().is_multiple_of(align_of::<T>()) && bytes.len().is_multiple_of(size));
+    assert!(
+        bytes.as_ptr().addr().is_multiple_of(align_of::<T>()) && bytes.len().is_multiple_of(size)
+    );
     // SAFETY: aligned and sized by the assert; every bit pattern is a value of the sealed `Plain` types.
     unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len() / size) }
 }
@@ -101,7 +104,9 @@ pub(crate) fn cast<T: sealed::Plain>(bytes: &[u8]) -> &[T] {
 /// [`cast`], exclusive.
 pub(crate) fn cast_mut<T: sealed::Plain>(bytes: &mut [u8]) -> &mut [T] {
     let size = size_of::<T>();
-    assert!(bytes.as_ptr().addr().is_multiple_of(align_of::<T>()) && bytes.len().is_multiple_of(size));
+    assert!(
+        bytes.as_ptr().addr().is_multiple_of(align_of::<T>()) && bytes.len().is_multiple_of(size)
+    );
     // SAFETY: as in `cast`, and the borrow is exclusive; every value of `T` is valid bytes.
     unsafe { std::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), bytes.len() / size) }
 }

@@ -37,7 +37,9 @@ impl Shape {
             .and_then(|n| n.checked_mul(dtype.size()))
             .filter(|&n| n <= isize::MAX as usize)
             .ok_or_else(|| {
-                Error::invalid(format!("an activation of {self} {dtype} does not fit the address space"))
+                Error::invalid(format!(
+                    "an activation of {self} {dtype} does not fit the address space"
+                ))
             })
     }
 }

@@ -90,4 +90,30 @@ impl Config {
     pub fn downscale(&self) -> usize {
         1 << (self.block_out_channels.len() - 1)
     }
+
+    /// What the diffusion model works on, from what the encoder gave, in place:
+    /// `(latents - mean) * scaling / std`, or `(latents - shift) * scaling`.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the second axis is not `latent_channels` long.
+    pub fn scale_latents(
+        &self,
+        latents: ndarray::ArrayViewMut4<'_, f32>,
+    ) -> crate::base::error::Result<()> {
+        let _ = latents;
+        todo!()
+    }
+
+    /// What the decoder takes, from what the diffusion model works on, in place: the inverse of
+    /// [`Config::scale_latents`].
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the second axis is not `latent_channels` long.
+    pub fn unscale_latents(
+        &self,
+        latents: ndarray::ArrayViewMut4<'_, f32>,
+    ) -> crate::base::error::Result<()> {
+        let _ = latents;
+        todo!()
+    }
 }

@@ -2,6 +2,8 @@
 //! [`Backend`](crate::backend::Backend).
 
 pub(crate) mod config;
+mod open;
 pub(crate) mod weights;
 
 pub use config::{Activation, Config};
+pub use open::{Model, ModelInfo, ModelOptions, Parts, Preset};
