@@ -93,11 +93,16 @@ fn posterior_agrees_with_diffusers() {
         let (posterior, other) = (exact("moments"), exact("other_moments"));
         let drawn = posterior.sample_with(f32x4(&fixture.tensor("noise")).view()).unwrap();
         assert!(Distance::new(&drawn, &fixture.tensor("sample")).psnr >= 120.0, "{}", fixture.name);
+        // At the clamp's variance of 1e-13 a sample rounded to f32 is several deviations off.
+        let nll = if fixture.name == "logvar_clamp" { "" } else { "nll" };
         for (name, found) in [
             ("kl", posterior.kl()),
             ("kl_other", posterior.kl_to(&other).unwrap()),
-            ("nll", posterior.nll(f32x4(&fixture.tensor("sample")).view()).unwrap()),
+            (nll, posterior.nll(f32x4(&fixture.tensor("sample")).view()).unwrap()),
         ] {
+            if name.is_empty() {
+                continue;
+            }
             for (found, expected) in found.iter().zip(&fixture.tensor(name)) {
                 let error = (found - expected).abs() / expected.abs().max(1.0);
                 assert!(error < 1e-5, "{} {name}: {found}, {expected} expected", fixture.name);
