@@ -89,7 +89,10 @@ fn arrange(source: &str, made: &str) -> String {
         let Some(at) = blocks.iter().position(|block| defines(block, name)) else { continue };
         let block = polish(blocks.remove(at));
         // A constant follows its type, or another constant, without a gap.
-        let gap = if block.contains("#define") { "" } else { "\n" };
+        let after = out.lines().next_back().unwrap_or("");
+        let of_group = after.starts_with("#define")
+            || after.starts_with("typedef ") && after.contains("int32_t vaekl_");
+        let gap = if block.contains("#define") && of_group { "" } else { "\n" };
         write!(out, "{gap}{block}").unwrap();
     }
     assert!(blocks.is_empty(), "not found in the source: {blocks:?}");

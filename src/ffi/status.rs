@@ -152,6 +152,8 @@ pub extern "C" fn vaekl_cpu_level() -> *const c_char {
 fn level_name(level: Level) -> &'static CStr {
     match level {
         Level::Portable => c"portable",
+        Level::Avx2 => c"avx2",
+        Level::Avx512 => c"avx512",
     }
 }
 
@@ -178,6 +180,13 @@ mod tests {
     #[test]
     fn a_nul_does_not_end_a_message() {
         assert_eq!(text(&vaekl_error::new(&Error::model("tensor \"a\0b\""))), "tensor \"a?b\"");
+    }
+
+    #[test]
+    fn levels_are_named_as_in_rust() {
+        for level in Level::available() {
+            assert_eq!(level_name(level).to_str().unwrap(), level.name());
+        }
     }
 
     #[test]
