@@ -1,5 +1,5 @@
 //! Reading the fixtures under `tests/data` (see its README), for the integration tests.
-#![allow(dead_code)] // each test uses its own part
+#![allow(dead_code, unreachable_pub)] // each test uses its own part
 
 use std::fs;
 use std::path::{Path, PathBuf};
