@@ -15,16 +15,20 @@ Without --model a small model inside the command is used, so that everything can
 It has latents of its own: those of Stable Diffusion, SDXL, SD3 or FLUX need their own model.";
 
 const FILES: &str = "\
-Files:
-  IMAGE    png, jpeg or webp of any depth, upright by its EXIF orientation, alpha dropped; all 16 bits
-           of a 16-bit picture count. Or .npy or .safetensors: [batch, channels, height, width] or
-           [channels, height, width], f32, f16 or (.safetensors) bf16, in [-1, 1], unclamped.
-           A picture whose sides are not multiples of the model's factor (8, as a rule) is resized to
-           the next lower ones, as by diffusers: Lanczos, bit for bit that of Pillow. Arrays are not
-           resized; the encoder leaves out the rows and columns that do not fill a latent.
-  LATENTS  .npy or .safetensors: [batch, channels, height, width] or [channels, height, width].
-  A .safetensors file holds one tensor, or one named 'latents' or 'moments' ('sample' or 'image').
-  Output files appear whole or not at all, and replace what had their name.
+IMAGE is a png, jpeg or webp picture of any depth: turned upright by its EXIF orientation, alpha \
+dropped, all bits of a 16-bit picture kept. If its sides are not multiples of the model's factor \
+(8, as a rule), it is resized to the next lower ones as diffusers does, with Pillow's Lanczos bit \
+for bit.
+
+IMAGE may also be an array in [-1, 1], .npy or .safetensors: [batch, channels, height, width] or \
+[channels, height, width] of 16-, 32- or 64-bit floats, or bf16 in .safetensors. Arrays are not \
+resized; the encoder leaves out the rows and columns that do not fill a latent.
+
+LATENTS are such an array, of any range. A .safetensors file holds one tensor, or one named \
+'latents' or 'moments' ('sample' or 'image' for pictures).
+
+Outputs appear whole or not at all, and replace what had their name. Pictures have 8 bits a sample \
+(png and webp lossless, jpeg of quality 95), arrays are f32 and unclamped.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 cancelled by Ctrl-C.";
 
@@ -85,7 +89,7 @@ Examples:
 #[derive(Parser)]
 #[command(name = "vaekl", version, about = ABOUT, long_about = LONG_ABOUT)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{FILES}\n\n{EXAMPLES}"))]
-#[command(subcommand_required = true, arg_required_else_help = true)]
+#[command(subcommand_required = true, arg_required_else_help = true, max_term_width = 100)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -158,14 +162,15 @@ pub(crate) struct Info {
 /// Options of every command.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Model: a diffusers folder or a .safetensors file, of diffusers or of the original (LDM) layout
+    /// A diffusers folder or a .safetensors file, in diffusers' or in the original (LDM) layout
     /// [default: the embedded model]
     #[arg(long, global = true, value_name = "PATH", help_heading = "Model")]
     pub(crate) model: Option<PathBuf>,
     /// A config.json to use instead of the model's own
     #[arg(long, global = true, value_name = "PATH", help_heading = "Model")]
     pub(crate) config: Option<PathBuf>,
-    /// Scaling and shift for a file without a configuration: sd, sdxl, sd3, flux, playground-v2.5, ...
+    /// Scaling and shift of a file without a configuration: sd, sdxl, sd3, flux,
+    /// playground-v2.5, ...
     #[arg(long, global = true, value_name = "NAME", value_parser = preset, help_heading = "Model")]
     pub(crate) preset: Option<Preset>,
     /// Variant of a diffusers folder, as fp16 in diffusion_pytorch_model.fp16.safetensors
@@ -183,8 +188,8 @@ pub(crate) struct Options {
     /// One projection for query, key and value instead of three
     #[arg(long, global = true, help_heading = "Computing")]
     pub(crate) fuse_qkv: bool,
-    /// Print one JSON object as the only line of stdout: seconds (load_s, encode_s, decode_s, total_s),
-    /// peak_rss_mb (MiB), threads, cpu_level, dtype, exact, ...
+    /// Print one JSON object as the only line of stdout: seconds (load_s, encode_s, decode_s,
+    /// total_s), peak_rss_mb (MiB), threads, cpu_level, dtype, exact, ...
     #[arg(long, global = true, help_heading = "Printing")]
     pub(crate) json: bool,
     /// Print errors only, and the object of --json

@@ -8,9 +8,10 @@ use half::{bf16, f16};
 use ndarray::{Array4, ArrayView4};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors, View};
+use vaekl::DType;
 
 use crate::failure::{AtPath, Failure, Result};
-use crate::npy;
+use crate::npy::{self, RawArray};
 use crate::output::{Format, Target};
 
 /// Reads `[batch, channels, h, w]`, or `[channels, h, w]` as a batch of one. A `.safetensors` file
@@ -22,7 +23,7 @@ pub(crate) fn read(path: &Path, names: &[&str]) -> Result<Array4<f32>> {
         Format::Safetensors => read_safetensors(&bytes, names),
         _ => Err("expected a .npy or .safetensors file".into()),
     };
-    let (shape, data) = read.map_err(|message| Failure::at(path, message))?;
+    let RawArray { shape, dtype, data } = read.map_err(|message| Failure::at(path, message))?;
     let dims = match shape[..] {
         [batch, channels, h, w] => (batch, channels, h, w),
         [channels, h, w] => (1, channels, h, w),
@@ -36,7 +37,7 @@ pub(crate) fn read(path: &Path, names: &[&str]) -> Result<Array4<f32>> {
     if data.is_empty() {
         return Err(Failure::at(path, format!("shape {shape:?} holds nothing")));
     }
-    Ok(Array4::from_shape_vec(dims, data).expect("the readers check the number of elements"))
+    Ok(Array4::from_shape_vec(dims, widen(dtype, data)).expect("the readers check the length"))
 }
 
 /// Writes `array` as `f32`; `name` is the tensor's in a `.safetensors` file.
@@ -55,22 +56,21 @@ pub(crate) fn write(target: &mut Target, name: &str, array: ArrayView4<'_, f32>)
     })
 }
 
-fn read_safetensors(
-    bytes: &[u8],
+fn read_safetensors<'file>(
+    bytes: &'file [u8],
     names: &[&str],
-) -> std::result::Result<(Vec<usize>, Vec<f32>), String> {
+) -> std::result::Result<RawArray<'file>, String> {
     let file = SafeTensors::deserialize(bytes)
         .map_err(|error| format!("not a valid .safetensors file: {error}"))?;
     let tensor = pick(&file, names)?;
-    let data = tensor.data();
-    let values = match tensor.dtype() {
-        Dtype::F32 => npy::map_elements(data, f32::from_le_bytes),
-        Dtype::F16 => npy::map_elements(data, |bytes| f16::from_le_bytes(bytes).to_f32()),
-        Dtype::BF16 => npy::map_elements(data, |bytes| bf16::from_le_bytes(bytes).to_f32()),
-        Dtype::F64 => npy::map_elements(data, |bytes| f64::from_le_bytes(bytes) as f32),
+    let dtype = match tensor.dtype() {
+        Dtype::F32 => DType::F32,
+        Dtype::F16 => DType::F16,
+        Dtype::BF16 => DType::Bf16,
+        Dtype::F64 => DType::F64,
         other => return Err(format!("elements are {other:?}, expected F32, F16, BF16 or F64")),
     };
-    Ok((tensor.shape().to_vec(), values))
+    Ok(RawArray { shape: tensor.shape().to_vec(), dtype, data: tensor.data() })
 }
 
 fn pick<'data>(
@@ -81,8 +81,21 @@ fn pick<'data>(
     match (named, file.tensors().pop(), file.len()) {
         (Some(tensor), ..) | (None, Some((_, tensor)), 1) => Ok(tensor),
         (.., count) => {
-            Err(format!("{count} tensors, expected one, or one named {}", { names.join(" or ") }))
+            let names = names.join(" or ");
+            Err(format!("{count} tensors, expected one, or one named {names}"))
         }
+    }
+}
+
+fn widen(dtype: DType, data: &[u8]) -> Vec<f32> {
+    fn map<const N: usize>(data: &[u8], widen: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+        data.as_chunks().0.iter().map(|&bytes| widen(bytes)).collect()
+    }
+    match dtype {
+        DType::F32 => map(data, f32::from_le_bytes),
+        DType::F16 => map(data, |bytes| f16::from_le_bytes(bytes).to_f32()),
+        DType::Bf16 => map(data, |bytes| bf16::from_le_bytes(bytes).to_f32()),
+        DType::F64 => map(data, |bytes| f64::from_le_bytes(bytes) as f32),
     }
 }
 

@@ -1,4 +1,4 @@
-//! A model and a session for one command: timing, progress and cancelling around the library's calls.
+//! A model and a session for one command: timing, progress and cancelling around its calls.
 
 use std::path::Path;
 use std::time::Instant;

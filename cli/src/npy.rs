@@ -8,36 +8,46 @@
 
 use std::io::{self, Write};
 
-use half::f16;
+use vaekl::DType;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
-/// Reads the bytes of a `.npy` file: the shape, and the elements as `f32`. The message of an error
-/// does not name the file.
-pub(crate) fn read(bytes: &[u8]) -> Result<(Vec<usize>, Vec<f32>), String> {
+/// An array as it lies in a file.
+#[derive(Debug, PartialEq)]
+pub(crate) struct RawArray<'file> {
+    /// Lengths of the axes.
+    pub(crate) shape: Vec<usize>,
+    /// Type of the elements.
+    pub(crate) dtype: DType,
+    /// The elements, little-endian, in C order; their number is checked.
+    pub(crate) data: &'file [u8],
+}
+
+/// Reads the bytes of a `.npy` file. The message of an error does not name the file.
+pub(crate) fn read(bytes: &[u8]) -> Result<RawArray<'_>, String> {
     let (header, data) = split(bytes).ok_or("not a .npy file, or cut off in its header")?;
     let header = std::str::from_utf8(header).map_err(|_| ".npy header is not text")?;
     let field = |name| value_of(header, name).ok_or(format!(".npy header has no '{name}'"));
 
     let descr = field("descr")?;
-    let (size, decode): (usize, fn(&[u8]) -> Vec<f32>) = match descr.split(['\'', '"']).nth(1) {
-        Some("<f2") => (2, |data| map_elements(data, |bytes| f16::from_le_bytes(bytes).to_f32())),
-        Some("<f4") => (4, |data| map_elements(data, f32::from_le_bytes)),
-        Some("<f8") => (8, |data| map_elements(data, |bytes| f64::from_le_bytes(bytes) as f32)),
+    let dtype = match quoted(descr) {
+        Some("<f2") => DType::F16,
+        Some("<f4") => DType::F32,
+        Some("<f8") => DType::F64,
         _ => {
             let found = descr.split(',').next().unwrap_or(descr).trim();
-            return Err(format!("elements are {found}, expected '<f4', '<f2' or '<f8'"));
+            return Err(format!("elements are {found}, expected '<f2', '<f4' or '<f8'"));
         }
     };
     if !field("fortran_order")?.starts_with("False") {
         return Err("array is in Fortran order; save numpy.ascontiguousarray of it".into());
     }
     let shape = parse_shape(field("shape")?).ok_or(".npy header has no valid shape")?;
-    let expected = shape.iter().try_fold(size, |n, &dim| n.checked_mul(dim));
+    let expected = shape.iter().try_fold(dtype.size(), |n, &dim| n.checked_mul(dim));
     if expected != Some(data.len()) {
         return Err(format!("{} bytes of elements do not make shape {shape:?}", data.len()));
     }
-    Ok((shape, decode(data)))
+    Ok(RawArray { shape, dtype, data })
 }
 
 /// Writes `data` in C order as `<f4`.
@@ -88,15 +98,16 @@ fn value_of<'h>(header: &'h str, name: &str) -> Option<&'h str> {
     header[end..].trim_start().strip_prefix(':').map(str::trim_start)
 }
 
+/// The text of a quoted string.
+fn quoted(value: &str) -> Option<&str> {
+    let quote = value.chars().next().filter(|quote| ['\'', '"'].contains(quote))?;
+    value[1..].split_once(quote).map(|(text, _)| text)
+}
+
 fn parse_shape(value: &str) -> Option<Vec<usize>> {
     let (inside, _) = value.strip_prefix('(')?.split_once(')')?;
     let dims = inside.split(',').map(str::trim).filter(|dim| !dim.is_empty());
     dims.map(|dim| dim.parse().ok()).collect()
-}
-
-/// Converts every `N` bytes.
-pub(crate) fn map_elements<const N: usize>(data: &[u8], f: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-    data.as_chunks::<N>().0.iter().map(|&bytes| f(bytes)).collect()
 }
 
 #[cfg(test)]
@@ -118,16 +129,21 @@ mod tests {
             let mut bytes = Vec::new();
             write(&mut bytes, &shape, values.into_iter()).unwrap();
             assert_eq!(bytes.len() % 64, 24, "elements start on a multiple of 64");
-            assert_eq!(read(&bytes).unwrap(), (shape, values.to_vec()));
+            let data = &values.map(f32::to_le_bytes).concat();
+            assert_eq!(read(&bytes).unwrap(), RawArray { shape, dtype: DType::F32, data });
         }
     }
 
     #[test]
-    fn halves_and_doubles() {
-        let header = "{'descr': '<f2', 'fortran_order': False, 'shape': (2,), }\n";
-        assert_eq!(read(&file(header, &[0, 0x3c, 0, 0xc0])).unwrap().1, [1.0, -2.0]);
-        let header = "{'shape': (1,), 'descr': '<f8', 'fortran_order': False}\n";
-        assert_eq!(read(&file(header, &0.1f64.to_le_bytes())).unwrap().1, [0.1]);
+    fn keys_in_any_order_and_quotes() {
+        let header = "{\"shape\": (2,), \"descr\": \"<f2\", \"fortran_order\": False}\n";
+        let data = &[0, 0x3c, 0, 0xc0];
+        let expected = RawArray { shape: vec![2], dtype: DType::F16, data };
+        assert_eq!(read(&file(header, data)).unwrap(), expected);
+        let header = "{'descr': '<f8', 'fortran_order': False, 'shape': (), }\n";
+        let data = &0.1f64.to_le_bytes();
+        let expected = RawArray { shape: vec![], dtype: DType::F64, data };
+        assert_eq!(read(&file(header, data)).unwrap(), expected);
     }
 
     #[test]
@@ -143,6 +159,7 @@ mod tests {
                 "4 bytes",
             ),
             ("{'fortran_order': False, 'shape': (1,), }", "no 'descr'"),
+            ("{'descr': [('<f4', '<f4')], 'fortran_order': False, 'shape': (1,), }", "[('<f4'"),
         ];
         for (header, part) in cases {
             let message = read(&file(header, &[0; 4])).unwrap_err();

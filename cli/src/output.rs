@@ -1,11 +1,11 @@
 //! Files that appear whole or not at all.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tempfile::{Builder, NamedTempFile};
+use tempfile::{Builder, TempPath};
 
 use crate::failure::{AtPath, Failure, Result};
 
@@ -62,7 +62,8 @@ impl Format {
 pub(crate) struct Target {
     path: PathBuf,
     format: Format,
-    file: NamedTempFile,
+    // Not an open file: a batch may have more pictures than a process may have files open.
+    temporary: TempPath,
 }
 
 impl Target {
@@ -81,14 +82,14 @@ impl Target {
         }
         let mut builder = Builder::new();
         builder.prefix(".vaekl-").suffix(".tmp");
-        // tempfile's own default keeps others from reading; the umask should decide, as for any output.
+        // tempfile's default keeps others from reading; the umask should decide, as for any file.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         // The error's own text names the temporary file, which nobody asked for.
         let file = builder.tempfile_in(folder).map_err(|error| {
             Failure::at(path, format!("cannot write to {}: {}", folder.display(), error.kind()))
         })?;
-        Ok(Self { path: path.to_owned(), format, file })
+        Ok(Self { path: path.to_owned(), format, temporary: file.into_temp_path() })
     }
 
     /// A target for picture `index` of a batch: `out.png` becomes `out_0.png`.
@@ -111,12 +112,13 @@ impl Target {
 
     /// Writes the temporary file.
     pub(crate) fn write(&mut self, body: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
-        body(self.file.as_file_mut()).at(&self.path)
+        let open = OpenOptions::new().write(true).truncate(true).open(&self.temporary);
+        open.and_then(|mut file| body(&mut file)).at(&self.path)
     }
 
     /// Renames the temporary file to its name, in place of what was there.
     pub(crate) fn commit(self) -> Result<()> {
-        self.file.persist(&self.path).map_err(|error| error.error).at(&self.path)?;
+        self.temporary.persist(&self.path).map_err(|error| error.error).at(&self.path)?;
         Ok(())
     }
 }

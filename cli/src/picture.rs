@@ -14,8 +14,8 @@ use crate::failure::{AtPath, Failure, Result};
 use crate::output::{Format, Target};
 use crate::resize;
 
-/// Pixels a picture may have: 16384 x 16384. An encoder needs about 1 kB for each, so more is a slip
-/// or an attack, and is refused by the header alone.
+/// Pixels a picture may have: 16384 x 16384. An encoder needs about 1 kB for each, so more is a
+/// slip or an attack, and is refused by the header alone.
 const MAX_PIXELS: u64 = 1 << 28;
 
 /// Samples in rows, channels interleaved.
@@ -40,8 +40,8 @@ pub(crate) enum Picture {
 }
 
 impl Picture {
-    /// Reads a picture of any depth and colour type, turned upright by its EXIF orientation, as grey
-    /// (`channels` 1) or RGB (3). Alpha is dropped, as by Pillow's `convert("RGB")`.
+    /// Reads a picture of any depth and colour type, turned upright by its EXIF orientation, as
+    /// grey (`channels` 1) or RGB (3). Alpha is dropped, as by Pillow's `convert("RGB")`.
     pub(crate) fn read(path: &Path, channels: usize) -> Result<Self> {
         let file = BufReader::new(File::open(path).at(path)?);
         let mut reader = ImageReader::new(file).with_guessed_format().at(path)?;

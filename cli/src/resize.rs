@@ -10,8 +10,8 @@
 //! out[x]  = sum of weight[i] * in[i]
 //! ```
 //!
-//! Pillow takes 8-bit samples in fixed point; 16-bit samples are summed in `f64`, as it does for its
-//! 16-bit mode. Reference: `src/libImaging/Resample.c` of Pillow.
+//! Pillow takes 8-bit samples in fixed point; 16-bit samples are summed in `f64`, as in its 16-bit
+//! mode. Reference: `src/libImaging/Resample.c` of Pillow.
 
 use crate::picture::Raster;
 

@@ -10,8 +10,8 @@ use crate::failure::{Failure, Result};
 use crate::output::{Format, Target};
 use crate::picture::{self, Picture};
 
-/// Reads what the encoder takes: a picture, resized to whole latents if need be, or an array, which is
-/// passed as it is. The second value is what to tell the user about it.
+/// Reads what the encoder takes: a picture, resized to whole latents if need be, or an array, which
+/// is passed as it is. The second value is what to tell the user about it.
 pub(crate) fn read(path: &Path, config: &Config) -> Result<(Array4<f32>, Option<String>)> {
     if Format::of(path).is_ok_and(Format::is_array) {
         return Ok((array_file::read(path, &["sample", "image"])?, None));
@@ -46,8 +46,8 @@ pub(crate) struct SampleTarget {
 }
 
 impl SampleTarget {
-    /// From the target the user named, for pictures `[batch, channels, height, width]`; fails if the
-    /// format cannot hold them. A batch of pictures goes to `out_0.png`, `out_1.png`, ...
+    /// From the target the user named, for pictures `[batch, channels, height, width]`; fails if
+    /// the format cannot hold them. A batch of pictures goes to `out_0.png`, `out_1.png`, ...
     pub(crate) fn new(target: Target, shape: [usize; 4]) -> Result<Self> {
         let [batch, channels, height, width] = shape;
         let format = target.format();
@@ -92,8 +92,8 @@ impl SampleTarget {
 }
 
 /// Peak signal-to-noise ratio in dB between two batches as 8-bit samples, infinite for equal ones.
-/// The output may be smaller by less than the model's factor on the right and at the bottom, where an
-/// array has an odd size; `None` if the channels differ.
+/// The output may be smaller by less than the model's factor on the right and at the bottom, where
+/// an array has an odd size; `None` if the channels differ.
 pub(crate) fn psnr(input: ArrayView4<'_, f32>, output: ArrayView4<'_, f32>) -> Option<f64> {
     let (_, channels, height, width) = output.dim();
     if input.dim().1 != channels {

@@ -87,8 +87,7 @@ fn encode_then_decode_is_reconstruct() {
     assert_eq!((&report["width"], &report["height"]), (&40.into(), &24.into()));
     assert_eq!(folder.read("once.png"), folder.read("twice.png"));
 
-    // Scaling there and back is the identity up to rounding; here it must not change a sample by more
-    // than one.
+    // Scaling there and back is the identity up to rounding, which may change a sample by one.
     folder.succeed(["encode", input, "-o", "scaled.npy", "--scaled"]);
     assert_ne!(folder.read("scaled.npy"), folder.latents(&data("photo_40x24.png"), &[]));
     folder.succeed(["decode", "scaled.npy", "-o", "scaled.png", "--scaled"]);
@@ -140,10 +139,16 @@ fn decode_reads_every_dtype_and_writes_every_format() {
     let f16s = bytes(&|v| half::f16::from_f32(v).to_le_bytes().to_vec());
     let bf16s = bytes(&|v| half::bf16::from_f32(v).to_le_bytes().to_vec());
     let other = ("other", "U8", &[1usize][..], vec![0]);
-    folder.write("b.safetensors", &safetensors(&[("x", "F16", &shape, f16s)]));
+    folder.write("b.safetensors", &safetensors(&[("x", "F16", &shape, f16s.clone())]));
     folder.write("c.safetensors", &safetensors(&[other, ("latents", "BF16", &shape, bf16s)]));
     folder.write("d.safetensors", &safetensors(&[("latents", "F32", &shape, f32s)]));
-    for name in ["a.npy", "b.safetensors", "c.safetensors", "d.safetensors"] {
+    let halves = npy(&shape, []);
+    let as_half = |header: &[u8]| {
+        let at = header.windows(3).position(|window| window == b"<f4").unwrap();
+        [&header[..at], b"<f2", &header[at + 3..]].concat()
+    };
+    folder.write("e.npy", &[as_half(&halves), f16s.clone()].concat());
+    for name in ["a.npy", "e.npy", "b.safetensors", "c.safetensors", "d.safetensors"] {
         folder.succeed(["decode", name, "-o", &format!("{name}.png")]);
         assert_eq!(folder.read(&format!("{name}.png")), folder.read("a.npy.png"), "{name}");
     }
@@ -229,8 +234,8 @@ fn info_tells_configuration_and_memory() {
     assert_eq!(report["config"]["in_channels"], 3);
     assert_eq!(report["foreign_tensors"], 0);
     assert!(report["parameters"].as_u64().unwrap() > 10_000);
-    assert!(report["decode_512"]["workspace_bytes"].as_u64().unwrap() > 512 * 512 * 3 * 4);
-    assert!(report["encode_512"]["multiply_adds"].as_u64().unwrap() > 1_000_000);
+    assert!(report["decode"]["workspace_bytes"].as_u64().unwrap() > 512 * 512 * 3 * 4);
+    assert!(report["encode"]["multiply_adds"].as_u64().unwrap() > 1_000_000);
 
     let model = data("grey_model");
     let model = model.to_str().unwrap();

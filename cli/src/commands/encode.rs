@@ -45,7 +45,7 @@ pub(super) fn run(context: &Context<'_>, arguments: &Encode) -> Result<()> {
     report.set("height", height);
     report.set("shape", json!(latents.shape()));
     report.set("tensor", name);
-    report.set_output(&[arguments.output.clone()]);
+    report.set_output(std::slice::from_ref(&arguments.output));
     let text = format!(
         "{}: {name} {:?}, encode {encode_s:.2} s, {}",
         arguments.output.display(),

@@ -13,8 +13,8 @@ use crate::engine;
 use crate::failure::{Failure, Result};
 use crate::report::Report;
 
-/// Height and width of the picture that the memory is told for.
-const EXAMPLE_SIDE: usize = 512;
+/// Side of the picture that the memory is told for, unless the model's factor is larger.
+const SIDE: usize = 512;
 
 /// A model as the checkpoint has it, and what there is to say.
 struct Facts {
@@ -22,6 +22,7 @@ struct Facts {
     parts: &'static str,
     info: ModelInfo,
     config: Vec<(&'static str, Value)>,
+    side: usize,
     encode: Option<Plan>,
     decode: Option<Plan>,
 }
@@ -32,8 +33,9 @@ pub(super) fn run(context: &Context<'_>, arguments: &Info) -> Result<()> {
     let (model, parts) = open_any_parts(context, path)?;
     let load_s = load.elapsed().as_secs_f64();
     let options = engine::session_options(context.options);
-    let latent_side = (EXAMPLE_SIDE / model.config().downscale()).max(1);
-    let encode = || vaekl::plan_encode(&model, &options, EXAMPLE_SIDE, EXAMPLE_SIDE);
+    let side = SIDE.max(model.config().downscale());
+    let latent_side = side / model.config().downscale();
+    let encode = || vaekl::plan_encode(&model, &options, side, side);
     let decode = || vaekl::plan_decode(&model, &options, latent_side, latent_side);
     let facts = Facts {
         name: path.map_or("embedded".into(), |path| path.display().to_string()),
@@ -44,6 +46,7 @@ pub(super) fn run(context: &Context<'_>, arguments: &Info) -> Result<()> {
         },
         info: model.info().clone(),
         config: fields(model.config()),
+        side,
         encode: (parts != Parts::Decoder).then(encode).transpose()?,
         decode: (parts != Parts::Encoder).then(decode).transpose()?,
     };
@@ -80,7 +83,9 @@ impl Facts {
         report.set("dtypes", dtypes.collect::<Map<String, Value>>());
         let config = self.config.iter().map(|(name, value)| (name.to_string(), value.clone()));
         report.set("config", config.collect::<Map<String, Value>>());
-        for (name, plan) in [("encode_512", &self.encode), ("decode_512", &self.decode)] {
+        report.set("width", self.side);
+        report.set("height", self.side);
+        for (name, plan) in [("encode", &self.encode), ("decode", &self.decode)] {
             let plan = plan.as_ref().map(|plan| {
                 json!({
                     "workspace_bytes": plan.workspace_bytes,
@@ -107,11 +112,13 @@ impl Facts {
             ("foreign", format!("{} tensors, left alone", info.foreign_tensors)),
             ("weights", mib(info.weight_bytes)),
         ];
-        for (name, plan) in [("encode 512", &self.encode), ("decode 512", &self.decode)] {
+        for (name, plan) in [("encode", &self.encode), ("decode", &self.decode)] {
             if let Some(plan) = plan {
                 let workspace = mib(plan.workspace_bytes);
                 let work = plan.multiply_adds as f64 / 1e9;
-                lines.push((name, format!("{workspace} workspace, {work:.1} G multiply-adds")));
+                let size = format!("{0}x{0}", self.side);
+                let text = format!("{size}: {workspace} workspace, {work:.1} G multiply-adds");
+                lines.push((name, text));
             }
         }
         lines.push(("config", info.config_source.clone()));

@@ -37,6 +37,7 @@ pub(super) fn run(context: &Context<'_>, arguments: &Reconstruct) -> Result<()> 
     report.set_seconds("decode_s", decode_s);
     report.set("width", width);
     report.set("height", height);
+    report.set("batch", batch);
     // JSON has no infinity: equal pictures give null, as do different channels.
     report.set("psnr_db", psnr.map(|db| (db * 1e4).round() / 1e4));
     report.set_output(&paths);

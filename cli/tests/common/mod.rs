@@ -9,40 +9,40 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// A fixture of `tests/data`.
-pub fn data(name: &str) -> PathBuf {
+pub(crate) fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
 }
 
 /// The command, with nothing from this process's terminal.
-pub fn vaekl() -> Command {
+pub(crate) fn vaekl() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vaekl"));
     command.stdin(Stdio::null());
     command
 }
 
 /// A folder for outputs, and the command run with its name as working folder.
-pub struct Folder(TempDir);
+pub(crate) struct Folder(TempDir);
 
 impl Folder {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    pub fn read(&self, name: &str) -> Vec<u8> {
+    pub(crate) fn read(&self, name: &str) -> Vec<u8> {
         std::fs::read(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
-    pub fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
         std::fs::write(self.path(name), bytes).unwrap();
         self.path(name)
     }
 
     /// Names of all files, hidden ones too.
-    pub fn files(&self) -> Vec<String> {
+    pub(crate) fn files(&self) -> Vec<String> {
         let mut names: Vec<_> = std::fs::read_dir(self.0.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -51,18 +51,24 @@ impl Folder {
         names
     }
 
-    pub fn command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
+    pub(crate) fn command<A: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Command {
         let mut command = vaekl();
         command.current_dir(self.0.path()).args(arguments);
         command
     }
 
-    pub fn run<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Output {
+    pub(crate) fn run<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Output {
         self.command(arguments).output().unwrap()
     }
 
     /// Runs what must succeed without a word on stderr, and gives stdout.
-    pub fn succeed<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> String {
+    pub(crate) fn succeed<A: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> String {
         let output = self.run(arguments);
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.success() && stderr.is_empty(), "{}: {stderr}", output.status);
@@ -70,7 +76,7 @@ impl Folder {
     }
 
     /// Runs what must succeed with `--json`, and gives the object.
-    pub fn json<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Value {
+    pub(crate) fn json<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Value {
         let mut command = self.command(arguments);
         let output = command.args(["--json", "--quiet"]).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -80,7 +86,7 @@ impl Folder {
     }
 
     /// Runs what must fail with `code`, one line on stderr and no new file, and gives the line.
-    pub fn fail<A: AsRef<OsStr>>(
+    pub(crate) fn fail<A: AsRef<OsStr>>(
         &self,
         code: i32,
         arguments: impl IntoIterator<Item = A>,
@@ -97,7 +103,7 @@ impl Folder {
     }
 
     /// The raw latents of a picture.
-    pub fn latents(&self, picture: &Path, options: &[&str]) -> Vec<u8> {
+    pub(crate) fn latents(&self, picture: &Path, options: &[&str]) -> Vec<u8> {
         let mut command = self.command(["encode", "-o", "encoded.npy", "--quiet"]);
         let output = command.arg(picture).args(options).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -106,7 +112,7 @@ impl Folder {
 }
 
 /// A `.npy` file of `<f4`.
-pub fn npy(shape: &[usize], values: impl IntoIterator<Item = f32>) -> Vec<u8> {
+pub(crate) fn npy(shape: &[usize], values: impl IntoIterator<Item = f32>) -> Vec<u8> {
     let dims: String = shape.iter().map(|dim| format!("{dim}, ")).collect();
     let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({dims}), }}\n");
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
@@ -117,7 +123,7 @@ pub fn npy(shape: &[usize], values: impl IntoIterator<Item = f32>) -> Vec<u8> {
 }
 
 /// The values of a `.npy` file that the command wrote, whose header says `shape`.
-pub fn npy_values(bytes: &[u8], shape: &[usize]) -> Vec<f32> {
+pub(crate) fn npy_values(bytes: &[u8], shape: &[usize]) -> Vec<f32> {
     let length = usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
     let (header, values) = bytes[10..].split_at(length);
     let dims: Vec<String> = shape.iter().map(usize::to_string).collect();
@@ -127,7 +133,7 @@ pub fn npy_values(bytes: &[u8], shape: &[usize]) -> Vec<f32> {
 }
 
 /// Numbers as a latent may have them, without a random number generator.
-pub fn noise(count: usize) -> impl Iterator<Item = f32> {
+pub(crate) fn noise(count: usize) -> impl Iterator<Item = f32> {
     let mut state = 1u32;
     (0..count).map(move |_| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -136,7 +142,7 @@ pub fn noise(count: usize) -> impl Iterator<Item = f32> {
 }
 
 /// A little-endian `.safetensors` file: name, dtype, shape and bytes of each tensor.
-pub fn safetensors(tensors: &[(&str, &str, &[usize], Vec<u8>)]) -> Vec<u8> {
+pub(crate) fn safetensors(tensors: &[(&str, &str, &[usize], Vec<u8>)]) -> Vec<u8> {
     let mut header = serde_json::Map::new();
     let mut data: Vec<u8> = Vec::new();
     for (name, dtype, shape, bytes) in tensors {
