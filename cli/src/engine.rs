@@ -21,6 +21,8 @@ pub(crate) struct Engine<'a> {
     interrupt: &'a Interrupt,
     session: Session,
     load_s: f64,
+    /// The dtype the user believes in.
+    dtype: DType,
 }
 
 impl<'a> Engine<'a> {
@@ -36,7 +38,13 @@ impl<'a> Engine<'a> {
         let session = Session::new(&model, &session_options(options))?;
         interrupt.stops(session.cancel_handle());
         interrupt.check()?;
-        Ok(Self { options, interrupt, session, load_s: start.elapsed().as_secs_f64() })
+        Ok(Self {
+            options,
+            interrupt,
+            session,
+            load_s: start.elapsed().as_secs_f64(),
+            dtype: dtype(options.dtype),
+        })
     }
 
     /// The model's configuration.
@@ -77,10 +85,11 @@ impl<'a> Engine<'a> {
         Ok((output, seconds))
     }
 
-    fn remark_on_dtype(&self) {
-        let in_effect = self.session.activation_dtype();
-        if in_effect != dtype(self.options.dtype) && !self.options.quiet {
-            report::remark(&format!("the model overflows in f16: {in_effect} was used"));
+    fn remark_on_dtype(&mut self) {
+        let asked_for = std::mem::replace(&mut self.dtype, self.session.activation_dtype());
+        if self.dtype != asked_for && !self.options.quiet {
+            let line = format!("the model overflows in {asked_for}: {} was used", self.dtype);
+            report::remark(&line);
         }
     }
 
