@@ -17,16 +17,21 @@
 //! | 6 | `run` | plans, sessions, progress, cancelling |
 //! | 7 | `ffi` | the C interface |
 
+mod arch;
+mod backend;
 mod base;
 mod checkpoint;
+mod kernels;
 mod latents;
 mod model;
+mod ops;
 mod run;
 
+pub use arch::Level;
 pub use base::dtype::DType;
 pub use base::error::{Error, ErrorKind, Result};
 pub use latents::{DiagonalGaussian, Generator};
 pub use model::{Activation, Config, Model, ModelInfo, ModelOptions, Parts, Preset};
 pub use run::{
-    Attention, AutoencoderKlOutput, CancelHandle, DecoderOutput, Progress, Session, SessionOptions,
+    Attention, AutoencoderKlOutput, CancelHandle, DecoderOutput, Plan, Progress, Session, SessionOptions, plan_decode, plan_encode,
 };

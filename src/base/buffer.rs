@@ -42,11 +42,28 @@ impl AlignedBuf {
             let message = format!("{what}: {len} bytes could not be allocated");
             Error::new(ErrorKind::OutOfMemory, message)
         };
+        // A system that promises more than it has would kill the process later instead.
+        if physical_memory().is_some_and(|have| len as u64 > have) {
+            return Err(out_of_memory());
+        }
         let layout = Layout::from_size_align(len, ALIGN).map_err(|_| out_of_memory())?;
         // SAFETY: `len` is not zero.
         let ptr = unsafe { alloc_zeroed(layout) };
         NonNull::new(ptr).map(|ptr| Self { ptr, len }).ok_or_else(out_of_memory)
     }
+}
+
+/// Bytes of memory the machine has, where the system tells.
+pub(crate) fn physical_memory() -> Option<u64> {
+    #[cfg(unix)]
+    {
+        // SAFETY: sysconf takes no pointers.
+        let (pages, size) =
+            unsafe { (libc::sysconf(libc::_SC_PHYS_PAGES), libc::sysconf(libc::_SC_PAGESIZE)) };
+        u64::try_from(pages).ok()?.checked_mul(u64::try_from(size).ok()?)
+    }
+    #[cfg(not(unix))]
+    None
 }
 
 /// One unit of alignment, so that an empty buffer has an aligned address.
@@ -171,6 +188,15 @@ impl<'a> ElementsMut<'a> {
             Self::F32(s) => s.len(),
             Self::F16(s) => s.len(),
             Self::Bf16(s) => s.len(),
+        }
+    }
+
+    /// The elements from `first` on, borrowed.
+    pub(crate) fn tail(&mut self, first: usize) -> ElementsMut<'_> {
+        match self {
+            Self::F32(s) => ElementsMut::F32(&mut s[first..]),
+            Self::F16(s) => ElementsMut::F16(&mut s[first..]),
+            Self::Bf16(s) => ElementsMut::Bf16(&mut s[first..]),
         }
     }
 

@@ -1,7 +1,10 @@
 //! Floor 5: the autoencoder itself. Configuration, weights, and the network written once against
 //! [`Backend`](crate::backend::Backend).
 
+pub(crate) mod blocks;
 pub(crate) mod config;
+pub(crate) mod decoder;
+pub(crate) mod encoder;
 mod open;
 pub(crate) mod weights;
 

@@ -127,11 +127,13 @@ impl Model {
         &self.0.info
     }
 
-    pub(crate) fn encoder(&self) -> Option<&Encoder> {
-        self.0.encoder.as_ref()
+    /// The encoder, or an error where the model was opened without it.
+    pub(crate) fn need_encoder(&self) -> Result<&Encoder> {
+        self.0.encoder.as_ref().ok_or_else(|| Error::model("the model was opened without its encoder"))
     }
 
-    pub(crate) fn decoder(&self) -> Option<&Decoder> {
-        self.0.decoder.as_ref()
+    /// The decoder, or an error where the model was opened without it.
+    pub(crate) fn need_decoder(&self) -> Result<&Decoder> {
+        self.0.decoder.as_ref().ok_or_else(|| Error::model("the model was opened without its decoder"))
     }
 }

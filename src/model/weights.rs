@@ -1,5 +1,6 @@
 //! The parameter tree: which tensor of the checkpoint goes where in the network.
 
+use crate::backend::Filter;
 use crate::checkpoint::Tensor;
 
 /// A convolution: `weight` is `[out, in, k, k]`, `bias` is `[out]`. A linear layer is a 1x1 one.
@@ -8,11 +9,27 @@ pub(crate) struct Conv {
     /// Path in the network, for messages, as `decoder.mid_block.resnets.0.conv1`.
     pub(crate) name: String,
     pub(crate) weight: Tensor,
-    pub(crate) bias: Tensor,
+    /// `[out]`.
+    pub(crate) bias: Vec<f32>,
     pub(crate) in_channels: usize,
     pub(crate) out_channels: usize,
     /// 1 or 3.
     pub(crate) kernel: usize,
+}
+
+impl Conv {
+    /// The filter bank as the backend takes it.
+    pub(crate) fn filter(&self) -> Filter<'_> {
+        Filter {
+            name: &self.name,
+            weight: &self.weight.bytes,
+            dtype: self.weight.dtype,
+            bias: &self.bias,
+            in_channels: self.in_channels,
+            out_channels: self.out_channels,
+            kernel: self.kernel,
+        }
+    }
 }
 
 /// A GroupNorm's affine part: `gamma` and `beta` are `[channels]`, already `f32`.

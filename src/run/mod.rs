@@ -1,7 +1,9 @@
 //! Floor 6: running the network. Plans, sessions, progress and cancelling.
 
+mod plan;
 mod session;
 
+pub use plan::{Plan, plan_decode, plan_encode};
 pub use session::{
     Attention, AutoencoderKlOutput, CancelHandle, DecoderOutput, Progress, Session, SessionOptions,
 };

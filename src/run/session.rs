@@ -1,14 +1,25 @@
+#![forbid(unsafe_code)]
 //! A session: one user of a model at a time, with its threads and its workspace.
 
+use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ndarray::{Array4, ArrayView3, ArrayView4};
+use ndarray::{Array4, ArrayView2, ArrayView3, ArrayView4, ArrayViewMut2, Axis};
 
+use super::plan::{self, Direction, Plan, Resources, check_size};
+use crate::arch::Level;
+use crate::backend::cpu::Cpu;
+use crate::backend::{Algorithm, Backend, Layout};
+use crate::base::buffer::{AlignedBuf, physical_memory};
 use crate::base::dtype::DType;
-use crate::base::error::Result;
-use crate::latents::DiagonalGaussian;
+use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::shape::Shape;
+use crate::kernels::Kernels;
+use crate::kernels::threads::Threads;
+use crate::latents::{DiagonalGaussian, Generator};
+use crate::model::blocks::Settings;
 use crate::model::Model;
 
 /// How attention is computed; the two agree up to rounding. diffusers' `set_attn_processor`.
@@ -25,7 +36,7 @@ pub enum Attention {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SessionOptions {
-    /// Threads, 0 for one per physical core.
+    /// Threads, 0 for one per physical core; 1024 at most.
     pub threads: usize,
     /// Storage of activations between layers: `F32`, `Bf16` or `F16`. Sums are always `f32` or wider.
     /// `F16` becomes `F32` for a model whose `force_upcast` is set.
@@ -44,6 +55,41 @@ impl Default for SessionOptions {
             fuse_qkv: false,
             attention: Attention::Streamed,
         }
+    }
+}
+
+impl SessionOptions {
+    const MOST_THREADS: usize = 1024;
+
+    pub(super) fn resolve_threads(&self) -> Result<usize> {
+        match self.threads {
+            0 => Ok(plan::default_threads()),
+            n if n <= Self::MOST_THREADS => Ok(n),
+            n => Err(Error::invalid(format!("threads: at most {} expected, {n} found", Self::MOST_THREADS))),
+        }
+    }
+
+    pub(super) fn resolve_dtype(&self, model: &Model) -> Result<DType> {
+        match self.activation_dtype {
+            DType::F64 => Err(Error::invalid("activation dtype: f32, bf16 or f16 expected, f64 found")),
+            DType::F16 if model.config().force_upcast => Ok(DType::F32),
+            dtype => Ok(dtype),
+        }
+    }
+
+    pub(super) fn resources(
+        &self,
+        model: &Model,
+        dtype: DType,
+        kernels: &Kernels,
+        threads: usize,
+    ) -> Resources {
+        let algorithm = match self.attention {
+            Attention::Streamed => Algorithm::Streamed,
+            Attention::RowByRow => Algorithm::RowByRow,
+        };
+        let settings = Settings::new(model.config(), dtype, self.fuse_qkv);
+        Resources { settings, algorithm, nr: kernels.nr(), threads }
     }
 }
 
@@ -67,6 +113,14 @@ impl CancelHandle {
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
+
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn clear(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
 }
 
 /// What [`Session::decode`] gives; diffusers' `DecoderOutput`.
@@ -83,10 +137,31 @@ pub struct AutoencoderKlOutput {
     pub latent_dist: DiagonalGaussian,
 }
 
+/// What [`Session::on_progress`] takes.
+type OnProgress = Box<dyn FnMut(Progress) -> ControlFlow<()> + Send>;
+
 /// One user of a model at a time: owns threads and workspace, which later calls reuse.
+///
+/// A session is `Send`: it may move between threads, and is used by one at a time.
 pub struct Session {
     model: Model,
+    options: SessionOptions,
+    dtype: DType,
+    kernels: Kernels,
+    threads: Threads,
+    arena: AlignedBuf,
     cancel: CancelHandle,
+    progress: Option<OnProgress>,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("options", &self.options)
+            .field("level", &self.kernels.level())
+            .field("memory", &self.memory())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Session {
@@ -95,8 +170,16 @@ impl Session {
     /// # Errors
     /// `InvalidArgument` for an option out of range, `OutOfMemory` when threads cannot be had.
     pub fn new(model: &Model, options: &SessionOptions) -> Result<Self> {
-        let _ = options;
-        Ok(Self { model: model.clone(), cancel: CancelHandle::default() })
+        Ok(Self {
+            model: model.clone(),
+            dtype: options.resolve_dtype(model)?,
+            kernels: Kernels::new(Level::detect()?),
+            threads: Threads::new(options.resolve_threads()?)?,
+            options: options.clone(),
+            arena: AlignedBuf::zeroed(0, "workspace")?,
+            cancel: CancelHandle::default(),
+            progress: None,
+        })
     }
 
     /// The model.
@@ -106,18 +189,23 @@ impl Session {
 
     /// Threads in use.
     pub fn threads(&self) -> usize {
-        todo!()
+        self.threads.count()
+    }
+
+    /// The instruction set in use.
+    pub fn level(&self) -> Level {
+        self.kernels.level()
     }
 
     /// Storage of activations: what was asked for, or `F32` where the model's `force_upcast` demands
     /// it, or `Bf16` after an `F16` call overflowed and was repeated.
     pub fn activation_dtype(&self) -> DType {
-        todo!()
+        self.dtype
     }
 
     /// Bytes of workspace held now.
     pub fn memory(&self) -> usize {
-        todo!()
+        self.arena.len()
     }
 
     /// A handle that stops this session's calls.
@@ -127,12 +215,8 @@ impl Session {
 
     /// Calls `progress` from time to time during a call, on the thread that made the call; `Break`
     /// stops it. `None` removes it.
-    pub fn on_progress(
-        &mut self,
-        progress: Option<Box<dyn FnMut(Progress) -> ControlFlow<()> + Send>>,
-    ) {
-        let _ = progress;
-        todo!()
+    pub fn on_progress(&mut self, progress: Option<OnProgress>) {
+        self.progress = progress;
     }
 
     /// Decodes raw latents `[batch, latent_channels, h, w]` into pictures
@@ -142,8 +226,8 @@ impl Session {
     /// `InvalidArgument` for a wrong shape or a non-finite latent (with its position), `Model` when the
     /// model has no decoder, `NonFinite` when the arithmetic overflows, `Cancelled`, `OutOfMemory`.
     pub fn decode(&mut self, latents: ArrayView4<'_, f32>) -> Result<DecoderOutput> {
-        let _ = latents;
-        todo!()
+        self.cancel.clear();
+        self.decode_batch(latents)
     }
 
     /// Decodes one raw latent `[latent_channels, h, w]` and gives the picture row by row, top to
@@ -156,18 +240,18 @@ impl Session {
         latents: ArrayView3<'_, f32>,
         on_row: &mut dyn FnMut(usize, &[f32]) -> ControlFlow<()>,
     ) -> Result<()> {
-        let _ = (latents, on_row);
-        todo!()
+        self.cancel.clear();
+        self.decode_one(latents, on_row)
     }
 
     /// Encodes pictures `[batch, in_channels, height, width]` in [-1, 1] into the posterior over
-    /// latents; the noise of a sample is drawn for the whole batch.
+    /// latents, one after the other. Each halving of the resolution drops an odd last row or column.
     ///
     /// # Errors
     /// As [`Session::decode`], with the encoder.
     pub fn encode(&mut self, sample: ArrayView4<'_, f32>) -> Result<AutoencoderKlOutput> {
-        let _ = sample;
-        todo!()
+        self.cancel.clear();
+        self.encode_batch(sample)
     }
 
     /// Encodes one picture that `fill(y, row)` gives row by row (`width * in_channels` interleaved
@@ -181,8 +265,8 @@ impl Session {
         width: usize,
         fill: &mut dyn FnMut(usize, &mut [f32]),
     ) -> Result<Array4<f32>> {
-        let _ = (height, width, fill);
-        todo!()
+        self.cancel.clear();
+        self.encode_one(height, width, fill)
     }
 
     /// Encodes and decodes: the posterior's mode, or a sample of it drawn from `seed`. No scaling.
@@ -196,7 +280,216 @@ impl Session {
         sample_posterior: bool,
         seed: u64,
     ) -> Result<DecoderOutput> {
-        let _ = (sample, sample_posterior, seed);
-        todo!()
+        self.cancel.clear();
+        let posterior = self.encode_batch(sample)?.latent_dist;
+        if sample_posterior {
+            self.decode_batch(posterior.sample(&mut Generator::new(seed)).view())
+        } else {
+            self.decode_batch(posterior.mode())
+        }
     }
+
+    fn decode_batch(&mut self, latents: ArrayView4<'_, f32>) -> Result<DecoderOutput> {
+        let (batch, _, height, width) = latents.dim();
+        self.check(Direction::Decode, batch, latents.dim())?;
+        let (factor, channels) = (self.model.config().downscale(), self.model.config().out_channels);
+        let size = (height.saturating_mul(factor), width.saturating_mul(factor));
+        let mut sample = zeros("the pictures", batch, channels, size)?;
+        for (b, (latents, mut picture)) in latents.outer_iter().zip(sample.outer_iter_mut()).enumerate() {
+            self.decode_one(latents, &mut |y, row| {
+                scatter(row, picture.index_axis_mut(Axis(1), y));
+                ControlFlow::Continue(())
+            })
+            .map_err(|error| of_batch(error, b, batch))?;
+        }
+        Ok(DecoderOutput { sample })
+    }
+
+    fn decode_one(
+        &mut self,
+        latents: ArrayView3<'_, f32>,
+        on_row: &mut dyn FnMut(usize, &[f32]) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let (channels, height, width) = latents.dim();
+        self.check(Direction::Decode, 1, (1, channels, height, width))?;
+        let mut fill = |y: usize, row: &mut [f32]| gather(latents.index_axis(Axis(1), y), row);
+        self.call(Direction::Decode, height, width, &mut fill, on_row)
+    }
+
+    fn encode_batch(&mut self, sample: ArrayView4<'_, f32>) -> Result<AutoencoderKlOutput> {
+        let (batch, _, height, width) = sample.dim();
+        self.check(Direction::Encode, batch, sample.dim())?;
+        let mut all = Vec::with_capacity(batch);
+        for (b, picture) in sample.outer_iter().enumerate() {
+            let mut fill = |y: usize, row: &mut [f32]| gather(picture.index_axis(Axis(1), y), row);
+            let moments = self.encode_one(height, width, &mut fill);
+            all.push(moments.map_err(|error| of_batch(error, b, batch))?);
+        }
+        let views: Vec<_> = all.iter().map(|moments| moments.view()).collect();
+        let moments = ndarray::concatenate(Axis(0), &views)
+            .map_err(|error| Error::internal(format!("moments of a batch: {error}")))?;
+        Ok(AutoencoderKlOutput { latent_dist: DiagonalGaussian::new(moments)? })
+    }
+
+    fn encode_one(
+        &mut self,
+        height: usize,
+        width: usize,
+        fill: &mut dyn FnMut(usize, &mut [f32]),
+    ) -> Result<Array4<f32>> {
+        let channels = self.model.config().in_channels;
+        self.check(Direction::Encode, 1, (1, channels, height, width))?;
+        let halvings = self.model.config().block_out_channels.len() - 1;
+        let channels = 2 * self.model.config().latent_channels;
+        let mut moments = zeros("the moments", 1, channels, (height >> halvings, width >> halvings))?;
+        let mut planes = moments.index_axis_mut(Axis(0), 0);
+        self.call(Direction::Encode, height, width, fill, &mut |y, row| {
+            scatter(row, planes.index_axis_mut(Axis(1), y));
+            ControlFlow::Continue(())
+        })?;
+        Ok(moments)
+    }
+
+    /// Checks the shape of an input before anything is allocated.
+    fn check(&self, direction: Direction, batch: usize, shape: (usize, usize, usize, usize)) -> Result<()> {
+        let (what, axis) = match direction {
+            Direction::Decode => ("latents", "latent_channels"),
+            Direction::Encode => ("picture", "in_channels"),
+        };
+        let (expected, found) = (plan::input_channels(&self.model, direction), shape.1);
+        if found != expected {
+            return Err(Error::invalid(format!(
+                "{what}: {expected} channels expected ({axis}), {found} found"
+            )));
+        }
+        if batch == 0 {
+            return Err(Error::invalid(format!("{what}: the batch is empty")));
+        }
+        check_size(direction, shape.2, shape.3)?;
+        let (plan, _) = self.plan(direction, shape.2, shape.3)?;
+        match physical_memory() {
+            Some(have) if plan.workspace_bytes > have => Err(Error::new(
+                ErrorKind::OutOfMemory,
+                format!(
+                    "{what} of {}x{} (width x height): {} bytes of workspace needed, the machine has {have}",
+                    shape.3, shape.2, plan.workspace_bytes
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn resources(&self) -> Resources {
+        self.options.resources(&self.model, self.dtype, &self.kernels, self.threads.count())
+    }
+
+    fn plan(&self, direction: Direction, height: usize, width: usize) -> Result<(Plan, Layout)> {
+        plan::plan(&self.model, self.resources(), direction, height, width)
+    }
+
+    /// One run of the network. An overflow of `F16` storage is repeated in `Bf16`, which has the range.
+    fn call(
+        &mut self,
+        direction: Direction,
+        height: usize,
+        width: usize,
+        fill: &mut dyn FnMut(usize, &mut [f32]),
+        on_row: &mut dyn FnMut(usize, &[f32]) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let result = self.attempt(direction, height, width, fill, on_row);
+        match result {
+            Err(error) if error.kind() == ErrorKind::NonFinite && self.dtype == DType::F16 => {
+                self.dtype = DType::Bf16;
+                self.attempt(direction, height, width, fill, on_row)
+            }
+            result => result,
+        }
+    }
+
+    fn attempt(
+        &mut self,
+        direction: Direction,
+        height: usize,
+        width: usize,
+        fill: &mut dyn FnMut(usize, &mut [f32]),
+        on_row: &mut dyn FnMut(usize, &[f32]) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let (plan, layout) = self.plan(direction, height, width)?;
+        if self.arena.len() < layout.bytes() {
+            // The old one goes first: the two need not be there together.
+            self.arena = AlignedBuf::zeroed(0, "workspace")?;
+            self.arena = AlignedBuf::zeroed(layout.bytes(), "workspace")?;
+        }
+        let Resources { settings, algorithm, .. } = self.resources();
+        let (cancel, progress, total) = (&self.cancel, &mut self.progress, plan.multiply_adds);
+        let mut report = |done: u64| {
+            if cancel.is_set() {
+                return ControlFlow::Break(());
+            }
+            progress.as_mut().map_or(ControlFlow::Continue(()), |call| call(Progress { done, total }))
+        };
+        let arena = &mut self.arena[..layout.bytes()];
+        let mut cpu = Cpu::new(&self.threads, &self.kernels, algorithm, arena, &layout, &mut report);
+        let channels = plan::input_channels(&self.model, direction);
+        let input = cpu.alloc(Shape { height, width, channels }, DType::F32)?;
+        for (y, row) in cpu.values_mut(&input)?.chunks_exact_mut(width * channels).enumerate() {
+            fill(y, row);
+            check_finite(direction, y, row, channels)?;
+        }
+        let output = plan::network(&mut cpu, &self.model, direction, settings, input)?;
+        let pitch = output.shape.width * output.shape.channels;
+        for (y, row) in cpu.values(&output)?.chunks_exact(pitch).enumerate() {
+            if on_row(y, row).is_break() {
+                return Err(Error::new(ErrorKind::Cancelled, "cancelled while rows were taken"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One row of planes `[channels, width]`, interleaved.
+fn gather(planes: ArrayView2<'_, f32>, row: &mut [f32]) {
+    for (x, pixel) in row.chunks_exact_mut(planes.nrows()).enumerate() {
+        for (c, value) in pixel.iter_mut().enumerate() {
+            *value = planes[(c, x)];
+        }
+    }
+}
+
+/// The inverse of [`gather`].
+fn scatter(row: &[f32], mut planes: ArrayViewMut2<'_, f32>) {
+    for (x, pixel) in row.chunks_exact(planes.nrows()).enumerate() {
+        for (c, &value) in pixel.iter().enumerate() {
+            planes[(c, x)] = value;
+        }
+    }
+}
+
+fn check_finite(direction: Direction, y: usize, row: &[f32], channels: usize) -> Result<()> {
+    let Some(at) = row.iter().position(|value| !value.is_finite()) else { return Ok(()) };
+    let what = if direction == Direction::Decode { "latents" } else { "picture" };
+    let (x, c, value) = (at / channels, at % channels, row[at]);
+    Err(Error::invalid(format!("{what}: {value} at channel {c}, row {y}, column {x}")))
+}
+
+/// Says which picture of a batch an error belongs to.
+fn of_batch(error: Error, index: usize, batch: usize) -> Error {
+    if batch > 1 { error.within(format_args!("{index} of the batch of {batch}")) } else { error }
+}
+
+/// An array for a result, or an error that names it when memory or address space do not suffice.
+fn zeros(what: &str, batch: usize, channels: usize, size: (usize, usize)) -> Result<Array4<f32>> {
+    let shape = (batch, channels, size.0, size.1);
+    let too_large = || {
+        let message = format!("{what}: {batch}x{channels}x{}x{} values do not fit memory", size.0, size.1);
+        Error::new(ErrorKind::OutOfMemory, message)
+    };
+    let len = [channels, size.0, size.1]
+        .iter()
+        .try_fold(batch, |len, &n| len.checked_mul(n))
+        .ok_or_else(too_large)?;
+    let mut values: Vec<f32> = Vec::new();
+    values.try_reserve_exact(len).map_err(|_| too_large())?;
+    values.resize(len, 0.0);
+    Array4::from_shape_vec(shape, values).map_err(|_| too_large())
 }

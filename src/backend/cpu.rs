@@ -1,0 +1,201 @@
+#![forbid(unsafe_code)]
+//! The backend that computes, on the processor.
+
+use std::ops::{ControlFlow, Range};
+
+use super::workspace::carve;
+use super::{Attention, Backend, Columns, Conv, Layout, Norm, Slot};
+use crate::base::buffer::{Elements, ElementsMut, cast, cast_mut};
+use crate::base::dtype::DType;
+use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::shape::Shape;
+use crate::kernels::threads::Threads;
+use crate::kernels::{Kernels, Sum};
+use crate::ops::attention::{self, Algorithm, Rows};
+use crate::ops::conv::{self, Geometry, Prologue};
+
+/// What a run on the processor borrows from its session.
+pub(crate) struct Cpu<'a> {
+    threads: &'a Threads,
+    kernels: &'a Kernels,
+    algorithm: Algorithm,
+    arena: &'a mut [u8],
+    layout: &'a Layout,
+    /// Told the multiply-adds done so far, on the calling thread; `Break` stops the run.
+    progress: &'a mut dyn FnMut(u64) -> ControlFlow<()>,
+    /// Entries of the layout handed out so far.
+    entries: usize,
+    /// Group sums of each entry that is an activation with known statistics.
+    sums: Vec<Vec<Sum>>,
+    multiply_adds: u64,
+}
+
+impl<'a> Cpu<'a> {
+    /// A run that follows `layout` in `arena`.
+    pub(crate) fn new(
+        threads: &'a Threads,
+        kernels: &'a Kernels,
+        algorithm: Algorithm,
+        arena: &'a mut [u8],
+        layout: &'a Layout,
+        progress: &'a mut dyn FnMut(u64) -> ControlFlow<()>,
+    ) -> Self {
+        let (entries, sums, multiply_adds) = (0, Vec::new(), 0);
+        Self { threads, kernels, algorithm, arena, layout, progress, entries, sums, multiply_adds }
+    }
+
+    /// The values of an `f32` activation, to fill.
+    pub(crate) fn values_mut(&mut self, slot: &Slot) -> Result<&mut [f32]> {
+        let range = self.range(slot)?;
+        Ok(cast_mut(&mut self.arena[range]))
+    }
+
+    /// The values of an `f32` activation.
+    pub(crate) fn values(&self, slot: &Slot) -> Result<&[f32]> {
+        Ok(cast(&self.arena[self.range(slot)?]))
+    }
+
+    fn entry(&mut self, bytes: usize) -> Result<(usize, Range<usize>)> {
+        let id = self.entries;
+        self.entries += 1;
+        self.sums.push(Vec::new());
+        self.layout
+            .range(id, bytes)
+            .map(|range| (id, range))
+            .ok_or_else(|| Error::internal(format!("entry {id} of {bytes} bytes is not in the plan")))
+    }
+
+    fn range(&self, slot: &Slot) -> Result<Range<usize>> {
+        let bytes = slot.shape.bytes(slot.dtype)?;
+        self.layout
+            .range(slot.id, bytes)
+            .ok_or_else(|| Error::internal(format!("activation {} is not in the plan", slot.id)))
+    }
+
+    fn prologue(&self, norm: &Norm<'_>, input: &Slot, name: &str) -> Result<Prologue> {
+        let (sums, channels) = (&self.sums[input.id], input.shape.channels);
+        if sums.len() != norm.groups || norm.gamma.len() != channels || norm.beta.len() != channels {
+            let found = sums.len();
+            return Err(Error::internal(format!(
+                "{name}: statistics of {found} groups for {} groups of {channels} channels",
+                norm.groups
+            )));
+        }
+        let per_group = channels / norm.groups;
+        let count = (input.shape.pixels() * per_group) as f64;
+        let (mut scale, mut shift) = (Vec::with_capacity(channels), Vec::with_capacity(channels));
+        for (channel, (&gamma, &beta)) in norm.gamma.iter().zip(norm.beta).enumerate() {
+            let sum = sums[channel / per_group];
+            let mean = sum.sum / count;
+            let variance = (sum.square / count - mean * mean).max(0.0);
+            let factor = f64::from(gamma) / (variance + norm.epsilon).sqrt();
+            scale.push(factor as f32);
+            shift.push((f64::from(beta) - mean * factor) as f32);
+        }
+        Ok(Prologue { scale, shift, act: norm.act })
+    }
+}
+
+/// Turns items done of an operator into multiply-adds of the run.
+fn ticker<'t>(
+    progress: &'t mut dyn FnMut(u64) -> ControlFlow<()>,
+    before: u64,
+    operator: u64,
+) -> impl FnMut(usize, usize) -> ControlFlow<()> + 't {
+    move |done, of| {
+        let part = u128::from(operator) * done as u128 / of.max(1) as u128;
+        progress(before + part as u64)
+    }
+}
+
+fn cancelled() -> Error {
+    Error::new(ErrorKind::Cancelled, "cancelled")
+}
+
+impl Backend for Cpu<'_> {
+    fn alloc(&mut self, shape: Shape, dtype: DType) -> Result<Slot> {
+        let (id, _) = self.entry(shape.bytes(dtype)?)?;
+        Ok(Slot { id, shape, dtype })
+    }
+
+    fn free(&mut self, slot: Slot) {
+        // The plan knows already; only the statistics go.
+        self.sums[slot.id] = Vec::new();
+    }
+
+    fn conv(&mut self, conv: &Conv<'_>, input: &Slot, out: &Slot) -> Result<()> {
+        let name = conv.filters.first().map_or("convolution", |filter| filter.name);
+        let geometry = Geometry::new(input.shape, conv.filters, conv.resample)?;
+        if geometry.output() != out.shape {
+            let made = geometry.output();
+            return Err(Error::internal(format!("{name} gives {made}, not {}", out.shape)));
+        }
+        let prologue = match &conv.norm {
+            Some(norm) => Some(self.prologue(norm, input, name)?),
+            None => None,
+        };
+        let work = geometry.multiply_adds();
+        let bytes = geometry.scratch(self.kernels.nr(), self.threads.count())?;
+        let ranges = [self.range(input)?, self.range(out)?, self.entry(bytes)?.1];
+        let [source, target, scratch] = carve(self.arena, ranges);
+        let job = conv::Job {
+            geometry,
+            filters: conv.filters,
+            input: Elements::new(input.dtype, source),
+            prologue,
+            residual: conv.residual,
+            groups: conv.groups,
+        };
+        let mut tick = ticker(self.progress, self.multiply_adds, work);
+        let sums = job
+            .run(self.threads, self.kernels, ElementsMut::new(out.dtype, target), scratch, &mut tick)
+            .ok_or_else(cancelled)?;
+        if let Some(group) = sums.iter().position(|sum| !sum.square.is_finite()) {
+            let message = format!(
+                "{name}: the output is not finite in group {group} of {} ({} storage)",
+                conv.groups, out.dtype
+            );
+            return Err(Error::new(ErrorKind::NonFinite, message));
+        }
+        self.sums[out.id] = sums;
+        self.multiply_adds += work;
+        Ok(())
+    }
+
+    fn attention(&mut self, attention: &Attention<'_>, out: &Slot) -> Result<()> {
+        let (tokens, channels) = (out.shape.pixels(), out.shape.channels);
+        let geometry = attention::Geometry::new(tokens, channels, self.algorithm);
+        let work = geometry.multiply_adds();
+        let bytes = geometry.scratch(self.kernels.nr(), self.threads.count())?;
+        let operands = [attention.query, attention.key, attention.value];
+        if let Some(odd) = operands.iter().find(|o| o.slot.shape.pixels() != tokens) {
+            let found = odd.slot.shape;
+            return Err(Error::internal(format!("{}: {found} for {tokens} tokens", attention.name)));
+        }
+        // Query, key and value may be columns of one activation, which is carved out once.
+        let mut held: Vec<&Slot> = operands.iter().map(|operand| operand.slot).collect();
+        held.dedup_by_key(|slot| slot.id);
+        let mut ranges = [const { 0..0 }; 3];
+        for (range, slot) in ranges.iter_mut().zip(&held) {
+            *range = self.range(slot)?;
+        }
+        let [first, second, third] = ranges;
+        let ranges = [first, second, third, self.range(out)?, self.entry(bytes)?.1];
+        let [first, second, third, target, scratch] = carve(self.arena, ranges);
+        let data = [&*first, &*second, &*third];
+        let rows = |columns: Columns<'_>| {
+            let at = held.iter().position(|slot| slot.id == columns.slot.id).unwrap_or(0);
+            let (all, stride) = (Elements::new(columns.slot.dtype, data[at]), columns.slot.shape.channels);
+            Rows { data: all.slice(columns.first..all.len()), stride }
+        };
+        let [query, key, value] = operands.map(rows);
+        let job = attention::Job { geometry, query, key, value };
+        let mut tick = ticker(self.progress, self.multiply_adds, work);
+        let target = ElementsMut::new(out.dtype, target);
+        if job.run(self.threads, self.kernels, target, scratch, &mut tick).is_break() {
+            return Err(cancelled());
+        }
+        self.multiply_adds += work;
+        Ok(())
+    }
+}

@@ -1,0 +1,83 @@
+//! Floor 4: what the network is written against.
+//!
+//! A [`Backend`] owns activations, known outside as [`Slot`]s, and runs fused operators on them. The
+//! [`Cpu`](cpu::Cpu) computes; the [`Recorder`](recorder::Recorder) computes nothing and writes down
+//! what is allocated and for how long. The planner runs the same network on the recorder, so that an
+//! estimate cannot drift from the run.
+
+pub(crate) mod cpu;
+pub(crate) mod recorder;
+mod workspace;
+
+pub(crate) use workspace::{Entry, Layout};
+
+use crate::base::dtype::DType;
+use crate::base::error::Result;
+use crate::base::shape::Shape;
+pub(crate) use crate::kernels::Act;
+pub(crate) use crate::ops::attention::Algorithm;
+pub(crate) use crate::ops::conv::{Filter, Resample};
+
+/// An activation held by a backend. Not `Clone`: whoever holds it frees it.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) id: usize,
+    pub(crate) shape: Shape,
+    pub(crate) dtype: DType,
+}
+
+/// GroupNorm and activation applied to a convolution's input while it is loaded.
+#[derive(Clone, Copy)]
+pub(crate) struct Norm<'a> {
+    pub(crate) gamma: &'a [f32],
+    pub(crate) beta: &'a [f32],
+    pub(crate) groups: usize,
+    pub(crate) epsilon: f64,
+    /// What follows the normalisation; attention has nothing.
+    pub(crate) act: Option<Act>,
+}
+
+/// One fused operator: `normalise -> activate -> resample -> convolve -> + bias (-> + residual)`, then
+/// store and gather the statistics that the next GroupNorm needs.
+#[derive(Clone, Copy)]
+pub(crate) struct Conv<'a> {
+    /// One filter bank, or several of one kernel size whose outputs stand side by side.
+    pub(crate) filters: &'a [Filter<'a>],
+    pub(crate) norm: Option<Norm<'a>>,
+    pub(crate) resample: Resample,
+    /// Add what the output slot holds already: the residual, in place.
+    pub(crate) residual: bool,
+    /// Groups of the GroupNorm that reads the output; 1 where none does, for the check of finiteness.
+    pub(crate) groups: usize,
+}
+
+/// Rows of `channels` values inside a slot, beginning at channel `first` of each pixel.
+#[derive(Clone, Copy)]
+pub(crate) struct Columns<'a> {
+    pub(crate) slot: &'a Slot,
+    pub(crate) first: usize,
+}
+
+/// Single-head attention over all pixels of a picture: `softmax(q k^T / sqrt(channels)) v`.
+#[derive(Clone, Copy)]
+pub(crate) struct Attention<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) query: Columns<'a>,
+    pub(crate) key: Columns<'a>,
+    pub(crate) value: Columns<'a>,
+}
+
+/// What can run the network.
+pub(crate) trait Backend {
+    /// Makes an activation with undefined contents.
+    fn alloc(&mut self, shape: Shape, dtype: DType) -> Result<Slot>;
+
+    /// Ends an activation's life; its memory may be used again at once.
+    fn free(&mut self, slot: Slot);
+
+    /// Runs `conv` on `input` into `out`, which is another slot.
+    fn conv(&mut self, conv: &Conv<'_>, input: &Slot, out: &Slot) -> Result<()>;
+
+    /// Runs attention into `out`, which is none of the operands.
+    fn attention(&mut self, attention: &Attention<'_>, out: &Slot) -> Result<()>;
+}

@@ -1,0 +1,69 @@
+//! Elementary functions on vectors.
+
+use crate::arch::isa::Simd;
+
+/// An activation function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Act {
+    Silu,
+    Mish,
+    Gelu,
+    Relu,
+}
+
+/// `e^x` to 2 ulp for `x` in [-87.3, 88.3]; 0 below (no denormals), infinity above, NaN for NaN.
+///
+/// `x = n ln 2 + r` with `|r| <= ln 2 / 2`, `ln 2` in two parts (Cody and Waite), and the Taylor series
+/// of `e^r` to the seventh power, whose remainder is below half an ulp.
+#[inline(always)]
+pub(super) fn exp<S: Simd>(s: S, x: S::V) -> S::V {
+    const LN2_HIGH: f32 = 355.0 / 512.0; // its products with n are exact
+    const LN2_LOW: f32 = (std::f64::consts::LN_2 - 355.0 / 512.0) as f32;
+    const LOWEST: f32 = -87.336_54;
+    let c = |v| s.splat(v);
+    // In this order of operands NaN passes through.
+    let clamped = s.max(c(LOWEST), s.min(c(89.0), x));
+    let n = s.round(s.mul(clamped, c(std::f32::consts::LOG2_E)));
+    let r = s.fma(n, c(-LN2_HIGH), clamped);
+    let r = s.fma(n, c(-LN2_LOW), r);
+    let mut p = c(1.0 / 5040.0);
+    for factor in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+        p = s.fma(p, r, c(factor));
+    }
+    s.select_lt(x, c(LOWEST), c(0.0), s.scale(p, n))
+}
+
+/// The error function to 1.5e-7: Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26.
+#[inline(always)]
+fn erf<S: Simd>(s: S, x: S::V) -> S::V {
+    let c = |v| s.splat(v);
+    let magnitude = s.copysign(x, c(1.0));
+    let t = s.div(c(1.0), s.fma(magnitude, c(0.327_591_1), c(1.0)));
+    let mut p = c(1.061_405_4);
+    for factor in [-1.453_152, 1.421_413_7, -0.284_496_74, 0.254_829_6] {
+        p = s.fma(p, t, c(factor));
+    }
+    let tail = s.mul(s.mul(p, t), exp(s, s.sub(c(0.0), s.mul(x, x))));
+    s.copysign(s.sub(c(1.0), tail), x)
+}
+
+impl Act {
+    #[inline(always)]
+    pub(super) fn apply<S: Simd>(self, s: S, x: S::V) -> S::V {
+        let c = |v| s.splat(v);
+        match self {
+            Self::Silu => s.div(x, s.add(c(1.0), exp(s, s.sub(c(0.0), x)))),
+            Self::Mish => {
+                // tanh(ln(1 + e)) = (e^2 + 2e) / (e^2 + 2e + 2); above 20 it is 1 in f32.
+                let e = exp(s, s.min(c(20.0), x));
+                let n = s.mul(e, s.add(e, c(2.0)));
+                s.mul(x, s.div(n, s.add(n, c(2.0))))
+            }
+            Self::Gelu => {
+                let half = s.mul(x, c(0.5));
+                s.fma(half, erf(s, s.mul(x, c(std::f32::consts::FRAC_1_SQRT_2))), half)
+            }
+            Self::Relu => s.max(c(0.0), x),
+        }
+    }
+}

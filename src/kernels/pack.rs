@@ -1,0 +1,155 @@
+//! Packing of the second operand of a GEMM into panels: `nr` columns wide, one row of the operand after
+//! the other, the last panel filled with zeros.
+
+use super::Kernels;
+use super::convert::{Element, Stored, StoredBf16, StoredF16, StoredF32, StoredF64};
+use crate::arch::isa::{Kernel, Simd};
+use crate::base::buffer::Elements;
+use crate::base::dtype::DType;
+
+/// Filters `[out_channels, in_channels, taps]` as a checkpoint has them.
+pub(crate) struct PackConv<'a> {
+    /// Little-endian elements, perhaps unaligned.
+    pub(crate) weight: &'a [u8],
+    pub(crate) dtype: DType,
+    pub(crate) out_channels: usize,
+    pub(crate) in_channels: usize,
+    /// Values of a filter for one input channel: 9 of a 3x3, 1 of a 1x1.
+    pub(crate) taps: usize,
+}
+
+impl Kernels {
+    /// Packs the filters of panel `index` as `[tap][in_channel][nr]`. Panics when a slice does not fit.
+    pub(crate) fn pack_conv(&self, job: &PackConv<'_>, index: usize, dst: &mut [f32]) {
+        let nr = self.nr();
+        match job.dtype {
+            DType::F32 => pack_filters::<StoredF32>(job, index, nr, dst),
+            DType::F16 => pack_filters::<StoredF16>(job, index, nr, dst),
+            DType::Bf16 => pack_filters::<StoredBf16>(job, index, nr, dst),
+            DType::F64 => pack_filters::<StoredF64>(job, index, nr, dst),
+        }
+    }
+
+    /// Packs `rows` (at most `nr`) rows of `depth` values, `stride` apart, as the columns of one panel:
+    /// the keys of attention.
+    pub(crate) fn pack_rows_transposed(
+        &self,
+        src: Elements<'_>,
+        stride: usize,
+        rows: usize,
+        depth: usize,
+        dst: &mut [f32],
+    ) {
+        let nr = self.nr();
+        match src {
+            Elements::F32(src) => transpose(src, stride, rows, depth, nr, dst),
+            Elements::F16(src) => transpose(src, stride, rows, depth, nr, dst),
+            Elements::Bf16(src) => transpose(src, stride, rows, depth, nr, dst),
+        }
+    }
+
+    /// Packs a matrix of `depth` rows of `columns` values, `stride` apart, as `[columns / nr][depth][nr]`:
+    /// the values of attention.
+    pub(crate) fn pack_rows(
+        &self,
+        src: Elements<'_>,
+        stride: usize,
+        depth: usize,
+        columns: usize,
+        dst: &mut [f32],
+    ) {
+        let nr = self.nr();
+        match src {
+            Elements::F32(src) => self.isa.run(PackRows { src, stride, depth, columns, nr, dst }),
+            Elements::F16(src) => self.isa.run(PackRows { src, stride, depth, columns, nr, dst }),
+            Elements::Bf16(src) => self.isa.run(PackRows { src, stride, depth, columns, nr, dst }),
+        }
+    }
+}
+
+/// Input channels packed at a time: a cache line of each of the panel's filters, taps and all, is read
+/// once, and the rows written stay in the first-level cache.
+const CHANNELS: usize = 8;
+
+fn pack_filters<T: Stored>(job: &PackConv<'_>, index: usize, nr: usize, dst: &mut [f32]) {
+    let PackConv { in_channels, taps, .. } = *job;
+    assert_eq!(dst.len(), in_channels * taps * nr);
+    let first = index * nr;
+    let filters = job.out_channels.saturating_sub(first).min(nr);
+    let filter = in_channels * taps * T::SIZE;
+    let weight = &job.weight[first * filter..][..filters * filter];
+    for start in (0..in_channels).step_by(CHANNELS) {
+        let channels = start..in_channels.min(start + CHANNELS);
+        for lane in 0..nr {
+            let filter = (lane < filters).then(|| &weight[lane * filter..][..filter]);
+            for channel in channels.clone() {
+                for tap in 0..taps {
+                    let at = (channel * taps + tap) * T::SIZE;
+                    dst[(tap * in_channels + channel) * nr + lane] =
+                        filter.map_or(0.0, |filter| T::read(&filter[at..at + T::SIZE]));
+                }
+            }
+        }
+    }
+}
+
+fn transpose<T: Element>(
+    src: &[T],
+    stride: usize,
+    rows: usize,
+    depth: usize,
+    nr: usize,
+    dst: &mut [f32],
+) {
+    assert!(rows <= nr && dst.len() == depth * nr);
+    // A square of values at a time, so that both sides stay in the first-level cache.
+    for start in (0..depth).step_by(16) {
+        let end = depth.min(start + 16);
+        for lane in 0..nr {
+            if lane < rows {
+                let row = &src[lane * stride..][start..end];
+                for (k, value) in (start..end).zip(row) {
+                    dst[k * nr + lane] = value.to_f32();
+                }
+            } else {
+                for k in start..end {
+                    dst[k * nr + lane] = 0.0;
+                }
+            }
+        }
+    }
+}
+
+struct PackRows<'a, T> {
+    src: &'a [T],
+    stride: usize,
+    depth: usize,
+    columns: usize,
+    nr: usize,
+    dst: &'a mut [f32],
+}
+
+impl<T: Element> Kernel for PackRows<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { src, stride, depth, columns, nr, dst } = self;
+        assert_eq!(dst.len(), columns.next_multiple_of(nr) * depth);
+        for (panel, dst) in dst.chunks_exact_mut(depth * nr).enumerate() {
+            let first = panel * nr;
+            let used = nr.min(columns - first);
+            for (k, dst) in dst.chunks_exact_mut(nr).enumerate() {
+                let row = &src[k * stride + first..][..used];
+                let whole = used / S::LANES * S::LANES;
+                for c in (0..whole).step_by(S::LANES) {
+                    s.store(T::load(s, &row[c..]), &mut dst[c..]);
+                }
+                for (to, from) in dst[whole..used].iter_mut().zip(&row[whole..]) {
+                    *to = from.to_f32();
+                }
+                dst[used..].fill(0.0);
+            }
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The one parallel primitive: items handed out in order to a few workers.
+
+use std::ops::ControlFlow;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use crate::base::error::{Error, ErrorKind, Result};
+
+/// The threads of a session: the calling one and a pool for the others.
+pub(crate) struct Threads {
+    count: usize,
+    pool: Option<ThreadPool>,
+}
+
+impl Threads {
+    /// # Errors
+    /// `OutOfMemory` when the system has no more threads.
+    pub(crate) fn new(count: usize) -> Result<Self> {
+        let count = count.max(1);
+        let pool = if count == 1 {
+            None
+        } else {
+            let builder =
+                ThreadPoolBuilder::new().num_threads(count - 1).thread_name(|i| format!("vaekl-{}", i + 1));
+            Some(builder.build().map_err(|error| {
+                Error::new(ErrorKind::OutOfMemory, format!("{count} threads cannot be had: {error}"))
+            })?)
+        };
+        Ok(Self { count, pool })
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Runs `f(worker, item)` for every item. Items are taken in order by whichever worker is free; the
+    /// first worker is the calling thread, and there are as many as both `workers` and threads allow.
+    ///
+    /// Between its own items the calling thread calls `tick` with the number of items done. `Break` drops
+    /// the items not yet begun and is returned once those begun are done.
+    ///
+    /// # Panics
+    /// When `f` panics, after all workers stopped.
+    pub(crate) fn run<W: Send, I: Send>(
+        &self,
+        workers: &mut [W],
+        items: Vec<I>,
+        tick: &mut dyn FnMut(usize) -> ControlFlow<()>,
+        f: impl Fn(&mut W, I) + Sync,
+    ) -> ControlFlow<()> {
+        let work = Work { queue: Mutex::new(items.into_iter()), done: 0.into(), stop: false.into(), f };
+        let Some((first, others)) = workers.split_first_mut() else {
+            return ControlFlow::Continue(());
+        };
+        match &self.pool {
+            Some(pool) if !others.is_empty() => pool.in_place_scope(|scope| {
+                for worker in others.iter_mut().take(self.count - 1) {
+                    scope.spawn(|_| while work.step(worker) {});
+                }
+                work.lead(first, tick)
+            }),
+            _ => work.lead(first, tick),
+        }
+    }
+}
+
+struct Work<I, F> {
+    queue: Mutex<std::vec::IntoIter<I>>,
+    done: AtomicUsize,
+    stop: AtomicBool,
+    f: F,
+}
+
+impl<I, F> Work<I, F> {
+    /// Does one item; false when there are none left.
+    fn step<W>(&self, worker: &mut W) -> bool
+    where
+        F: Fn(&mut W, I),
+    {
+        if self.stop.load(Ordering::Relaxed) {
+            return false;
+        }
+        // A panic elsewhere poisons nothing here: the queue is only locked to take an item.
+        let item = self.queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next();
+        let Some(item) = item else { return false };
+        (self.f)(worker, item);
+        self.done.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+
+    /// The calling thread's part.
+    fn lead<W>(&self, worker: &mut W, tick: &mut dyn FnMut(usize) -> ControlFlow<()>) -> ControlFlow<()>
+    where
+        F: Fn(&mut W, I),
+    {
+        // Should `f` or `tick` panic, the other workers stop too.
+        let guard = StopOnDrop(&self.stop);
+        loop {
+            tick(self.done.load(Ordering::Relaxed))?;
+            if !self.step(worker) {
+                std::mem::forget(guard);
+                return ControlFlow::Continue(());
+            }
+        }
+    }
+}
+
+/// Stops the work when the calling thread leaves early: by `Break`, or by a panic.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Physical cores that this process may use, or its processors where the system does not tell.
+pub(crate) fn physical_cores() -> usize {
+    let allowed = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let mut cores: Vec<String> = (0..)
+        .map_while(|cpu| {
+            let path = format!("/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list");
+            std::fs::read_to_string(path).ok()
+        })
+        .collect();
+    cores.sort();
+    cores.dedup();
+    if cores.is_empty() { allowed } else { allowed.min(cores.len()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GO: fn(usize) -> ControlFlow<()> = |_| ControlFlow::Continue(());
+
+    #[test]
+    fn every_item_runs_once_on_some_worker() {
+        for count in [1, 2, 5] {
+            let threads = Threads::new(count).unwrap();
+            let mut workers = vec![Vec::new(); count];
+            let flow = threads.run(&mut workers, (0..1000).collect(), &mut GO.clone(), |w, i| w.push(i));
+            assert!(flow.is_continue());
+            let mut all: Vec<i32> = workers.concat();
+            all.sort_unstable();
+            assert_eq!(all, (0..1000).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_tick_runs_on_the_caller_and_stops_the_rest() {
+        let threads = Threads::new(2).unwrap();
+        let caller = std::thread::current().id();
+        let done = AtomicUsize::new(0);
+        let mut tick = |done: usize| {
+            assert_eq!(std::thread::current().id(), caller);
+            if done >= 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let flow = threads.run(&mut [(), ()], (0..100_000).collect(), &mut tick, |(), _: i32| {
+            done.fetch_add(1, Ordering::Relaxed);
+            std::thread::sleep(std::time::Duration::from_micros(10));
+        });
+        assert!(flow.is_break());
+        assert!(done.load(Ordering::Relaxed) < 1000);
+    }
+
+    #[test]
+    fn a_panic_reaches_the_caller() {
+        for count in [1, 3] {
+            let threads = Threads::new(count).unwrap();
+            let caught = std::panic::catch_unwind(|| {
+                let mut workers = vec![(); count];
+                let _ = threads.run(&mut workers, (0..100).collect(), &mut GO.clone(), |(), i| {
+                    assert_ne!(i, 50, "planted");
+                });
+            });
+            assert!(caught.is_err());
+            // And the threads still work.
+            assert!(threads.run(&mut vec![(); count], vec![1], &mut GO.clone(), |(), _| {}).is_continue());
+        }
+    }
+}

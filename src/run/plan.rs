@@ -1,0 +1,140 @@
+#![forbid(unsafe_code)]
+//! What a call will need, found by running the network on the recorder.
+
+use crate::arch::Level;
+use crate::backend::recorder::Recorder;
+use crate::backend::{Algorithm, Backend, Layout, Slot};
+use crate::base::dtype::DType;
+use crate::base::error::{Error, Result};
+use crate::base::shape::Shape;
+use crate::kernels::{Kernels, threads};
+use crate::model::blocks::Settings;
+use crate::model::{Model, decoder, encoder};
+
+use super::session::SessionOptions;
+
+/// What a call will need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Plan {
+    /// Bytes of workspace: activations and scratch memory, to the byte.
+    pub workspace_bytes: u64,
+    /// An upper bound of what the call makes resident: workspace and all of the mapped weights.
+    pub peak_bytes: u64,
+    /// Multiply-adds, counted as direct convolutions.
+    pub multiply_adds: u64,
+    /// Whether the result is that of the whole picture in one piece.
+    pub exact: bool,
+}
+
+/// Which network a call runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Decode,
+    Encode,
+}
+
+/// What the plan of a call depends on beside the model.
+#[derive(Clone, Copy)]
+pub(crate) struct Resources {
+    pub(crate) settings: Settings,
+    pub(crate) algorithm: Algorithm,
+    pub(crate) nr: usize,
+    pub(crate) threads: usize,
+}
+
+/// The plan of a call and the layout of its workspace, for an input of `height` rows of `width`.
+pub(crate) fn plan(
+    model: &Model,
+    resources: Resources,
+    direction: Direction,
+    height: usize,
+    width: usize,
+) -> Result<(Plan, Layout)> {
+    let Resources { settings, algorithm, nr, threads } = resources;
+    let mut recorder = Recorder::new(nr, threads, algorithm);
+    let input = Shape::new(height, width, input_channels(model, direction));
+    let slot = recorder.alloc(input, DType::F32)?;
+    network(&mut recorder, model, direction, settings, slot)?;
+    let (entries, multiply_adds) = recorder.finish();
+    let layout = Layout::pack(&entries);
+    let workspace_bytes = layout.bytes() as u64;
+    let peak_bytes = workspace_bytes.saturating_add(model.info().weight_bytes);
+    Ok((Plan { workspace_bytes, peak_bytes, multiply_adds, exact: true }, layout))
+}
+
+/// The network of `direction`, on any backend.
+pub(crate) fn network<B: Backend>(
+    backend: &mut B,
+    model: &Model,
+    direction: Direction,
+    settings: Settings,
+    input: Slot,
+) -> Result<Slot> {
+    match direction {
+        Direction::Decode => decoder::decode(backend, model.need_decoder()?, settings, input),
+        Direction::Encode => encoder::encode(backend, model.need_encoder()?, settings, input),
+    }
+}
+
+pub(crate) fn input_channels(model: &Model, direction: Direction) -> usize {
+    match direction {
+        Direction::Decode => model.config().latent_channels,
+        Direction::Encode => model.config().in_channels,
+    }
+}
+
+/// What a decode of latents of `height` rows of `width` would need in a session with `options`.
+///
+/// # Errors
+/// As [`Session::decode`](crate::Session::decode), without the arithmetic's own.
+pub fn plan_decode(
+    model: &Model,
+    options: &SessionOptions,
+    height: usize,
+    width: usize,
+) -> Result<Plan> {
+    for_options(model, options, Direction::Decode, height, width)
+}
+
+/// What an encode of a picture of `height` rows of `width` would need in a session with `options`.
+///
+/// # Errors
+/// As [`Session::encode`](crate::Session::encode), without the arithmetic's own.
+pub fn plan_encode(
+    model: &Model,
+    options: &SessionOptions,
+    height: usize,
+    width: usize,
+) -> Result<Plan> {
+    for_options(model, options, Direction::Encode, height, width)
+}
+
+fn for_options(
+    model: &Model,
+    options: &SessionOptions,
+    direction: Direction,
+    height: usize,
+    width: usize,
+) -> Result<Plan> {
+    let threads = options.resolve_threads()?;
+    let kernels = Kernels::new(Level::detect()?);
+    let dtype = options.resolve_dtype(model)?;
+    let resources = options.resources(model, dtype, &kernels, threads);
+    check_size(direction, height, width)?;
+    plan(model, resources, direction, height, width).map(|(plan, _)| plan)
+}
+
+/// Refuses an input without pixels.
+pub(crate) fn check_size(direction: Direction, height: usize, width: usize) -> Result<()> {
+    if height == 0 || width == 0 {
+        let what = if direction == Direction::Decode { "latents" } else { "picture" };
+        return Err(Error::invalid(format!("{what} of {width}x{height} (width x height) have no pixels")));
+    }
+    Ok(())
+}
+
+/// Threads of a session that did not ask for a number.
+pub(crate) fn default_threads() -> usize {
+    threads::physical_cores()
+}
