@@ -25,10 +25,12 @@ IMAGE may also be an array in [-1, 1], .npy or .safetensors: [batch, channels, h
 resized; the encoder leaves out the rows and columns that do not fill a latent.
 
 LATENTS are such an array, of any range. A .safetensors file holds one tensor, or one named \
-'latents' or 'moments' ('sample' or 'image' for pictures).
+'latents' or 'moments' ('image' or 'sample' for pictures).
 
 Outputs appear whole or not at all, and replace what had their name. Pictures have 8 bits a sample \
 (png and webp lossless, jpeg of quality 95), arrays are f32 and unclamped.
+
+The environment variable VAEKL_CPU (portable, avx2 or avx512) lowers the instruction set in use.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 cancelled by Ctrl-C.";
 

@@ -14,7 +14,7 @@ use crate::picture::{self, Picture};
 /// is passed as it is. The second value is what to tell the user about it.
 pub(crate) fn read(path: &Path, config: &Config) -> Result<(Array4<f32>, Option<String>)> {
     if Format::of(path).is_ok_and(Format::is_array) {
-        return Ok((array_file::read(path, &["sample", "image"])?, None));
+        return Ok((array_file::read(path, &["image", "sample"])?, None));
     }
     let channels = config.in_channels;
     if channels != 1 && channels != 3 {
@@ -108,4 +108,65 @@ pub(crate) fn psnr(input: ArrayView4<'_, f32>, output: ArrayView4<'_, f32>) -> O
     });
     let mse = squares.sum::<u64>() as f64 / output.len() as f64;
     Some(10.0 * (255.0 * 255.0 / mse).log10())
+}
+
+#[cfg(test)]
+mod tests {
+    use safetensors::SafeTensors;
+
+    use super::*;
+
+    /// The library's fixtures: picture files, and what Pillow and diffusers make of them.
+    fn images() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/images")
+    }
+
+    fn rgb(name: &str) -> Picture {
+        Picture::read(&images().join(name), 3).unwrap()
+    }
+
+    #[test]
+    fn pictures_are_read_as_by_pillow() {
+        let file = std::fs::read(images().join("expected.safetensors")).unwrap();
+        let expected = SafeTensors::deserialize(&file).unwrap();
+        for name in ["grey8.png", "lossless.webp", "palette.png", "rgb.png", "rgba.png"] {
+            let Picture::Bits8(raster) = rgb(name) else { panic!("{name}: 16 bits") };
+            let tensor = expected.tensor(name).unwrap();
+            assert_eq!(tensor.shape(), [raster.height, raster.width, raster.channels], "{name}");
+            assert!(tensor.data() == raster.data, "{name}");
+        }
+        // Decoders of jpeg may differ by a few levels.
+        let Picture::Bits8(raster) = rgb("orientation6.jpg") else { panic!("16 bits") };
+        assert_eq!((raster.width, raster.height), (24, 40));
+        let tensor = expected.tensor("orientation6.jpg").unwrap();
+        let worst = tensor.data().iter().zip(&raster.data).map(|(a, b)| a.abs_diff(*b)).max();
+        assert!(worst.unwrap() <= 3, "{worst:?}");
+        // Pillow keeps 8 of the 16 bits: the high byte of colours, and nothing sensible of grey.
+        let Picture::Bits16(raster) = rgb("rgb16.png") else { panic!("8 bits") };
+        let high: Vec<u8> = raster.data.iter().map(|sample| (sample >> 8) as u8).collect();
+        assert!(expected.tensor("rgb16.png").unwrap().data() == high);
+        let Picture::Bits16(raster) = rgb("grey16.png") else { panic!("8 bits") };
+        let scaled = raster.data.iter().map(|sample| ((u32::from(*sample) + 128) / 257) as u8);
+        let scaled: Vec<u8> = scaled.collect();
+        assert!(expected.tensor("grey16.png/scaled").unwrap().data() == scaled);
+    }
+
+    #[test]
+    fn pictures_become_the_arrays_of_diffusers() {
+        let file = std::fs::read(images().join("expected.safetensors")).unwrap();
+        let expected = SafeTensors::deserialize(&file).unwrap();
+        let mut config = Config::default();
+        config.block_out_channels = vec![32; 4];
+        for (name, resized) in [("rgb.png", false), ("resize_45x29.png", true)] {
+            let (array, remark) = read(&images().join(name), &config).unwrap();
+            assert_eq!(remark.is_some(), resized, "{name}");
+            let tensor = expected.tensor(&format!("{name}/preprocessed")).unwrap();
+            assert_eq!(tensor.shape(), array.shape(), "{name}");
+            let bytes: Vec<u8> = array.iter().flat_map(|value| value.to_le_bytes()).collect();
+            assert!(tensor.data() == bytes, "{name}");
+        }
+        let array = rgb("rgb.png").resized(64, 32).to_array();
+        let bytes: Vec<u8> = array.iter().flat_map(|value| value.to_le_bytes()).collect();
+        assert!(expected.tensor("rgb.png/preprocessed_64x32").unwrap().data() == bytes);
+    }
 }
