@@ -33,5 +33,6 @@ pub use base::error::{Error, ErrorKind, Result};
 pub use latents::{DiagonalGaussian, Generator};
 pub use model::{Activation, Config, Model, ModelInfo, ModelOptions, Parts, Preset};
 pub use run::{
-    Attention, AutoencoderKlOutput, CancelHandle, DecoderOutput, Plan, Progress, Session, SessionOptions, plan_decode, plan_encode,
+    Attention, AutoencoderKlOutput, CancelHandle, DecoderOutput, Plan, Progress, Session,
+    SessionOptions, plan_decode, plan_encode,
 };

@@ -19,7 +19,8 @@ const FLOORS: &[(&str, usize)] = &[
 ];
 
 /// Files that may contain `unsafe`, as prefixes of their paths below `src/`.
-const UNSAFE: &[&str] = &["arch/", "kernels/", "base/buffer.rs", "checkpoint/mmap.rs", "run/spill.rs", "ffi/"];
+const UNSAFE: &[&str] =
+    &["arch/", "kernels/", "base/buffer.rs", "checkpoint/mmap.rs", "run/spill.rs", "ffi/"];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {

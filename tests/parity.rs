@@ -46,15 +46,25 @@ fn every_fixture_agrees_with_diffusers() {
         for dtype in [DType::F32, DType::Bf16, DType::F16] {
             let mut session = Session::new(&model, &options(dtype)).unwrap();
             let decoded = session.decode(f32x4(&fixture.tensor("latents")).view()).unwrap().sample;
-            let moments = session.encode(f32x4(&fixture.tensor("image")).view()).unwrap().latent_dist;
+            let moments =
+                session.encode(f32x4(&fixture.tensor("image")).view()).unwrap().latent_dist;
             assert_eq!(session.activation_dtype(), dtype, "{}", fixture.name);
             let decode = Distance::new(&decoded, &fixture.tensor("decoded_f64"));
             let encode = Distance::new(&moments.moments().to_owned(), &fixture.tensor("moments"));
             println!(
                 "{:<26} {:>5} {:>11.2e} {:>10.1} {:>11.2e} {:>10.1}  {:.1} {:.1}",
-                fixture.name, dtype.name(), decode.max, decode.psnr, encode.max, encode.psnr, torch[0], torch[1]
+                fixture.name,
+                dtype.name(),
+                decode.max,
+                decode.psnr,
+                encode.max,
+                encode.psnr,
+                torch[0],
+                torch[1]
             );
-            for (what, distance, torch) in [("decode", decode, torch[0]), ("encode", encode, torch[1])] {
+            for (what, distance, torch) in
+                [("decode", decode, torch[0]), ("encode", encode, torch[1])]
+            {
                 if !tolerated(dtype, torch, distance) {
                     failures.push(format!("{} {what} {dtype}: {distance:?}", fixture.name));
                 }

@@ -26,7 +26,9 @@ fn sd_like() -> (Fixture, Model) {
 
 /// Latents large enough for many blocks.
 fn latents(channels: usize) -> Array4<f32> {
-    Array4::from_shape_fn((1, channels, 17, 23), |(_, c, y, x)| ((c * 31 + y * 7 + x * 3) as f32 * 0.7).sin())
+    Array4::from_shape_fn((1, channels, 17, 23), |(_, c, y, x)| {
+        ((c * 31 + y * 7 + x * 3) as f32 * 0.7).sin()
+    })
 }
 
 #[test]
@@ -48,7 +50,8 @@ fn the_bits_do_not_depend_on_threads() {
 
 #[test]
 fn a_batch_gives_what_its_pictures_give_alone() {
-    let (fixture, model) = (Fixture::open("bf16_batch2"), Fixture::open("bf16_batch2").model(|_| {}));
+    let (fixture, model) =
+        (Fixture::open("bf16_batch2"), Fixture::open("bf16_batch2").model(|_| {}));
     let batch = f32x4(&fixture.tensor("latents"));
     let mut session = Session::new(&model, &options(2, DType::F32)).unwrap();
     let together = session.decode(batch.view()).unwrap().sample;
@@ -243,7 +246,8 @@ fn half_a_model_does_its_half() {
 #[test]
 fn sessions_of_one_model_work_side_by_side() {
     let (_, model) = sd_like();
-    let alone = Session::new(&model, &options(1, DType::F32)).unwrap().decode(latents(4).view()).unwrap();
+    let alone =
+        Session::new(&model, &options(1, DType::F32)).unwrap().decode(latents(4).view()).unwrap();
     std::thread::scope(|scope| {
         for threads in [1, 2] {
             let (model, alone) = (&model, &alone);

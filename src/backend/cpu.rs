@@ -59,10 +59,9 @@ impl<'a> Cpu<'a> {
         let id = self.entries;
         self.entries += 1;
         self.sums.push(Vec::new());
-        self.layout
-            .range(id, bytes)
-            .map(|range| (id, range))
-            .ok_or_else(|| Error::internal(format!("entry {id} of {bytes} bytes is not in the plan")))
+        self.layout.range(id, bytes).map(|range| (id, range)).ok_or_else(|| {
+            Error::internal(format!("entry {id} of {bytes} bytes is not in the plan"))
+        })
     }
 
     fn range(&self, slot: &Slot) -> Result<Range<usize>> {
@@ -74,7 +73,8 @@ impl<'a> Cpu<'a> {
 
     fn prologue(&self, norm: &Norm<'_>, input: &Slot, name: &str) -> Result<Prologue> {
         let (sums, channels) = (&self.sums[input.id], input.shape.channels);
-        if sums.len() != norm.groups || norm.gamma.len() != channels || norm.beta.len() != channels {
+        if sums.len() != norm.groups || norm.gamma.len() != channels || norm.beta.len() != channels
+        {
             let found = sums.len();
             return Err(Error::internal(format!(
                 "{name}: statistics of {found} groups for {} groups of {channels} channels",
@@ -148,7 +148,13 @@ impl Backend for Cpu<'_> {
         };
         let mut tick = ticker(self.progress, self.multiply_adds, work);
         let sums = job
-            .run(self.threads, self.kernels, ElementsMut::new(out.dtype, target), scratch, &mut tick)
+            .run(
+                self.threads,
+                self.kernels,
+                ElementsMut::new(out.dtype, target),
+                scratch,
+                &mut tick,
+            )
             .ok_or_else(cancelled)?;
         if let Some(group) = sums.iter().position(|sum| !sum.square.is_finite()) {
             let message = format!(
@@ -170,7 +176,10 @@ impl Backend for Cpu<'_> {
         let operands = [attention.query, attention.key, attention.value];
         if let Some(odd) = operands.iter().find(|o| o.slot.shape.pixels() != tokens) {
             let found = odd.slot.shape;
-            return Err(Error::internal(format!("{}: {found} for {tokens} tokens", attention.name)));
+            return Err(Error::internal(format!(
+                "{}: {found} for {tokens} tokens",
+                attention.name
+            )));
         }
         // Query, key and value may be columns of one activation, which is carved out once.
         let mut held: Vec<&Slot> = operands.iter().map(|operand| operand.slot).collect();
@@ -185,7 +194,8 @@ impl Backend for Cpu<'_> {
         let data = [&*first, &*second, &*third];
         let rows = |columns: Columns<'_>| {
             let at = held.iter().position(|slot| slot.id == columns.slot.id).unwrap_or(0);
-            let (all, stride) = (Elements::new(columns.slot.dtype, data[at]), columns.slot.shape.channels);
+            let (all, stride) =
+                (Elements::new(columns.slot.dtype, data[at]), columns.slot.shape.channels);
             Rows { data: all.slice(columns.first..all.len()), stride }
         };
         let [query, key, value] = operands.map(rows);

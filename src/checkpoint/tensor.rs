@@ -1,4 +1,7 @@
+#![forbid(unsafe_code)]
 //! A named tensor of a checkpoint, still in the file's own dtype and memory.
+
+use half::{bf16, f16};
 
 use crate::base::buffer::Bytes;
 use crate::base::dtype::DType;
@@ -18,4 +21,26 @@ impl Tensor {
     pub(crate) fn len(&self) -> usize {
         self.shape.iter().product()
     }
+
+    /// The elements as f32, rounded where the dtype is wider.
+    pub(crate) fn to_f32(&self) -> Vec<f32> {
+        let bytes = &*self.bytes;
+        match self.dtype {
+            DType::F32 => elements(bytes, f32::from_le_bytes),
+            DType::F16 => elements(bytes, |b| f16::from_le_bytes(b).to_f32()),
+            DType::Bf16 => elements(bytes, |b| bf16::from_le_bytes(b).to_f32()),
+            DType::F64 => elements(bytes, |b| f64::from_le_bytes(b) as f32),
+        }
+    }
+}
+
+fn elements<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+    bytes
+        .chunks_exact(N)
+        .map(|chunk| {
+            let mut element = [0; N];
+            element.copy_from_slice(chunk);
+            read(element)
+        })
+        .collect()
 }

@@ -112,7 +112,8 @@ mod tests {
     #[test]
     fn every_f16_is_read_as_the_half_crate_does() {
         for bits in 0..=u16::MAX {
-            let (found, expected) = (StoredF16::read(&bits.to_le_bytes()), f16::from_bits(bits).to_f32());
+            let (found, expected) =
+                (StoredF16::read(&bits.to_le_bytes()), f16::from_bits(bits).to_f32());
             assert!(
                 found.to_bits() == expected.to_bits() || (found.is_nan() && expected.is_nan()),
                 "{bits:04x}"

@@ -22,10 +22,14 @@ impl Threads {
         let pool = if count == 1 {
             None
         } else {
-            let builder =
-                ThreadPoolBuilder::new().num_threads(count - 1).thread_name(|i| format!("vaekl-{}", i + 1));
+            let builder = ThreadPoolBuilder::new()
+                .num_threads(count - 1)
+                .thread_name(|i| format!("vaekl-{}", i + 1));
             Some(builder.build().map_err(|error| {
-                Error::new(ErrorKind::OutOfMemory, format!("{count} threads cannot be had: {error}"))
+                Error::new(
+                    ErrorKind::OutOfMemory,
+                    format!("{count} threads cannot be had: {error}"),
+                )
             })?)
         };
         Ok(Self { count, pool })
@@ -50,7 +54,8 @@ impl Threads {
         tick: &mut dyn FnMut(usize) -> ControlFlow<()>,
         f: impl Fn(&mut W, I) + Sync,
     ) -> ControlFlow<()> {
-        let work = Work { queue: Mutex::new(items.into_iter()), done: 0.into(), stop: false.into(), f };
+        let work =
+            Work { queue: Mutex::new(items.into_iter()), done: 0.into(), stop: false.into(), f };
         let Some((first, others)) = workers.split_first_mut() else {
             return ControlFlow::Continue(());
         };
@@ -91,7 +96,11 @@ impl<I, F> Work<I, F> {
     }
 
     /// The calling thread's part.
-    fn lead<W>(&self, worker: &mut W, tick: &mut dyn FnMut(usize) -> ControlFlow<()>) -> ControlFlow<()>
+    fn lead<W>(
+        &self,
+        worker: &mut W,
+        tick: &mut dyn FnMut(usize) -> ControlFlow<()>,
+    ) -> ControlFlow<()>
     where
         F: Fn(&mut W, I),
     {
@@ -141,7 +150,8 @@ mod tests {
         for count in [1, 2, 5] {
             let threads = Threads::new(count).unwrap();
             let mut workers = vec![Vec::new(); count];
-            let flow = threads.run(&mut workers, (0..1000).collect(), &mut GO.clone(), |w, i| w.push(i));
+            let flow =
+                threads.run(&mut workers, (0..1000).collect(), &mut GO.clone(), |w, i| w.push(i));
             assert!(flow.is_continue());
             let mut all: Vec<i32> = workers.concat();
             all.sort_unstable();
@@ -178,7 +188,11 @@ mod tests {
             });
             assert!(caught.is_err());
             // And the threads still work.
-            assert!(threads.run(&mut vec![(); count], vec![1], &mut GO.clone(), |(), _| {}).is_continue());
+            assert!(
+                threads
+                    .run(&mut vec![(); count], vec![1], &mut GO.clone(), |(), _| {})
+                    .is_continue()
+            );
         }
     }
 }

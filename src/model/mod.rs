@@ -2,11 +2,15 @@
 //! [`Backend`](crate::backend::Backend).
 
 pub(crate) mod blocks;
+mod build;
 pub(crate) mod config;
 pub(crate) mod decoder;
 pub(crate) mod encoder;
+mod infer;
 mod open;
+mod presets;
 pub(crate) mod weights;
 
 pub use config::{Activation, Config};
-pub use open::{Model, ModelInfo, ModelOptions, Parts, Preset};
+pub use open::{Model, ModelInfo, ModelOptions, Parts};
+pub use presets::Preset;

@@ -1,14 +1,19 @@
+#![forbid(unsafe_code)]
 //! Opening a model: from a checkpoint and a configuration to the parameter tree.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
 
+use super::build::{Builder, Totals};
 use super::config::Config;
+use super::infer::infer;
+use super::presets::Preset;
 use super::weights::{Decoder, Encoder};
+use crate::base::buffer::Bytes;
 use crate::base::dtype::DType;
 use crate::base::error::{Error, Result};
+use crate::checkpoint::{Checkpoint, Layout};
 
 /// Which halves of the autoencoder a model needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -22,21 +27,6 @@ pub enum Parts {
     Encoder,
 }
 
-/// A family of models: what shapes cannot tell (scaling, shift, latent statistics, sample size).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Preset {
-    /// Stable Diffusion 1.x and 2.x: scaling 0.18215.
-    Sd,
-}
-
-impl FromStr for Preset {
-    type Err = Error;
-    fn from_str(_name: &str) -> Result<Self> {
-        todo!()
-    }
-}
-
 /// How to open a model. `ModelOptions::default()` reads everything the checkpoint has.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -47,8 +37,11 @@ pub struct ModelOptions {
     pub config_path: Option<PathBuf>,
     /// A configuration to use instead of any file's.
     pub config: Option<Config>,
-    /// Scaling, shift and latent statistics for a file without a configuration.
+    /// Scaling, shift and statistics of the latents: for a file without a configuration, or instead of
+    /// what the configuration says.
     pub preset: Option<Preset>,
+    /// Groups of the GroupNorms of a file without a configuration; 32 where it is not given.
+    pub norm_num_groups: Option<usize>,
     /// Variant of a diffusers folder: `fp16` opens `diffusion_pytorch_model.fp16.safetensors`.
     pub variant: Option<String>,
 }
@@ -69,7 +62,9 @@ pub struct ModelInfo {
     pub foreign_tensors: usize,
     /// `diffusers` or `original`, with the prefix if there is one.
     pub layout: String,
-    /// Where the configuration came from, for a person: "config.json", "inferred from shapes".
+    /// The variant that was opened, as `fp16`, where a folder has several or only that.
+    pub variant: Option<String>,
+    /// Where the configuration came from, for a person: a path, or "inferred from shapes".
     pub config_source: String,
     /// Fields of the configuration that were guessed, each with the reason.
     pub guessed: Vec<String>,
@@ -87,7 +82,8 @@ struct Inner {
 pub struct Model(Arc<Inner>);
 
 impl Model {
-    /// Opens a diffusers folder or a single `.safetensors` file, with default options.
+    /// Opens a diffusers folder or a single `.safetensors` file, with default options. The file is mapped
+    /// and must not change while the model, or a session of it, is in use.
     ///
     /// # Errors
     /// `Io` when the file cannot be opened, `Format` when it is not a checkpoint or corrupt, `Model`
@@ -101,8 +97,7 @@ impl Model {
     /// # Errors
     /// As [`Model::open`], and `InvalidArgument` when an option cannot apply.
     pub fn open_with(path: impl AsRef<Path>, options: &ModelOptions) -> Result<Self> {
-        let _ = (path, options);
-        todo!()
+        Self::build(Checkpoint::open(path.as_ref(), options.variant.as_deref())?, options)
     }
 
     /// Opens the bytes of a `.safetensors` file in memory. The bytes are shared, not copied.
@@ -113,8 +108,39 @@ impl Model {
         bytes: impl AsRef<[u8]> + Send + Sync + 'static,
         options: &ModelOptions,
     ) -> Result<Self> {
-        let _ = (bytes, options);
-        todo!()
+        if options.variant.is_some() {
+            return Err(Error::invalid("variant: a folder expected, bytes in memory found"));
+        }
+        Self::build(Checkpoint::from_bytes(Bytes::new(bytes))?, options)
+    }
+
+    fn build(checkpoint: Checkpoint, options: &ModelOptions) -> Result<Self> {
+        let mut guessed = Vec::new();
+        let (config, config_source) = configure(&checkpoint, options, &mut guessed)
+            .map_err(|error| error.within(&checkpoint.source))?;
+        let mut builder = Builder::new(&checkpoint, &config);
+        let encoder = (options.parts != Parts::Decoder).then(|| builder.encoder()).transpose()?;
+        let decoder = (options.parts != Parts::Encoder).then(|| builder.decoder()).transpose()?;
+        let Totals { tensors, parameters, bytes, dtypes } = builder.totals();
+        let layout = match checkpoint.layout {
+            Layout::Diffusers => "diffusers",
+            Layout::Original => "original",
+        };
+        let info = ModelInfo {
+            parameters,
+            weight_bytes: bytes,
+            dtypes,
+            tensors,
+            foreign_tensors: checkpoint.foreign.len() + checkpoint.tensors.len() - tensors,
+            layout: match checkpoint.prefix {
+                "" => layout.into(),
+                prefix => format!("{layout}, behind {prefix}"),
+            },
+            variant: checkpoint.variant,
+            config_source,
+            guessed,
+        };
+        Ok(Self(Arc::new(Inner { config, info, encoder, decoder })))
     }
 
     /// The configuration: read, given or inferred.
@@ -129,11 +155,45 @@ impl Model {
 
     /// The encoder, or an error where the model was opened without it.
     pub(crate) fn need_encoder(&self) -> Result<&Encoder> {
-        self.0.encoder.as_ref().ok_or_else(|| Error::model("the model was opened without its encoder"))
+        self.0
+            .encoder
+            .as_ref()
+            .ok_or_else(|| Error::model("the model was opened without its encoder"))
     }
 
     /// The decoder, or an error where the model was opened without it.
     pub(crate) fn need_decoder(&self) -> Result<&Decoder> {
-        self.0.decoder.as_ref().ok_or_else(|| Error::model("the model was opened without its decoder"))
+        self.0
+            .decoder
+            .as_ref()
+            .ok_or_else(|| Error::model("the model was opened without its decoder"))
     }
+}
+
+/// The configuration given, read or inferred, in this order, and where it came from.
+fn configure(
+    checkpoint: &Checkpoint,
+    options: &ModelOptions,
+    guessed: &mut Vec<String>,
+) -> Result<(Config, String)> {
+    let read = |text: &str, path: &str| Config::from_json(text).map_err(|error| error.within(path));
+    let (mut config, mut source) = if let Some(config) = &options.config {
+        config.validate()?;
+        (config.clone(), "given".to_owned())
+    } else if let Some(path) = &options.config_path {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|e| Error::io(format!("{name}: {e}")))?;
+        (read(&text, &name)?, name)
+    } else if let Some((text, path)) = &checkpoint.config {
+        (read(text, path)?, path.clone())
+    } else {
+        let config = infer(checkpoint, options.preset, options.norm_num_groups, guessed)?;
+        return Ok((config, "inferred from shapes".into()));
+    };
+    if let Some(preset) = options.preset {
+        preset.apply(&mut config);
+        config.validate()?;
+        source = format!("{source}, with preset {}", preset.name());
+    }
+    Ok((config, source))
 }

@@ -196,7 +196,8 @@ impl Job<'_> {
     fn pack(&self, threads: &Threads, kernels: &Kernels, keys: &mut [f32], values: &mut [f32]) {
         let Geometry { tokens, channels, .. } = self.geometry;
         let nr = kernels.nr();
-        let ranges = |size: usize| (0..tokens).step_by(size).map(move |at| at..tokens.min(at + size));
+        let ranges =
+            |size: usize| (0..tokens).step_by(size).map(move |at| at..tokens.min(at + size));
         let columns = channels.next_multiple_of(nr);
         let mut items: Vec<Panel<'_>> = ranges(nr)
             .zip(keys.chunks_exact_mut(nr * channels))
@@ -205,16 +206,17 @@ impl Job<'_> {
         let blocks = ranges(KEYS).zip(values.chunks_mut(KEYS * columns));
         items.extend(blocks.map(|(range, dst)| Panel::Values(range, dst)));
         let mut workers = vec![(); threads.count()];
-        let _ = threads.run(&mut workers, items, &mut |_| ControlFlow::Continue(()), |(), item| match item
-        {
-            Panel::Keys(range, dst) => {
-                let rows = self.key.slice(&range, channels);
-                kernels.pack_rows_transposed(rows, self.key.stride, range.len(), channels, dst);
-            }
-            Panel::Values(range, dst) => {
-                let rows = self.value.slice(&range, channels);
-                let dst = &mut dst[..range.len() * columns];
-                kernels.pack_rows(rows, self.value.stride, range.len(), channels, dst);
+        let _ = threads.run(&mut workers, items, &mut |_| ControlFlow::Continue(()), |(), item| {
+            match item {
+                Panel::Keys(range, dst) => {
+                    let rows = self.key.slice(&range, channels);
+                    kernels.pack_rows_transposed(rows, self.key.stride, range.len(), channels, dst);
+                }
+                Panel::Values(range, dst) => {
+                    let rows = self.value.slice(&range, channels);
+                    let dst = &mut dst[..range.len() * columns];
+                    kernels.pack_rows(rows, self.value.stride, range.len(), channels, dst);
+                }
             }
         });
     }
@@ -293,12 +295,8 @@ impl Job<'_> {
             c_stride: stride,
         };
         kernels.gemm(&scores, worker.scores);
-        let softmax = Softmax {
-            rows,
-            columns: span.len(),
-            stride,
-            scale: 1.0 / (channels as f32).sqrt(),
-        };
+        let softmax =
+            Softmax { rows, columns: span.len(), stride, scale: 1.0 / (channels as f32).sqrt() };
         kernels.softmax_update(
             &softmax,
             worker.scores,

@@ -85,7 +85,8 @@ impl Geometry {
     /// `InvalidArgument` when the picture is too small to be halved or too large to be addressed,
     /// `Internal` when the filters do not belong to the input.
     pub(crate) fn new(input: Shape, filters: &[Filter<'_>], resample: Resample) -> Result<Self> {
-        let first = filters.first().ok_or_else(|| Error::internal("convolution without a filter"))?;
+        let first =
+            filters.first().ok_or_else(|| Error::internal("convolution without a filter"))?;
         let fits = |f: &Filter<'_>| f.in_channels == input.channels && f.kernel == first.kernel;
         if let Some(odd) = filters.iter().find(|f| !fits(f)) {
             let (name, channels) = (odd.name, odd.in_channels);
@@ -276,12 +277,10 @@ impl Job<'_> {
         let items = self.items(&blocks, out, &mut sums);
         let count = items.len();
         let bias = self.padded_bias(kernels.nr());
-        let flow = threads.run(
-            &mut workers,
-            items,
-            &mut |done| tick(done, count),
-            |worker, item| self.block(kernels, packed, &bias, worker, item),
-        );
+        let flow =
+            threads.run(&mut workers, items, &mut |done| tick(done, count), |worker, item| {
+                self.block(kernels, packed, &bias, worker, item)
+            });
         flow.is_continue().then(|| merge(&sums, self.groups))
     }
 
@@ -326,7 +325,12 @@ impl Job<'_> {
     }
 
     /// Hands every block its part of the output and its sums.
-    fn items<'o>(&self, blocks: &[Block], out: ElementsMut<'o>, sums: &'o mut [Sum]) -> Vec<Item<'o>> {
+    fn items<'o>(
+        &self,
+        blocks: &[Block],
+        out: ElementsMut<'o>,
+        sums: &'o mut [Sum],
+    ) -> Vec<Item<'o>> {
         let shape = self.geometry.output;
         let mut items: Vec<Item<'o>> = blocks
             .iter()
@@ -360,7 +364,10 @@ impl Job<'_> {
         let (pixels, panels) = (item.block.columns.len(), geometry.panels(nr));
         let band_columns = self.load(kernels, worker.band, &item.block);
         let taps: Vec<usize> = (0..geometry.taps())
-            .map(|tap| (tap / geometry.kernel * band_columns + tap % geometry.kernel) * geometry.pixel_stride)
+            .map(|tap| {
+                (tap / geometry.kernel * band_columns + tap % geometry.kernel)
+                    * geometry.pixel_stride
+            })
             .collect();
         let mut sums = vec![Sum::default(); channels];
         for (row, mut out) in item.rows.into_iter().enumerate() {

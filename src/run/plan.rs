@@ -129,7 +129,9 @@ fn for_options(
 pub(crate) fn check_size(direction: Direction, height: usize, width: usize) -> Result<()> {
     if height == 0 || width == 0 {
         let what = if direction == Direction::Decode { "latents" } else { "picture" };
-        return Err(Error::invalid(format!("{what} of {width}x{height} (width x height) have no pixels")));
+        return Err(Error::invalid(format!(
+            "{what} of {width}x{height} (width x height) have no pixels"
+        )));
     }
     Ok(())
 }

@@ -19,8 +19,8 @@ use crate::base::shape::Shape;
 use crate::kernels::Kernels;
 use crate::kernels::threads::Threads;
 use crate::latents::{DiagonalGaussian, Generator};
-use crate::model::blocks::Settings;
 use crate::model::Model;
+use crate::model::blocks::Settings;
 
 /// How attention is computed; the two agree up to rounding. diffusers' `set_attn_processor`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -65,13 +65,18 @@ impl SessionOptions {
         match self.threads {
             0 => Ok(plan::default_threads()),
             n if n <= Self::MOST_THREADS => Ok(n),
-            n => Err(Error::invalid(format!("threads: at most {} expected, {n} found", Self::MOST_THREADS))),
+            n => Err(Error::invalid(format!(
+                "threads: at most {} expected, {n} found",
+                Self::MOST_THREADS
+            ))),
         }
     }
 
     pub(super) fn resolve_dtype(&self, model: &Model) -> Result<DType> {
         match self.activation_dtype {
-            DType::F64 => Err(Error::invalid("activation dtype: f32, bf16 or f16 expected, f64 found")),
+            DType::F64 => {
+                Err(Error::invalid("activation dtype: f32, bf16 or f16 expected, f64 found"))
+            }
             DType::F16 if model.config().force_upcast => Ok(DType::F32),
             dtype => Ok(dtype),
         }
@@ -292,10 +297,13 @@ impl Session {
     fn decode_batch(&mut self, latents: ArrayView4<'_, f32>) -> Result<DecoderOutput> {
         let (batch, _, height, width) = latents.dim();
         self.check(Direction::Decode, batch, latents.dim())?;
-        let (factor, channels) = (self.model.config().downscale(), self.model.config().out_channels);
+        let (factor, channels) =
+            (self.model.config().downscale(), self.model.config().out_channels);
         let size = (height.saturating_mul(factor), width.saturating_mul(factor));
         let mut sample = zeros("the pictures", batch, channels, size)?;
-        for (b, (latents, mut picture)) in latents.outer_iter().zip(sample.outer_iter_mut()).enumerate() {
+        for (b, (latents, mut picture)) in
+            latents.outer_iter().zip(sample.outer_iter_mut()).enumerate()
+        {
             self.decode_one(latents, &mut |y, row| {
                 scatter(row, picture.index_axis_mut(Axis(1), y));
                 ControlFlow::Continue(())
@@ -341,7 +349,8 @@ impl Session {
         self.check(Direction::Encode, 1, (1, channels, height, width))?;
         let halvings = self.model.config().block_out_channels.len() - 1;
         let channels = 2 * self.model.config().latent_channels;
-        let mut moments = zeros("the moments", 1, channels, (height >> halvings, width >> halvings))?;
+        let mut moments =
+            zeros("the moments", 1, channels, (height >> halvings, width >> halvings))?;
         let mut planes = moments.index_axis_mut(Axis(0), 0);
         self.call(Direction::Encode, height, width, fill, &mut |y, row| {
             scatter(row, planes.index_axis_mut(Axis(1), y));
@@ -351,7 +360,12 @@ impl Session {
     }
 
     /// Checks the shape of an input before anything is allocated.
-    fn check(&self, direction: Direction, batch: usize, shape: (usize, usize, usize, usize)) -> Result<()> {
+    fn check(
+        &self,
+        direction: Direction,
+        batch: usize,
+        shape: (usize, usize, usize, usize),
+    ) -> Result<()> {
         let (what, axis) = match direction {
             Direction::Decode => ("latents", "latent_channels"),
             Direction::Encode => ("picture", "in_channels"),
@@ -426,10 +440,13 @@ impl Session {
             if cancel.is_set() {
                 return ControlFlow::Break(());
             }
-            progress.as_mut().map_or(ControlFlow::Continue(()), |call| call(Progress { done, total }))
+            progress
+                .as_mut()
+                .map_or(ControlFlow::Continue(()), |call| call(Progress { done, total }))
         };
         let arena = &mut self.arena[..layout.bytes()];
-        let mut cpu = Cpu::new(&self.threads, &self.kernels, algorithm, arena, &layout, &mut report);
+        let mut cpu =
+            Cpu::new(&self.threads, &self.kernels, algorithm, arena, &layout, &mut report);
         let channels = plan::input_channels(&self.model, direction);
         let input = cpu.alloc(Shape { height, width, channels }, DType::F32)?;
         for (y, row) in cpu.values_mut(&input)?.chunks_exact_mut(width * channels).enumerate() {
@@ -481,7 +498,8 @@ fn of_batch(error: Error, index: usize, batch: usize) -> Error {
 fn zeros(what: &str, batch: usize, channels: usize, size: (usize, usize)) -> Result<Array4<f32>> {
     let shape = (batch, channels, size.0, size.1);
     let too_large = || {
-        let message = format!("{what}: {batch}x{channels}x{}x{} values do not fit memory", size.0, size.1);
+        let message =
+            format!("{what}: {batch}x{channels}x{}x{} values do not fit memory", size.0, size.1);
         Error::new(ErrorKind::OutOfMemory, message)
     };
     let len = [channels, size.0, size.1]

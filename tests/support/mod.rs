@@ -1,5 +1,5 @@
 //! Reading the fixtures under `tests/data` (see its README), for the integration tests.
-#![allow(dead_code)] // each test uses its own part
+#![allow(dead_code, unreachable_pub)] // each test uses its own part
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,9 @@ pub struct Fixture {
 impl Fixture {
     pub fn open(name: &str) -> Self {
         let folder = data().join(name);
-        let read = |file: &str| fs::read(folder.join(file)).unwrap_or_else(|e| panic!("{name}/{file}: {e}"));
+        let read = |file: &str| {
+            fs::read(folder.join(file)).unwrap_or_else(|e| panic!("{name}/{file}: {e}"))
+        };
         let meta = serde_json::from_slice(&read("meta.json")).unwrap();
         let reference = read("reference.safetensors");
         Self { name: name.into(), folder, meta, reference }

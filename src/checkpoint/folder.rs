@@ -1,0 +1,148 @@
+#![forbid(unsafe_code)]
+//! A diffusers folder: `config.json` and weights in one file or in shards, perhaps of a variant.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::{Checkpoint, RawTensors, mmap, read_text, safetensors};
+use crate::base::error::{Error, ErrorKind, Result};
+
+const CONFIG: &str = "config.json";
+const STEM: &str = "diffusion_pytorch_model";
+const EXTENSION: &str = ".safetensors";
+
+/// Opens `folder`, or its `vae/` where it is a pipeline's.
+pub(super) fn open(folder: &Path, variant: Option<&str>) -> Result<Checkpoint> {
+    let vae = folder.join("vae");
+    let folder = match folder.join(CONFIG).is_file() {
+        false if vae.join(CONFIG).is_file() => &vae,
+        false => {
+            return Err(Error::format(format!(
+                "{}: the folder has no {CONFIG} (and no vae/{CONFIG})",
+                folder.display()
+            )));
+        }
+        true => folder,
+    };
+    let config = folder.join(CONFIG);
+    let config = (read_text(&config)?, config.display().to_string());
+    let weights = Weights::find(folder, variant)?;
+    let mut raw = RawTensors::default();
+    for file in weights.files(folder)? {
+        let part = safetensors::parse(mmap::map(&file)?).map_err(|e| e.within(file.display()))?;
+        let RawTensors { tensors, unsupported } = part;
+        if let Some(name) = tensors.keys().find(|name| raw.tensors.contains_key(*name)) {
+            let message =
+                format!("{}: tensor {name} stands in an earlier shard too", file.display());
+            return Err(Error::format(message));
+        }
+        raw.tensors.extend(tensors);
+        raw.unsupported.extend(unsupported);
+    }
+    Checkpoint::new(folder.display().to_string(), raw, Some(config), weights.variant)
+}
+
+/// The configuration that stands beside a weight file of a diffusers folder.
+pub(super) fn config_beside(file: &Path) -> Result<Option<(String, String)>> {
+    let of_folder = file.file_name().is_some_and(|name| name.to_string_lossy().starts_with(STEM));
+    let config = file.with_file_name(CONFIG);
+    if !of_folder || !config.is_file() {
+        return Ok(None);
+    }
+    Ok(Some((read_text(&config)?, config.display().to_string())))
+}
+
+/// Where a folder's weights are.
+struct Weights {
+    path: PathBuf,
+    sharded: bool,
+    variant: Option<String>,
+}
+
+impl Weights {
+    fn find(folder: &Path, variant: Option<&str>) -> Result<Self> {
+        if let Some(found) = Self::of_variant(folder, variant) {
+            return Ok(found);
+        }
+        let there = variants(folder)?;
+        if let (None, [only]) = (variant, &there[..])
+            && let Some(found) = Self::of_variant(folder, Some(only))
+        {
+            return Ok(found);
+        }
+        let wanted = match variant {
+            Some(variant) => format!("{STEM}.{variant}{EXTENSION}"),
+            None => format!("{STEM}{EXTENSION}"),
+        };
+        let name = folder.display();
+        if there.is_empty() && folder.join(format!("{STEM}.bin")).exists() {
+            let message =
+                format!("{name}: only pickled weights ({STEM}.bin); convert them to safetensors");
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
+        let there = if there.is_empty() { "none".into() } else { there.join(", ") };
+        Err(Error::io(format!("{name}: {wanted} is missing; variants found: {there}")))
+    }
+
+    fn of_variant(folder: &Path, variant: Option<&str>) -> Option<Self> {
+        let (file, index) = match variant {
+            None => (format!("{STEM}{EXTENSION}"), format!("{STEM}{EXTENSION}.index.json")),
+            Some(v) => {
+                (format!("{STEM}.{v}{EXTENSION}"), format!("{STEM}{EXTENSION}.index.{v}.json"))
+            }
+        };
+        [(file, false), (index, true)].into_iter().find_map(|(name, sharded)| {
+            let path = folder.join(name);
+            path.is_file().then(|| Self { path, sharded, variant: variant.map(str::to_owned) })
+        })
+    }
+
+    /// The weight file, or the shards that the index names.
+    fn files(&self, folder: &Path) -> Result<Vec<PathBuf>> {
+        if !self.sharded {
+            return Ok(vec![self.path.clone()]);
+        }
+        let wrong = |what: String| Error::format(format!("{}: {what}", self.path.display()));
+        let index: Value = serde_json::from_str(&read_text(&self.path)?)
+            .map_err(|error| wrong(format!("not valid JSON: {error}")))?;
+        let map = index
+            .get("weight_map")
+            .and_then(Value::as_object)
+            .ok_or_else(|| wrong("\"weight_map\" with a file for each tensor expected".into()))?;
+        let mut names = BTreeSet::new();
+        for (tensor, file) in map {
+            let file = file
+                .as_str()
+                .ok_or_else(|| wrong(format!("the file of tensor {tensor} is not a string")))?;
+            // A shard is a file of this folder: an index must not point anywhere else.
+            if Path::new(file).file_name().is_none_or(|name| name != file) {
+                return Err(wrong(format!(
+                    "shard \"{file}\" is not the name of a file in the folder"
+                )));
+            }
+            names.insert(file);
+        }
+        Ok(names.into_iter().map(|name| folder.join(name)).collect())
+    }
+}
+
+/// Variants whose weights stand in `folder`, in order.
+fn variants(folder: &Path) -> Result<Vec<String>> {
+    let entries = std::fs::read_dir(folder).map_err(|error| super::cannot_open(folder, &error))?;
+    let mut found = BTreeSet::new();
+    for entry in entries {
+        let name = entry.map_err(|error| super::cannot_open(folder, &error))?.file_name();
+        let name = name.to_string_lossy();
+        let variant = name
+            .strip_prefix(&format!("{STEM}."))
+            .and_then(|rest| rest.strip_suffix(EXTENSION))
+            .or_else(|| {
+                name.strip_prefix(&format!("{STEM}{EXTENSION}.index."))
+                    .and_then(|rest| rest.strip_suffix(".json"))
+            });
+        found.extend(variant.map(str::to_owned));
+    }
+    Ok(found.into_iter().collect())
+}

@@ -1,0 +1,176 @@
+#![forbid(unsafe_code)]
+//! A configuration for a file that has none: everything that shapes tell, and guesses that say so.
+
+use std::collections::BTreeMap;
+
+use super::config::Config;
+use super::presets::Preset;
+use crate::base::error::{Error, Result};
+use crate::checkpoint::{Checkpoint, Layout, Tensor};
+
+/// Reads the configuration off the shapes of a checkpoint's tensors. What shapes do not tell is taken
+/// from `preset` and `groups`, or guessed and written to `guessed` with the reason.
+///
+/// # Errors
+/// `Model`, naming the tensor, when the tensors contradict each other.
+pub(super) fn infer(
+    checkpoint: &Checkpoint,
+    preset: Option<Preset>,
+    groups: Option<usize>,
+    guessed: &mut Vec<String>,
+) -> Result<Config> {
+    let shapes = Shapes(&checkpoint.tensors);
+    let mut config = Config::default();
+    shapes.channels(&mut config)?;
+    let levels = config.block_out_channels.len();
+    let attention =
+        |part: &str, at: usize| shapes.has(&format!("{part}.{at}.attentions.0.to_q.weight"));
+    let (down, up) = ("encoder.down_blocks", "decoder.up_blocks");
+    config.down_attention = (0..levels).map(|level| attention(down, level)).collect();
+    config.up_attention = (0..levels).map(|level| attention(up, level)).collect();
+    // Half a model says nothing of the other half, whose attention then mirrors it.
+    if !shapes.has("encoder.conv_in.weight") {
+        config.down_attention = config.up_attention.iter().rev().copied().collect();
+    } else if !shapes.has("decoder.conv_in.weight") {
+        config.up_attention = config.down_attention.iter().rev().copied().collect();
+    }
+    let mid = |part: &str| shapes.has(&format!("{part}.mid_block.attentions.0.to_q.weight"));
+    config.mid_block_add_attention = mid("encoder") || mid("decoder");
+    config.use_quant_conv = shapes.has("quant_conv.weight");
+    config.use_post_quant_conv = shapes.has("post_quant_conv.weight");
+
+    config.norm_num_groups = groups.unwrap_or(32);
+    if groups.is_none() {
+        let odd = config.block_out_channels.iter().find(|&&channels| !channels.is_multiple_of(32));
+        if let Some(odd) = odd {
+            return Err(Error::model(format!(
+                "a level of {odd} channels cannot have the usual 32 groups: give norm_num_groups or a \
+                 configuration"
+            )));
+        }
+        guessed.push("norm_num_groups = 32: shapes do not tell, all known families have it".into());
+    }
+    guessed.push("act_fn = silu: shapes do not tell, all known families have it".into());
+    let preset = preset.or_else(|| guess(checkpoint, &config, guessed));
+    match preset {
+        Some(preset) => preset.apply(&mut config),
+        None => {
+            config.scaling_factor = 1.0;
+            guessed.push(format!(
+                "scaling_factor = 1: no known family has {} latent channels at {} pixels a latent",
+                config.latent_channels,
+                config.downscale()
+            ));
+        }
+    }
+    config.validate()?;
+    Ok(config)
+}
+
+/// The family that channels and neighbouring tensors suggest.
+fn guess(checkpoint: &Checkpoint, config: &Config, guessed: &mut Vec<String>) -> Option<Preset> {
+    let beside = |part: &str| checkpoint.foreign.iter().any(|name| name.contains(part));
+    let quant = config.use_quant_conv || config.use_post_quant_conv;
+    let (preset, reason) = match (config.latent_channels, config.block_out_channels.len()) {
+        (4, 4) if beside("edm_mean") => (Preset::Playground25, "the file has edm_mean"),
+        (4, 4) if beside("conditioner.embedders.1.") => {
+            (Preset::Sdxl, "the file has two text encoders under conditioner.embedders")
+        }
+        (4, 4) => {
+            (Preset::Sd, "4 latent channels; SDXL's has the same shapes: name the preset if so")
+        }
+        (4, 3) => (Preset::SdX4Upscaler, "4 latent channels and 3 levels"),
+        (16, 4) if quant => return None,
+        (16, 4) if !config.mid_block_add_attention => {
+            (Preset::CogView4, "16 latent channels, no attention in the middle")
+        }
+        (16, 4) if beside("joint_blocks.") => (Preset::Sd3, "the file has joint_blocks"),
+        (16, 4) if beside("double_blocks.") => (Preset::Flux, "the file has double_blocks"),
+        (16, 4) if checkpoint.layout == Layout::Original => {
+            (Preset::Flux, "16 latent channels in the original layout; SD3's has the same shapes")
+        }
+        (16, 4) => (Preset::Sd3, "16 latent channels; FLUX's has the same shapes"),
+        _ => return None,
+    };
+    guessed.push(format!("preset {}: {reason}", preset.name()));
+    Some(preset)
+}
+
+struct Shapes<'a>(&'a BTreeMap<String, Tensor>);
+
+impl Shapes<'_> {
+    fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// Axis `axis` of a convolution's weight.
+    fn axis(&self, name: &str, axis: usize) -> Result<usize> {
+        let tensor =
+            self.0.get(name).ok_or_else(|| Error::model(format!("tensor {name} is missing")))?;
+        match tensor.shape.get(axis) {
+            Some(&length) if length > 0 => Ok(length),
+            _ => Err(Error::model(format!(
+                "tensor {}: at least {} axes, none of length 0, expected, {:?} found",
+                tensor.name,
+                axis + 1,
+                tensor.shape
+            ))),
+        }
+    }
+
+    /// How many of `name(0)`, `name(1)`, ... there are.
+    fn count(&self, name: impl Fn(usize) -> String) -> usize {
+        (0..).take_while(|&i| self.has(&name(i))).count()
+    }
+
+    /// Channels, levels and layers, from whichever half is there.
+    fn channels(&self, config: &mut Config) -> Result<()> {
+        let resnet =
+            |part: &str, level: usize, i: usize| format!("{part}.{level}.resnets.{i}.conv1.weight");
+        let read = |part: &str| -> Result<(Vec<usize>, usize)> {
+            let levels = self.count(|level| resnet(part, level, 0));
+            let channels = (0..levels)
+                .map(|level| self.axis(&resnet(part, level, 0), 0))
+                .collect::<Result<_>>()?;
+            Ok((channels, self.count(|i| resnet(part, 0, i))))
+        };
+        let (has_encoder, has_decoder) =
+            (self.has("encoder.conv_in.weight"), self.has("decoder.conv_in.weight"));
+        if has_decoder {
+            let (mut channels, layers) = read("decoder.up_blocks")?;
+            channels.reverse();
+            config.block_out_channels = channels;
+            config.layers_per_block = layers.saturating_sub(1);
+            config.latent_channels = self.axis("decoder.conv_in.weight", 1)?;
+            config.out_channels = self.axis("decoder.conv_out.weight", 0)?;
+            config.in_channels = config.out_channels;
+        }
+        if has_encoder {
+            let (channels, layers) = read("encoder.down_blocks")?;
+            if has_decoder
+                && (&channels, layers) != (&config.block_out_channels, config.layers_per_block)
+            {
+                return Err(Error::model(format!(
+                    "encoder and decoder differ: {channels:?} channels and {layers} layers, \
+                     {:?} and {}: give a configuration",
+                    config.block_out_channels, config.layers_per_block
+                )));
+            }
+            (config.block_out_channels, config.layers_per_block) = (channels, layers);
+            config.in_channels = self.axis("encoder.conv_in.weight", 1)?;
+            if !has_decoder {
+                config.latent_channels = self.axis("encoder.conv_out.weight", 0)? / 2;
+                config.out_channels = config.in_channels;
+            }
+        }
+        if config.block_out_channels.is_empty() {
+            let name = if has_decoder {
+                "decoder.up_blocks.0.resnets.0.conv1.weight"
+            } else {
+                "encoder.down_blocks.0.resnets.0.conv1.weight"
+            };
+            return Err(Error::model(format!("tensor {name} is missing")));
+        }
+        Ok(())
+    }
+}

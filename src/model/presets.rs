@@ -1,0 +1,132 @@
+#![forbid(unsafe_code)]
+//! Families of models: what the shapes of a bare file cannot tell.
+
+use std::str::FromStr;
+
+use super::config::Config;
+use crate::base::error::{Error, Result};
+
+/// A family of models, for a file without a configuration: scaling, shift and statistics of its latents,
+/// the size it was trained for, and whether it overflows in half precision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Preset {
+    /// Stable Diffusion 1.x and 2.x, and what shares their autoencoder (PixArt-alpha, DiT, LCM).
+    Sd,
+    /// Stable Diffusion XL, Kolors, HunyuanDiT, AuraFlow, PixArt-Sigma.
+    Sdxl,
+    /// The repaired autoencoder of SDXL that works in half precision.
+    SdxlFp16Fix,
+    /// Stable Diffusion 3 and 3.5.
+    Sd3,
+    /// FLUX.1, Chroma, Lumina 2, Z-Image, HiDream.
+    Flux,
+    /// Playground v2.5.
+    Playground25,
+    /// The x4 upscaler of Stable Diffusion 2.
+    SdX4Upscaler,
+    /// CogView3 Plus and CogView4.
+    CogView4,
+}
+
+/// What a preset sets.
+struct Values {
+    name: &'static str,
+    scaling: f64,
+    shift: Option<f64>,
+    statistics: Option<([f64; 4], [f64; 4])>,
+    sample_size: usize,
+    force_upcast: bool,
+}
+
+impl Preset {
+    const ALL: [Self; 8] = [
+        Self::Sd,
+        Self::Sdxl,
+        Self::SdxlFp16Fix,
+        Self::Sd3,
+        Self::Flux,
+        Self::Playground25,
+        Self::SdX4Upscaler,
+        Self::CogView4,
+    ];
+
+    fn values(self) -> Values {
+        let plain = |name, scaling, sample_size| Values {
+            name,
+            scaling,
+            shift: None,
+            statistics: None,
+            sample_size,
+            force_upcast: true,
+        };
+        match self {
+            Self::Sd => plain("sd", 0.18215, 512),
+            Self::Sdxl => plain("sdxl", 0.13025, 1024),
+            Self::SdxlFp16Fix => {
+                Values { force_upcast: false, ..plain("sdxl-fp16-fix", 0.13025, 1024) }
+            }
+            Self::Sd3 => Values { shift: Some(0.0609), ..plain("sd3", 1.5305, 1024) },
+            Self::Flux => Values { shift: Some(0.1159), ..plain("flux", 0.3611, 1024) },
+            Self::Playground25 => Values {
+                statistics: Some((
+                    [-1.6574, 1.886, -1.383, 2.5155],
+                    [8.4927, 5.9022, 6.5498, 5.2299],
+                )),
+                ..plain("playground-v2.5", 0.5, 1024)
+            },
+            Self::SdX4Upscaler => plain("sd-x4-upscaler", 0.08333, 512),
+            Self::CogView4 => Values { shift: Some(0.0), ..plain("cogview4", 1.0, 1024) },
+        }
+    }
+
+    /// The name: `sd`, `sdxl`, `sdxl-fp16-fix`, `sd3`, `flux`, `playground-v2.5`, `sd-x4-upscaler`,
+    /// `cogview4`.
+    pub fn name(self) -> &'static str {
+        self.values().name
+    }
+
+    /// Sets what the family fixes.
+    pub(super) fn apply(self, config: &mut Config) {
+        let values = self.values();
+        config.scaling_factor = values.scaling;
+        config.shift_factor = values.shift;
+        (config.latents_mean, config.latents_std) = match values.statistics {
+            Some((mean, std)) => (Some(mean.to_vec()), Some(std.to_vec())),
+            None => (None, None),
+        };
+        config.sample_size = (values.sample_size, values.sample_size);
+        config.force_upcast = values.force_upcast;
+    }
+}
+
+impl FromStr for Preset {
+    type Err = Error;
+    fn from_str(name: &str) -> Result<Self> {
+        let named = |preset: &Self| preset.name().eq_ignore_ascii_case(name);
+        Self::ALL.into_iter().find(named).ok_or_else(|| {
+            let names: Vec<&str> = Self::ALL.iter().map(|preset| preset.name()).collect();
+            Error::invalid(format!(
+                "preset: one of {} expected, \"{name}\" found",
+                names.join(", ")
+            ))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn presets_are_found_by_name_and_make_valid_configurations() {
+        for preset in Preset::ALL {
+            assert_eq!(preset.name().parse::<Preset>().unwrap(), preset);
+            let mut config = Config::default();
+            preset.apply(&mut config);
+            config.validate().unwrap();
+        }
+        let message = "sd9".parse::<Preset>().unwrap_err().to_string();
+        assert!(message.contains("sd9") && message.contains("playground-v2.5"), "{message}");
+    }
+}
