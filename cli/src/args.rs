@@ -171,8 +171,8 @@ pub(crate) struct Options {
     /// A config.json to use instead of the model's own
     #[arg(long, global = true, value_name = "PATH", help_heading = "Model")]
     pub(crate) config: Option<PathBuf>,
-    /// Scaling and shift of a file without a configuration: sd, sdxl, sd3, flux,
-    /// playground-v2.5, ...
+    /// Scaling, shift and latent statistics of a family, where a file has no configuration or the
+    /// wrong one: sd, sdxl, sdxl-fp16-fix, sd3, flux, playground-v2.5, sd-x4-upscaler, cogview4
     #[arg(long, global = true, value_name = "NAME", value_parser = preset, help_heading = "Model")]
     pub(crate) preset: Option<Preset>,
     /// Variant of a diffusers folder, as fp16 in diffusion_pytorch_model.fp16.safetensors

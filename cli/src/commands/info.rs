@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use serde_json::{Map, Value, json};
-use vaekl::{Activation, Config, ErrorKind, Level, Model, ModelInfo, Parts, Plan};
+use vaekl::{ErrorKind, Level, Model, ModelInfo, Parts, Plan};
 
 use super::Context;
 use crate::args::Info;
@@ -21,7 +21,7 @@ struct Facts {
     name: String,
     parts: &'static str,
     info: ModelInfo,
-    config: Vec<(&'static str, Value)>,
+    config: Map<String, Value>,
     side: usize,
     encode: Option<Plan>,
     decode: Option<Plan>,
@@ -45,7 +45,7 @@ pub(super) fn run(context: &Context<'_>, arguments: &Info) -> Result<()> {
             Parts::Decoder => "decoder",
         },
         info: model.info().clone(),
-        config: fields(model.config()),
+        config: serde_json::from_str(&model.config().to_json()).expect("to_json gives an object"),
         side,
         encode: (parts != Parts::Decoder).then(encode).transpose()?,
         decode: (parts != Parts::Encoder).then(decode).transpose()?,
@@ -77,12 +77,12 @@ impl Facts {
         report.set("tensors", info.tensors);
         report.set("foreign_tensors", info.foreign_tensors);
         report.set("layout", info.layout.as_str());
+        report.set("variant", info.variant.clone());
         report.set("config_source", info.config_source.as_str());
         report.set("guessed", json!(info.guessed));
         let dtypes = info.dtypes.iter().map(|(dtype, &count)| (dtype.to_string(), count.into()));
         report.set("dtypes", dtypes.collect::<Map<String, Value>>());
-        let config = self.config.iter().map(|(name, value)| (name.to_string(), value.clone()));
-        report.set("config", config.collect::<Map<String, Value>>());
+        report.set("config", self.config.clone());
         report.set("width", self.side);
         report.set("height", self.side);
         for (name, plan) in [("encode", &self.encode), ("decode", &self.decode)] {
@@ -138,40 +138,4 @@ impl Facts {
 
 fn mib(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
-}
-
-/// The configuration under diffusers' names.
-fn fields(config: &Config) -> Vec<(&'static str, Value)> {
-    let blocks = |attention: &[bool], with: &str, without: &str| -> Value {
-        attention.iter().map(|&attention| if attention { with } else { without }).collect()
-    };
-    let act_fn = match config.act_fn {
-        Activation::Silu => "silu",
-        Activation::Mish => "mish",
-        Activation::Gelu => "gelu",
-        Activation::Relu => "relu",
-        _ => "unknown",
-    };
-    let down = blocks(&config.down_attention, "AttnDownEncoderBlock2D", "DownEncoderBlock2D");
-    let up = blocks(&config.up_attention, "AttnUpDecoderBlock2D", "UpDecoderBlock2D");
-    vec![
-        ("in_channels", json!(config.in_channels)),
-        ("out_channels", json!(config.out_channels)),
-        ("down_block_types", down),
-        ("up_block_types", up),
-        ("block_out_channels", json!(config.block_out_channels)),
-        ("layers_per_block", json!(config.layers_per_block)),
-        ("act_fn", json!(act_fn)),
-        ("latent_channels", json!(config.latent_channels)),
-        ("norm_num_groups", json!(config.norm_num_groups)),
-        ("sample_size", json!([config.sample_size.0, config.sample_size.1])),
-        ("scaling_factor", json!(config.scaling_factor)),
-        ("shift_factor", json!(config.shift_factor)),
-        ("latents_mean", json!(config.latents_mean)),
-        ("latents_std", json!(config.latents_std)),
-        ("force_upcast", json!(config.force_upcast)),
-        ("use_quant_conv", json!(config.use_quant_conv)),
-        ("use_post_quant_conv", json!(config.use_post_quant_conv)),
-        ("mid_block_add_attention", json!(config.mid_block_add_attention)),
-    ]
 }
