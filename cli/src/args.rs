@@ -175,6 +175,9 @@ pub(crate) struct Options {
     /// wrong one: sd, sdxl, sdxl-fp16-fix, sd3, flux, playground-v2.5, sd-x4-upscaler, cogview4
     #[arg(long, global = true, value_name = "NAME", value_parser = preset, help_heading = "Model")]
     pub(crate) preset: Option<Preset>,
+    /// Groups of the GroupNorms of a file without a configuration [default: 32]
+    #[arg(long, global = true, value_name = "N", help_heading = "Model")]
+    pub(crate) norm_num_groups: Option<usize>,
     /// Variant of a diffusers folder, as fp16 in diffusion_pytorch_model.fp16.safetensors
     #[arg(long, global = true, value_name = "NAME", help_heading = "Model")]
     pub(crate) variant: Option<String>,

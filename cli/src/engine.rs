@@ -116,6 +116,7 @@ pub(crate) fn open_model(options: &Options, path: Option<&Path>, parts: Parts) -
         let given = [
             ("--config", options.config.is_some()),
             ("--preset", options.preset.is_some()),
+            ("--norm-num-groups", options.norm_num_groups.is_some()),
             ("--variant", options.variant.is_some()),
         ];
         return match given.iter().find(|(_, given)| *given) {
@@ -127,6 +128,7 @@ pub(crate) fn open_model(options: &Options, path: Option<&Path>, parts: Parts) -
     model_options.parts = parts;
     model_options.config_path = options.config.clone();
     model_options.preset = options.preset;
+    model_options.norm_num_groups = options.norm_num_groups;
     model_options.variant = options.variant.clone();
     Ok(Model::open_with(path, &model_options)?)
 }

@@ -247,6 +247,21 @@ fn info_tells_configuration_and_memory() {
 }
 
 #[test]
+fn info_of_a_bare_file_tells_what_was_guessed() {
+    let folder = Folder::new();
+    let model = data("../../../tests/data/ldm_checkpoint/model.safetensors");
+    let model = model.to_str().unwrap();
+    let line = folder.fail(1, ["info", model]);
+    assert!(line.contains("norm_num_groups"), "{line}");
+    let report = folder.json(["info", model, "--norm-num-groups", "4", "--preset", "sdxl"]);
+    assert_eq!(report["layout"], "original, behind first_stage_model.");
+    assert_eq!(report["config"]["block_out_channels"], serde_json::json!([8, 12, 16]));
+    assert_eq!(report["config"]["scaling_factor"], 0.13025);
+    assert!(report["foreign_tensors"].as_u64().unwrap() > 0);
+    assert!(!report["guessed"].as_array().unwrap().is_empty(), "{report}");
+}
+
+#[test]
 fn help_and_version() {
     let folder = Folder::new();
     assert_eq!(folder.succeed(["--version"]), format!("vaekl {}\n", env!("CARGO_PKG_VERSION")));
