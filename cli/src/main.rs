@@ -1,1 +1,50 @@
-fn main() {}
+//! `vaekl`: pictures to latents and latents to pictures, on ordinary processors.
+//!
+//! A thin user of the library's public API. From top to bottom:
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | `args` | the command line, and the help texts |
+//! | `commands` | one file per subcommand |
+//! | `engine` | a model and a session for one command: timing, progress, cancelling |
+//! | `sample` | pictures or arrays as the encoder takes them and the decoder gives them |
+//! | `picture`, `resize` | png, jpeg and webp files; Pillow's Lanczos |
+//! | `array_file`, `npy` | `.npy` and `.safetensors` files |
+//! | `output` | files that appear whole or not at all |
+//! | `report` | what is printed at the end |
+//! | `interrupt`, `progress`, `failure` | Ctrl-C, the bar, errors and exit codes |
+#![forbid(unsafe_code)]
+
+mod args;
+mod array_file;
+mod commands;
+mod embedded;
+mod engine;
+mod failure;
+mod interrupt;
+mod npy;
+mod output;
+mod picture;
+mod progress;
+mod report;
+mod resize;
+mod sample;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::Arguments;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match commands::run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // A closed stderr leaves nobody to tell.
+            let _ = writeln!(std::io::stderr(), "vaekl: {failure}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use vaekl::Preset;
+
+const ABOUT: &str = "Pictures to latents and latents to pictures: the Stable Diffusion autoencoder \
+(AutoencoderKL) on ordinary processors.";
+
+const LONG_ABOUT: &str = "Pictures to latents and latents to pictures: the Stable Diffusion \
+autoencoder (AutoencoderKL of diffusers) on ordinary processors, with diffusers' numbers.
+
+Without --model a small model inside the command is used, so that everything can be tried at once. \
+It has latents of its own: those of Stable Diffusion, SDXL, SD3 or FLUX need their own model.";
+
+const FILES: &str = "\
+IMAGE is a png, jpeg or webp picture of any depth: turned upright by its EXIF orientation, alpha \
+dropped, all bits of a 16-bit picture kept. If its sides are not multiples of the model's factor \
+(8, as a rule), it is resized to the next lower ones as diffusers does, with Pillow's Lanczos bit \
+for bit.
+
+IMAGE may also be an array in [-1, 1], .npy or .safetensors: [batch, channels, height, width] or \
+[channels, height, width] of 16-, 32- or 64-bit floats, or bf16 in .safetensors. Arrays are not \
+resized; the encoder leaves out the rows and columns that do not fill a latent.
+
+LATENTS are such an array, of any range. A .safetensors file holds one tensor, or one named \
+'latents' or 'moments' ('image' or 'sample' for pictures).
+
+Outputs appear whole or not at all, and replace what had their name. Pictures have 8 bits a sample \
+(png and webp lossless, jpeg of quality 95), arrays are f32 and unclamped.
+
+The environment variable VAEKL_CPU (portable, avx2 or avx512) lowers the instruction set in use.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 cancelled by Ctrl-C.";
+
+const EXAMPLES: &str = "\
+Examples:
+  vaekl reconstruct photo.jpg -o out.png
+  vaekl encode photo.jpg -o latents.safetensors --model stable-diffusion-v1-5/vae --scaled
+  vaekl decode latents.npy -o out.png --model sdxl_vae.safetensors --preset sdxl --threads 4
+  vaekl info model.safetensors
+
+'vaekl COMMAND --help' tells more.";
+
+const RECONSTRUCT: &str = "Encode a picture, decode the mean of its latents, and print the PSNR.
+
+The PSNR is taken over the 8-bit samples of the input, after resizing, and of the output: \
+10 * log10(255^2 / mean squared difference), over all channels.";
+
+const RECONSTRUCT_EXAMPLES: &str = "\
+Examples:
+  vaekl reconstruct photo.jpg -o out.png
+  vaekl reconstruct photo.png -o out.webp --model vae/ --dtype bf16 --json";
+
+const ENCODE: &str = "Encode a picture to latents, written as f32.
+
+The latents are raw, as AutoencoderKL.encode gives them; --scaled makes them what the diffusion \
+model works on.";
+
+const ENCODE_EXAMPLES: &str = "\
+Examples:
+  vaekl encode photo.jpg -o latents.npy
+  vaekl encode photo.jpg -o latents.safetensors --posterior sample --seed 42 --scaled
+  vaekl encode photo.jpg -o moments.npy --posterior moments   # mean, then log-variance";
+
+const DECODE: &str = "Decode latents to a picture.
+
+Latents are raw, as AutoencoderKL.decode takes them; --scaled takes what the diffusion model works \
+on. Moments, with twice the latent channels, are decoded by their mean. The picture is clamped to \
+8 bits; .npy and .safetensors hold it unclamped as f32. A batch goes to one array file, or to \
+pictures OUT_0.png, OUT_1.png, ...";
+
+const DECODE_EXAMPLES: &str = "\
+Examples:
+  vaekl decode latents.npy -o out.png
+  vaekl decode latents.safetensors -o out.npy --model vae/ --scaled";
+
+const INFO: &str =
+    "Show a model: its configuration, and what of it was read or guessed; parameters, \
+their dtypes and layout, memory.
+
+MODEL is a diffusers folder or a .safetensors file; default: the embedded model.";
+
+const INFO_EXAMPLES: &str = "\
+Examples:
+  vaekl info
+  vaekl info sdxl_vae.safetensors --preset sdxl
+  vaekl info stable-diffusion-v1-5/vae --variant fp16 --json";
+
+#[derive(Parser)]
+#[command(name = "vaekl", version, about = ABOUT, long_about = LONG_ABOUT)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{FILES}\n\n{EXAMPLES}"))]
+#[command(subcommand_required = true, arg_required_else_help = true, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) options: Options,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    #[command(about = "Encode a picture and decode it again; prints the PSNR")]
+    #[command(long_about = RECONSTRUCT, after_long_help = RECONSTRUCT_EXAMPLES)]
+    Reconstruct(Reconstruct),
+    #[command(about = "Encode a picture to latents")]
+    #[command(long_about = ENCODE, after_long_help = ENCODE_EXAMPLES)]
+    Encode(Encode),
+    #[command(about = "Decode latents to a picture")]
+    #[command(long_about = DECODE, after_long_help = DECODE_EXAMPLES)]
+    Decode(Decode),
+    #[command(about = "Show a model's configuration, parameters and memory")]
+    #[command(long_about = INFO, after_long_help = INFO_EXAMPLES)]
+    Info(Info),
+}
+
+#[derive(Args)]
+pub(crate) struct Reconstruct {
+    /// Picture (png, jpeg, webp) or array (.npy, .safetensors)
+    pub(crate) image: PathBuf,
+    /// Where to write: .png, .jpg, .webp, .npy or .safetensors
+    #[arg(short, long, value_name = "OUT")]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct Encode {
+    /// Picture (png, jpeg, webp) or array (.npy, .safetensors)
+    pub(crate) image: PathBuf,
+    /// Where to write: .npy or .safetensors
+    #[arg(short, long, value_name = "LATENTS")]
+    pub(crate) output: PathBuf,
+    /// What to write of the posterior
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) posterior: Posterior,
+    /// Seed of the sample's noise, which is torch.randn's of a CPU generator [default: 0]
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Apply the model's scaling, shift and statistics
+    #[arg(long)]
+    pub(crate) scaled: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Decode {
+    /// Latents (.npy, .safetensors)
+    pub(crate) latents: PathBuf,
+    /// Where to write: .png, .jpg, .webp, .npy or .safetensors
+    #[arg(short, long, value_name = "IMAGE")]
+    pub(crate) output: PathBuf,
+    /// The latents are scaled: undo the model's scaling, shift and statistics first
+    #[arg(long)]
+    pub(crate) scaled: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Info {
+    /// Diffusers folder or .safetensors file
+    #[arg(value_name = "MODEL", conflicts_with = "model")]
+    pub(crate) path: Option<PathBuf>,
+}
+
+/// Options of every command.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// A diffusers folder or a .safetensors file, in diffusers' or in the original (LDM) layout
+    /// [default: the embedded model]
+    #[arg(long, global = true, value_name = "PATH", help_heading = "Model")]
+    pub(crate) model: Option<PathBuf>,
+    /// A config.json to use instead of the model's own
+    #[arg(long, global = true, value_name = "PATH", help_heading = "Model")]
+    pub(crate) config: Option<PathBuf>,
+    /// Scaling, shift and latent statistics of a family, where a file has no configuration or the
+    /// wrong one: sd, sdxl, sdxl-fp16-fix, sd3, flux, playground-v2.5, sd-x4-upscaler, cogview4
+    #[arg(long, global = true, value_name = "NAME", value_parser = preset, help_heading = "Model")]
+    pub(crate) preset: Option<Preset>,
+    /// Groups of the GroupNorms of a file without a configuration [default: 32]
+    #[arg(long, global = true, value_name = "N", help_heading = "Model")]
+    pub(crate) norm_num_groups: Option<usize>,
+    /// Variant of a diffusers folder, as fp16 in diffusion_pytorch_model.fp16.safetensors
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Model")]
+    pub(crate) variant: Option<String>,
+    /// Threads, 0 for one per physical core; the output is the same bytes for any number
+    #[arg(long, global = true, value_name = "N", default_value_t = 0, help_heading = "Computing")]
+    pub(crate) threads: usize,
+    /// Storage of activations between layers; sums are f32
+    #[arg(long, global = true, value_enum, default_value_t, help_heading = "Computing")]
+    pub(crate) dtype: Storage,
+    /// How attention is computed; the two agree up to rounding
+    #[arg(long, global = true, value_enum, default_value_t, help_heading = "Computing")]
+    pub(crate) attention: AttentionKind,
+    /// One projection for query, key and value instead of three
+    #[arg(long, global = true, help_heading = "Computing")]
+    pub(crate) fuse_qkv: bool,
+    /// Print one JSON object as the only line of stdout: seconds (load_s, encode_s, decode_s,
+    /// total_s), peak_rss_mb (MiB), threads, cpu_level, dtype, exact, ...
+    #[arg(long, global = true, help_heading = "Printing")]
+    pub(crate) json: bool,
+    /// Print errors only, and the object of --json
+    #[arg(short, long, global = true, help_heading = "Printing")]
+    pub(crate) quiet: bool,
+}
+
+/// What `encode` writes.
+#[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Posterior {
+    /// The mean
+    #[default]
+    Mode,
+    /// A sample
+    Sample,
+    /// Mean and log-variance, twice the channels
+    Moments,
+}
+
+/// The dtypes of `--dtype`.
+#[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Storage {
+    /// 32-bit floats: diffusers' numbers
+    #[default]
+    F32,
+    /// bfloat16: half the memory, 8 significant bits
+    Bf16,
+    /// 16-bit floats: half the memory, 11 significant bits; models that overflow get f32
+    F16,
+}
+
+/// The algorithms of `--attention`.
+#[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AttentionKind {
+    /// One pass over the keys with a running softmax
+    #[default]
+    Streamed,
+    /// All scores of a few queries at a time
+    RowByRow,
+}
+
+fn preset(name: &str) -> Result<Preset, String> {
+    name.parse().map_err(|error: vaekl::Error| error.message().to_owned())
+}

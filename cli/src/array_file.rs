@@ -1,0 +1,118 @@
+//! Arrays in files: `.npy` and `.safetensors`, pictures or latents `[batch, channels, h, w]`.
+
+use std::borrow::Cow;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use half::{bf16, f16};
+use ndarray::{Array4, ArrayView4};
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors, View};
+use vaekl::DType;
+
+use crate::failure::{AtPath, Failure, Result};
+use crate::npy::{self, RawArray};
+use crate::output::{Format, Target};
+
+/// Reads `[batch, channels, h, w]`, or `[channels, h, w]` as a batch of one. A `.safetensors` file
+/// holds one tensor, or one under the first of `names` that is there.
+pub(crate) fn read(path: &Path, names: &[&str]) -> Result<Array4<f32>> {
+    let bytes = std::fs::read(path).at(path)?;
+    let read = match Format::of(path)? {
+        Format::Npy => npy::read(&bytes),
+        Format::Safetensors => read_safetensors(&bytes, names),
+        _ => Err("expected a .npy or .safetensors file".into()),
+    };
+    let RawArray { shape, dtype, data } = read.map_err(|message| Failure::at(path, message))?;
+    let dims = match shape[..] {
+        [batch, channels, h, w] => (batch, channels, h, w),
+        [channels, h, w] => (1, channels, h, w),
+        _ => {
+            return Err(Failure::at(
+                path,
+                format!("shape {shape:?}, expected [batch, channels, height, width]"),
+            ));
+        }
+    };
+    if data.is_empty() {
+        return Err(Failure::at(path, format!("shape {shape:?} holds nothing")));
+    }
+    Ok(Array4::from_shape_vec(dims, widen(dtype, data)).expect("the readers check the length"))
+}
+
+/// Writes `array` as `f32`; `name` is the tensor's in a `.safetensors` file.
+pub(crate) fn write(target: &mut Target, name: &str, array: ArrayView4<'_, f32>) -> Result<()> {
+    let format = target.format();
+    target.write(|file| {
+        let mut out = BufWriter::new(file);
+        if format == Format::Npy {
+            npy::write(&mut out, array.shape(), array.iter().copied())?;
+        } else {
+            let tensor = [(name, LittleEndian(array))];
+            let bytes = safetensors::serialize(tensor, None).map_err(std::io::Error::other)?;
+            out.write_all(&bytes)?;
+        }
+        out.flush()
+    })
+}
+
+fn read_safetensors<'file>(
+    bytes: &'file [u8],
+    names: &[&str],
+) -> std::result::Result<RawArray<'file>, String> {
+    let file = SafeTensors::deserialize(bytes)
+        .map_err(|error| format!("not a valid .safetensors file: {error}"))?;
+    let tensor = pick(&file, names)?;
+    let dtype = match tensor.dtype() {
+        Dtype::F32 => DType::F32,
+        Dtype::F16 => DType::F16,
+        Dtype::BF16 => DType::Bf16,
+        Dtype::F64 => DType::F64,
+        other => return Err(format!("elements are {other:?}, expected F32, F16, BF16 or F64")),
+    };
+    Ok(RawArray { shape: tensor.shape().to_vec(), dtype, data: tensor.data() })
+}
+
+fn pick<'data>(
+    file: &SafeTensors<'data>,
+    names: &[&str],
+) -> std::result::Result<TensorView<'data>, String> {
+    let named = names.iter().find_map(|name| file.tensor(name).ok());
+    match (named, file.tensors().pop(), file.len()) {
+        (Some(tensor), ..) | (None, Some((_, tensor)), 1) => Ok(tensor),
+        (.., count) => {
+            let names = names.join(" or ");
+            Err(format!("{count} tensors, expected one, or one named {names}"))
+        }
+    }
+}
+
+fn widen(dtype: DType, data: &[u8]) -> Vec<f32> {
+    fn map<const N: usize>(data: &[u8], widen: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+        data.as_chunks().0.iter().map(|&bytes| widen(bytes)).collect()
+    }
+    match dtype {
+        DType::F32 => map(data, f32::from_le_bytes),
+        DType::F16 => map(data, |bytes| f16::from_le_bytes(bytes).to_f32()),
+        DType::Bf16 => map(data, |bytes| bf16::from_le_bytes(bytes).to_f32()),
+        DType::F64 => map(data, |bytes| f64::from_le_bytes(bytes) as f32),
+    }
+}
+
+/// A contiguous copy for the `safetensors` crate, made when it asks for it.
+struct LittleEndian<'a>(ArrayView4<'a, f32>);
+
+impl View for LittleEndian<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+    fn shape(&self) -> &[usize] {
+        self.0.shape()
+    }
+    fn data(&self) -> Cow<'_, [u8]> {
+        self.0.iter().flat_map(|value| value.to_le_bytes()).collect()
+    }
+    fn data_len(&self) -> usize {
+        self.0.len() * size_of::<f32>()
+    }
+}

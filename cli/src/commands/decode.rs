@@ -1,0 +1,71 @@
+//! `vaekl decode LATENTS -o IMAGE`.
+
+use ndarray::{Array4, Axis, Slice};
+use vaekl::Parts;
+
+use super::Context;
+use crate::args::Decode;
+use crate::array_file;
+use crate::engine::Engine;
+use crate::failure::{Failure, Result};
+use crate::output::Target;
+use crate::report::{self, Report};
+use crate::sample::SampleTarget;
+
+pub(super) fn run(context: &Context<'_>, arguments: &Decode) -> Result<()> {
+    let target = Target::create(&arguments.output)?;
+    let mut engine = Engine::open(context.options, &context.interrupt, Parts::Decoder)?;
+    let latents = read_latents(context, arguments, &engine)?;
+
+    let factor = engine.config().downscale();
+    let (batch, _, latent_h, latent_w) = latents.dim();
+    let sides = latent_h.checked_mul(factor).zip(latent_w.checked_mul(factor));
+    let (height, width) = sides.ok_or_else(|| {
+        Failure::at(&arguments.latents, format!("latents of {latent_w}x{latent_h} are too many"))
+    })?;
+    let shape = [batch, engine.config().out_channels, height, width];
+    let mut targets = SampleTarget::new(target, shape)?;
+
+    let (output, decode_s) = engine.decode(latents.view())?;
+
+    targets.write(output.view())?;
+    context.interrupt.check()?;
+    let paths = targets.commit()?;
+
+    let mut report = Report::default();
+    engine.report(&mut report);
+    report.set_seconds("decode_s", decode_s);
+    report.set("width", width);
+    report.set("height", height);
+    report.set("batch", batch);
+    report.set_output(&paths);
+    let text = format!(
+        "{}: {width}x{height}, decode {decode_s:.2} s, {}",
+        report::names(&paths),
+        engine.summary()
+    );
+    context.finish(report, context.options.model.as_deref(), &text)
+}
+
+/// Raw latents of the file; of moments, the mean.
+fn read_latents(
+    context: &Context<'_>,
+    arguments: &Decode,
+    engine: &Engine<'_>,
+) -> Result<Array4<f32>> {
+    let path = &arguments.latents;
+    let mut latents = array_file::read(path, &["latents", "moments"])?;
+    let expected = engine.config().latent_channels;
+    let found = latents.dim().1;
+    if found == 2 * expected && !arguments.scaled {
+        context.remark(&format!("{}: moments, decoding their mean", path.display()));
+        latents.slice_axis_inplace(Axis(1), Slice::from(..expected));
+    } else if found != expected {
+        let what = format!("latents of {found} channels, expected {expected}");
+        return Err(Failure::at(path, what));
+    }
+    if arguments.scaled {
+        engine.config().unscale_latents(latents.view_mut())?;
+    }
+    Ok(latents)
+}

@@ -1,0 +1,141 @@
+//! `vaekl info [MODEL]`.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::time::Instant;
+
+use serde_json::{Map, Value, json};
+use vaekl::{ErrorKind, Level, Model, ModelInfo, Parts, Plan};
+
+use super::Context;
+use crate::args::Info;
+use crate::engine;
+use crate::failure::{Failure, Result};
+use crate::report::Report;
+
+/// Side of the picture that the memory is told for, unless the model's factor is larger.
+const SIDE: usize = 512;
+
+/// A model as the checkpoint has it, and what there is to say.
+struct Facts {
+    name: String,
+    parts: &'static str,
+    info: ModelInfo,
+    config: Map<String, Value>,
+    side: usize,
+    encode: Option<Plan>,
+    decode: Option<Plan>,
+}
+
+pub(super) fn run(context: &Context<'_>, arguments: &Info) -> Result<()> {
+    let path = arguments.path.as_deref().or(context.options.model.as_deref());
+    let load = Instant::now();
+    let (model, parts) = open_any_parts(context, path)?;
+    let load_s = load.elapsed().as_secs_f64();
+    let options = engine::session_options(context.options);
+    let side = SIDE.max(model.config().downscale());
+    let latent_side = side / model.config().downscale();
+    let encode = || vaekl::plan_encode(&model, &options, side, side);
+    let decode = || vaekl::plan_decode(&model, &options, latent_side, latent_side);
+    let facts = Facts {
+        name: path.map_or("embedded".into(), |path| path.display().to_string()),
+        parts: match parts {
+            Parts::Both => "encoder and decoder",
+            Parts::Encoder => "encoder",
+            Parts::Decoder => "decoder",
+        },
+        info: model.info().clone(),
+        config: serde_json::from_str(&model.config().to_json()).expect("to_json gives an object"),
+        side,
+        encode: (parts != Parts::Decoder).then(encode).transpose()?,
+        decode: (parts != Parts::Encoder).then(decode).transpose()?,
+    };
+    let mut report = facts.report();
+    report.set_seconds("load_s", load_s);
+    report.set("cpu_level", Level::detect()?.name());
+    context.finish(report, path, &facts.text())
+}
+
+/// Opens whatever the checkpoint has: both halves, or the one that is there.
+fn open_any_parts(context: &Context<'_>, path: Option<&Path>) -> Result<(Model, Parts)> {
+    let open = |parts| engine::open_model(context.options, path, parts).map(|model| (model, parts));
+    open(Parts::Both).or_else(|failure| match failure {
+        Failure::Library(ref error) if error.kind() == ErrorKind::Model => {
+            open(Parts::Decoder).or_else(|_| open(Parts::Encoder)).map_err(|_| failure)
+        }
+        _ => Err(failure),
+    })
+}
+
+impl Facts {
+    fn report(&self) -> Report {
+        let info = &self.info;
+        let mut report = Report::default();
+        report.set("parts", self.parts);
+        report.set("parameters", info.parameters);
+        report.set("weight_bytes", info.weight_bytes);
+        report.set("tensors", info.tensors);
+        report.set("foreign_tensors", info.foreign_tensors);
+        report.set("layout", info.layout.as_str());
+        report.set("variant", info.variant.clone());
+        report.set("config_source", info.config_source.as_str());
+        report.set("guessed", json!(info.guessed));
+        let dtypes = info.dtypes.iter().map(|(dtype, &count)| (dtype.to_string(), count.into()));
+        report.set("dtypes", dtypes.collect::<Map<String, Value>>());
+        report.set("config", self.config.clone());
+        report.set("width", self.side);
+        report.set("height", self.side);
+        for (name, plan) in [("encode", &self.encode), ("decode", &self.decode)] {
+            let plan = plan.as_ref().map(|plan| {
+                json!({
+                    "workspace_bytes": plan.workspace_bytes,
+                    "peak_bytes": plan.peak_bytes,
+                    "multiply_adds": plan.multiply_adds,
+                    "exact": plan.exact,
+                })
+            });
+            report.set(name, plan);
+        }
+        report
+    }
+
+    fn text(&self) -> String {
+        let info = &self.info;
+        let dtypes: Vec<_> =
+            info.dtypes.iter().map(|(dtype, count)| format!("{count} {dtype}")).collect();
+        let mut lines = vec![
+            ("model", self.name.clone()),
+            ("parts", self.parts.into()),
+            ("parameters", format!("{} in {} tensors", info.parameters, info.tensors)),
+            ("dtypes", dtypes.join(", ")),
+            ("layout", info.layout.clone()),
+            ("foreign", format!("{} tensors, left alone", info.foreign_tensors)),
+            ("weights", mib(info.weight_bytes)),
+        ];
+        for (name, plan) in [("encode", &self.encode), ("decode", &self.decode)] {
+            if let Some(plan) = plan {
+                let workspace = mib(plan.workspace_bytes);
+                let work = plan.multiply_adds as f64 / 1e9;
+                let size = format!("{0}x{0}", self.side);
+                let text = format!("{size}: {workspace} workspace, {work:.1} G multiply-adds");
+                lines.push((name, text));
+            }
+        }
+        lines.push(("config", info.config_source.clone()));
+        lines.extend(info.guessed.iter().map(|guess| ("guessed", guess.clone())));
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        for (name, value) in lines {
+            let _ = writeln!(text, "{name:<12}{value}");
+        }
+        for (name, value) in &self.config {
+            let _ = writeln!(text, "  {name:<26}{value}");
+        }
+        text.truncate(text.trim_end().len());
+        text
+    }
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}

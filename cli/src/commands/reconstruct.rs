@@ -1,0 +1,51 @@
+//! `vaekl reconstruct IMAGE -o OUT`.
+
+use vaekl::Parts;
+
+use super::Context;
+use crate::args::Reconstruct;
+use crate::engine::Engine;
+use crate::failure::Result;
+use crate::output::Target;
+use crate::report::{self, Report};
+use crate::sample::{self, SampleTarget};
+
+pub(super) fn run(context: &Context<'_>, arguments: &Reconstruct) -> Result<()> {
+    let target = Target::create(&arguments.output)?;
+    let mut engine = Engine::open(context.options, &context.interrupt, Parts::Both)?;
+    let (input, remark) = sample::read(&arguments.image, engine.config())?;
+    if let Some(remark) = remark {
+        context.remark(&remark);
+    }
+    let factor = engine.config().downscale();
+    let (batch, _, height, width) = input.dim();
+    let (height, width) = (height - height % factor, width - width % factor);
+    let shape = [batch, engine.config().out_channels, height, width];
+    let mut targets = SampleTarget::new(target, shape)?;
+
+    let (posterior, encode_s) = engine.encode(input.view())?;
+    let (output, decode_s) = engine.decode(posterior.mode())?;
+    let psnr = sample::psnr(input.view(), output.view());
+
+    targets.write(output.view())?;
+    context.interrupt.check()?;
+    let paths = targets.commit()?;
+
+    let mut report = Report::default();
+    engine.report(&mut report);
+    report.set_seconds("encode_s", encode_s);
+    report.set_seconds("decode_s", decode_s);
+    report.set("width", width);
+    report.set("height", height);
+    report.set("batch", batch);
+    // JSON has no infinity: equal pictures give null, as do different channels.
+    report.set("psnr_db", psnr.map(|db| (db * 1e4).round() / 1e4));
+    report.set_output(&paths);
+    let psnr = psnr.map_or(String::new(), |db| format!("PSNR {db:.2} dB, "));
+    let text = format!(
+        "{}: {width}x{height}, {psnr}encode {encode_s:.2} s, decode {decode_s:.2} s, {}",
+        report::names(&paths),
+        engine.summary()
+    );
+    context.finish(report, context.options.model.as_deref(), &text)
+}

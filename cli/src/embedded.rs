@@ -1,0 +1,16 @@
+//! The model inside the command, for use without `--model`. Its card is `models/default/README.md`.
+
+use vaekl::{Config, Model, ModelOptions, Parts};
+
+use crate::failure::Result;
+
+const CONFIG: &str = include_str!("../../models/default/config.json");
+const WEIGHTS: &[u8] = include_bytes!("../../models/default/diffusion_pytorch_model.safetensors");
+
+/// Opens the embedded model.
+pub(crate) fn open(parts: Parts) -> Result<Model> {
+    let mut options = ModelOptions::default();
+    options.parts = parts;
+    options.config = Some(Config::from_json(CONFIG)?);
+    Ok(Model::from_bytes(WEIGHTS, &options)?)
+}

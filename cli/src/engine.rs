@@ -1,0 +1,155 @@
+//! A model and a session for one command: timing, progress and cancelling around its calls.
+
+use std::path::Path;
+use std::time::Instant;
+
+use ndarray::{Array4, ArrayView4};
+use vaekl::{
+    Attention, Config, DType, DiagonalGaussian, Model, ModelOptions, Parts, Session, SessionOptions,
+};
+
+use crate::args::{AttentionKind, Options, Storage};
+use crate::embedded;
+use crate::failure::{Failure, Result};
+use crate::interrupt::Interrupt;
+use crate::progress;
+use crate::report::{self, Report};
+
+/// A model and a session for one command.
+pub(crate) struct Engine<'a> {
+    options: &'a Options,
+    interrupt: &'a Interrupt,
+    session: Session,
+    load_s: f64,
+    /// The dtype the user believes in.
+    dtype: DType,
+}
+
+impl<'a> Engine<'a> {
+    /// Opens the model of `options` and makes a session on it.
+    pub(crate) fn open(
+        options: &'a Options,
+        interrupt: &'a Interrupt,
+        parts: Parts,
+    ) -> Result<Self> {
+        let start = Instant::now();
+        let model = open_model(options, options.model.as_deref(), parts)?;
+        interrupt.check()?;
+        let session = Session::new(&model, &session_options(options))?;
+        interrupt.stops(session.cancel_handle());
+        interrupt.check()?;
+        Ok(Self {
+            options,
+            interrupt,
+            session,
+            load_s: start.elapsed().as_secs_f64(),
+            dtype: dtype(options.dtype),
+        })
+    }
+
+    /// The model's configuration.
+    pub(crate) fn config(&self) -> &Config {
+        self.session.model().config()
+    }
+
+    /// Encodes `sample`; the seconds are the call's alone.
+    pub(crate) fn encode(
+        &mut self,
+        sample: ArrayView4<'_, f32>,
+    ) -> Result<(DiagonalGaussian, f64)> {
+        let (output, seconds) = self.timed("encode", |session| session.encode(sample))?;
+        Ok((output.latent_dist, seconds))
+    }
+
+    /// Decodes raw `latents`; the seconds are the call's alone.
+    pub(crate) fn decode(&mut self, latents: ArrayView4<'_, f32>) -> Result<(Array4<f32>, f64)> {
+        let (output, seconds) = self.timed("decode", |session| session.decode(latents))?;
+        Ok((output.sample, seconds))
+    }
+
+    fn timed<T>(
+        &mut self,
+        label: &'static str,
+        call: impl FnOnce(&mut Session) -> vaekl::Result<T>,
+    ) -> Result<(T, f64)> {
+        self.interrupt.check()?;
+        let bar = progress::bar(label, self.options.quiet);
+        self.session.on_progress(Some(progress::callback(bar.clone(), self.interrupt.clone())));
+        let start = Instant::now();
+        let result = call(&mut self.session);
+        let seconds = start.elapsed().as_secs_f64();
+        bar.finish_and_clear();
+        let output = result?;
+        self.interrupt.check()?;
+        self.remark_on_dtype();
+        Ok((output, seconds))
+    }
+
+    fn remark_on_dtype(&mut self) {
+        let asked_for = std::mem::replace(&mut self.dtype, self.session.activation_dtype());
+        if self.dtype != asked_for && !self.options.quiet {
+            let line = format!("the model overflows in {asked_for}: {} was used", self.dtype);
+            report::remark(&line);
+        }
+    }
+
+    /// The fields of `--json` that every call has in common.
+    pub(crate) fn report(&self, report: &mut Report) {
+        report.set_seconds("load_s", self.load_s);
+        report.set("threads", self.session.threads());
+        report.set("dtype", self.session.activation_dtype().name());
+        report.set("cpu_level", self.session.level().name());
+        report.set("exact", true);
+    }
+
+    /// "2 threads, f32", for a person.
+    pub(crate) fn summary(&self) -> String {
+        let threads = self.session.threads();
+        let plural = if threads == 1 { "" } else { "s" };
+        format!("{threads} thread{plural}, {}", self.session.activation_dtype())
+    }
+}
+
+/// Opens the model at `path`, or the embedded one.
+pub(crate) fn open_model(options: &Options, path: Option<&Path>, parts: Parts) -> Result<Model> {
+    let Some(path) = path else {
+        let given = [
+            ("--config", options.config.is_some()),
+            ("--preset", options.preset.is_some()),
+            ("--norm-num-groups", options.norm_num_groups.is_some()),
+            ("--variant", options.variant.is_some()),
+        ];
+        return match given.iter().find(|(_, given)| *given) {
+            Some((option, _)) => Err(Failure::Usage(format!("{option} needs a model"))),
+            None => embedded::open(parts),
+        };
+    };
+    let mut model_options = ModelOptions::default();
+    model_options.parts = parts;
+    model_options.config_path = options.config.clone();
+    model_options.preset = options.preset;
+    model_options.norm_num_groups = options.norm_num_groups;
+    model_options.variant = options.variant.clone();
+    Ok(Model::open_with(path, &model_options)?)
+}
+
+/// The session's options of the command line.
+pub(crate) fn session_options(options: &Options) -> SessionOptions {
+    let mut session = SessionOptions::default();
+    session.threads = options.threads;
+    session.activation_dtype = dtype(options.dtype);
+    session.fuse_qkv = options.fuse_qkv;
+    session.attention = match options.attention {
+        AttentionKind::Streamed => Attention::Streamed,
+        AttentionKind::RowByRow => Attention::RowByRow,
+    };
+    session
+}
+
+fn dtype(storage: Storage) -> DType {
+    match storage {
+        Storage::F32 => DType::F32,
+        Storage::Bf16 => DType::Bf16,
+        Storage::F16 => DType::F16,
+    }
+}

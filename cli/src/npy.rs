@@ -1,0 +1,173 @@
+//! NumPy's `.npy` format, as far as floats go: `f16`, `f32` and `f64`, little-endian, C order.
+//!
+//! ```text
+//! "\x93NUMPY"  u8 major  u8 minor  u16 (major 1) or u32 (major 2, 3) header length
+//! {'descr': '<f4', 'fortran_order': False, 'shape': (1, 4, 64, 64), }   padded, ends in '\n'
+//! elements
+//! ```
+
+use std::io::{self, Write};
+
+use vaekl::DType;
+
+const MAGIC: &[u8] = b"\x93NUMPY";
+
+/// An array as it lies in a file.
+#[derive(Debug, PartialEq)]
+pub(crate) struct RawArray<'file> {
+    /// Lengths of the axes.
+    pub(crate) shape: Vec<usize>,
+    /// Type of the elements.
+    pub(crate) dtype: DType,
+    /// The elements, little-endian, in C order; their number is checked.
+    pub(crate) data: &'file [u8],
+}
+
+/// Reads the bytes of a `.npy` file. The message of an error does not name the file.
+pub(crate) fn read(bytes: &[u8]) -> Result<RawArray<'_>, String> {
+    let (header, data) = split(bytes).ok_or("not a .npy file, or cut off in its header")?;
+    let header = std::str::from_utf8(header).map_err(|_| ".npy header is not text")?;
+    let field = |name| value_of(header, name).ok_or(format!(".npy header has no '{name}'"));
+
+    let descr = field("descr")?;
+    let dtype = match quoted(descr) {
+        Some("<f2") => DType::F16,
+        Some("<f4") => DType::F32,
+        Some("<f8") => DType::F64,
+        _ => {
+            let found = descr.split(',').next().unwrap_or(descr).trim();
+            return Err(format!("elements are {found}, expected '<f2', '<f4' or '<f8'"));
+        }
+    };
+    if !field("fortran_order")?.starts_with("False") {
+        return Err("array is in Fortran order; save numpy.ascontiguousarray of it".into());
+    }
+    let shape = parse_shape(field("shape")?).ok_or(".npy header has no valid shape")?;
+    let expected = shape.iter().try_fold(dtype.size(), |n, &dim| n.checked_mul(dim));
+    if expected != Some(data.len()) {
+        return Err(format!("{} bytes of elements do not make shape {shape:?}", data.len()));
+    }
+    Ok(RawArray { shape, dtype, data })
+}
+
+/// Writes `data` in C order as `<f4`.
+pub(crate) fn write(
+    out: &mut impl Write,
+    shape: &[usize],
+    data: impl Iterator<Item = f32>,
+) -> io::Result<()> {
+    let dims: String = shape.iter().map(|dim| format!("{dim}, ")).collect();
+    let dims = dims.trim_end();
+    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({dims}), }}");
+    let unpadded = MAGIC.len() + 4 + header.len() + 1;
+    header.extend(std::iter::repeat_n(' ', unpadded.next_multiple_of(64) - unpadded));
+    header.push('\n');
+    let length = u16::try_from(header.len()).map_err(io::Error::other)?;
+    out.write_all(MAGIC)?;
+    out.write_all(&[1, 0])?;
+    out.write_all(&length.to_le_bytes())?;
+    out.write_all(header.as_bytes())?;
+    for value in data {
+        out.write_all(&value.to_le_bytes())?;
+    }
+    Ok(())
+}
+
+/// Header text and element bytes.
+fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let rest = bytes.strip_prefix(MAGIC)?;
+    let (version, rest) = rest.split_at_checked(2)?;
+    let (length, rest) = match version[0] {
+        1 => {
+            let (length, rest) = rest.split_first_chunk::<2>()?;
+            (usize::from(u16::from_le_bytes(*length)), rest)
+        }
+        2 | 3 => {
+            let (length, rest) = rest.split_first_chunk::<4>()?;
+            (usize::try_from(u32::from_le_bytes(*length)).ok()?, rest)
+        }
+        _ => return None,
+    };
+    rest.split_at_checked(length)
+}
+
+/// What follows `'name':` in the header's dictionary.
+fn value_of<'h>(header: &'h str, name: &str) -> Option<&'h str> {
+    let key = [format!("'{name}'"), format!("\"{name}\"")];
+    let end = key.iter().find_map(|key| header.find(key).map(|at| at + key.len()))?;
+    header[end..].trim_start().strip_prefix(':').map(str::trim_start)
+}
+
+/// The text of a quoted string.
+fn quoted(value: &str) -> Option<&str> {
+    let quote = value.chars().next().filter(|quote| ['\'', '"'].contains(quote))?;
+    value[1..].split_once(quote).map(|(text, _)| text)
+}
+
+fn parse_shape(value: &str) -> Option<Vec<usize>> {
+    let (inside, _) = value.strip_prefix('(')?.split_once(')')?;
+    let dims = inside.split(',').map(str::trim).filter(|dim| !dim.is_empty());
+    dims.map(|dim| dim.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(header: &str, data: &[u8]) -> Vec<u8> {
+        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+        bytes.extend((header.len() as u16).to_le_bytes());
+        bytes.extend(header.as_bytes());
+        bytes.extend(data);
+        bytes
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        for shape in [vec![2, 1, 3], vec![6], vec![1, 1, 2, 3]] {
+            let values = [1.0, -2.5, 0.0, f32::MIN_POSITIVE, 3.0e38, -0.0];
+            let mut bytes = Vec::new();
+            write(&mut bytes, &shape, values.into_iter()).unwrap();
+            assert_eq!(bytes.len() % 64, 24, "elements start on a multiple of 64");
+            let data = &values.map(f32::to_le_bytes).concat();
+            assert_eq!(read(&bytes).unwrap(), RawArray { shape, dtype: DType::F32, data });
+        }
+    }
+
+    #[test]
+    fn keys_in_any_order_and_quotes() {
+        let header = "{\"shape\": (2,), \"descr\": \"<f2\", \"fortran_order\": False}\n";
+        let data = &[0, 0x3c, 0, 0xc0];
+        let expected = RawArray { shape: vec![2], dtype: DType::F16, data };
+        assert_eq!(read(&file(header, data)).unwrap(), expected);
+        let header = "{'descr': '<f8', 'fortran_order': False, 'shape': (), }\n";
+        let data = &0.1f64.to_le_bytes();
+        let expected = RawArray { shape: vec![], dtype: DType::F64, data };
+        assert_eq!(read(&file(header, data)).unwrap(), expected);
+    }
+
+    #[test]
+    fn refuses_what_it_cannot_read() {
+        let cases = [
+            ("{'descr': '>f4', 'fortran_order': False, 'shape': (1,), }", "'>f4'"),
+            ("{'descr': '|u1', 'fortran_order': False, 'shape': (4,), }", "'|u1'"),
+            ("{'descr': '<f4', 'fortran_order': True, 'shape': (1,), }", "Fortran"),
+            ("{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }", "4 bytes"),
+            ("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,), }", "no valid shape"),
+            (
+                "{'descr': '<f4', 'fortran_order': False, 'shape': (4294967296, 4294967296), }",
+                "4 bytes",
+            ),
+            ("{'fortran_order': False, 'shape': (1,), }", "no 'descr'"),
+            ("{'descr': [('<f4', '<f4')], 'fortran_order': False, 'shape': (1,), }", "[('<f4'"),
+        ];
+        for (header, part) in cases {
+            let message = read(&file(header, &[0; 4])).unwrap_err();
+            assert!(message.contains(part), "{message}");
+        }
+        let good = file("{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }", &[0; 4]);
+        for cut in 0..good.len() {
+            assert!(read(&good[..cut]).is_err(), "cut at {cut}");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Files that appear whole or not at all.
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tempfile::{Builder, TempPath};
+
+use crate::failure::{AtPath, Failure, Result};
+
+/// What a file holds, by its extension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// 8 bits a sample, lossless.
+    Png,
+    /// 8 bits a sample, quality 95.
+    Jpeg,
+    /// 8 bits a sample, lossless.
+    Webp,
+    /// NumPy, `f32`.
+    Npy,
+    /// safetensors, `f32`.
+    Safetensors,
+}
+
+impl Format {
+    /// The format `path`'s extension names.
+    pub(crate) fn of(path: &Path) -> Result<Self> {
+        let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+        match extension.as_str() {
+            "png" => Ok(Self::Png),
+            "jpg" | "jpeg" => Ok(Self::Jpeg),
+            "webp" => Ok(Self::Webp),
+            "npy" => Ok(Self::Npy),
+            "safetensors" => Ok(Self::Safetensors),
+            _ => Err(Failure::at(
+                path,
+                "unknown extension, expected .png, .jpg, .jpeg, .webp, .npy or .safetensors",
+            )),
+        }
+    }
+
+    /// Whether the file holds floats rather than 8-bit samples.
+    pub(crate) fn is_array(self) -> bool {
+        matches!(self, Self::Npy | Self::Safetensors)
+    }
+
+    /// The largest width and height the format can say.
+    pub(crate) fn max_side(self) -> usize {
+        match self {
+            Self::Jpeg => 65_535,
+            Self::Webp => 16_383,
+            Self::Png => i32::MAX as usize,
+            Self::Npy | Self::Safetensors => usize::MAX,
+        }
+    }
+}
+
+/// An output on its way: a temporary file beside `path` until [`Target::commit`] renames it.
+/// Dropped without, it leaves nothing.
+pub(crate) struct Target {
+    path: PathBuf,
+    format: Format,
+    // Not an open file: a batch may have more pictures than a process may have files open.
+    temporary: TempPath,
+}
+
+impl Target {
+    /// Makes the temporary file, which shows before the work that the folder can be written to.
+    pub(crate) fn create(path: &Path) -> Result<Self> {
+        let format = Format::of(path)?;
+        if path.is_dir() {
+            return Err(Failure::at(path, "is a folder"));
+        }
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        if !folder.is_dir() {
+            return Err(Failure::at(path, format!("no folder {}", folder.display())));
+        }
+        let mut builder = Builder::new();
+        builder.prefix(".vaekl-").suffix(".tmp");
+        // tempfile's default keeps others from reading; the umask should decide, as for any file.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        // The error's own text names the temporary file, which nobody asked for.
+        let file = builder.tempfile_in(folder).map_err(|error| {
+            Failure::at(path, format!("cannot write to {}: {}", folder.display(), error.kind()))
+        })?;
+        Ok(Self { path: path.to_owned(), format, temporary: file.into_temp_path() })
+    }
+
+    /// A target for picture `index` of a batch: `out.png` becomes `out_0.png`.
+    pub(crate) fn numbered(&self, index: usize) -> Result<Self> {
+        let mut name = OsString::from(self.path.file_stem().unwrap_or_default());
+        name.push(format!("_{index}."));
+        name.push(self.path.extension().unwrap_or_default());
+        Self::create(&self.path.with_file_name(name))
+    }
+
+    /// Where the file will be.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What it will hold.
+    pub(crate) fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Writes the temporary file.
+    pub(crate) fn write(&mut self, body: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
+        let open = OpenOptions::new().write(true).truncate(true).open(&self.temporary);
+        open.and_then(|mut file| body(&mut file)).at(&self.path)
+    }
+
+    /// Renames the temporary file to its name, in place of what was there.
+    pub(crate) fn commit(self) -> Result<()> {
+        self.temporary.persist(&self.path).map_err(|error| error.error).at(&self.path)?;
+        Ok(())
+    }
+}

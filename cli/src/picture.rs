@@ -1,0 +1,161 @@
+//! Pictures in files: png, jpeg and webp.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Write};
+use std::path::Path;
+
+use image::codecs::jpeg::JpegEncoder;
+use image::codecs::png::PngEncoder;
+use image::codecs::webp::WebPEncoder;
+use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageReader, Limits};
+use ndarray::{Array4, ArrayView3};
+
+use crate::failure::{AtPath, Failure, Result};
+use crate::output::{Format, Target};
+use crate::resize;
+
+/// Pixels a picture may have: 16384 x 16384. An encoder needs about 1 kB for each, so more is a
+/// slip or an attack, and is refused by the header alone.
+const MAX_PIXELS: u64 = 1 << 28;
+
+/// Samples in rows, channels interleaved.
+#[derive(Clone, Debug)]
+pub(crate) struct Raster<T> {
+    /// Pixels of a row.
+    pub(crate) width: usize,
+    /// Rows.
+    pub(crate) height: usize,
+    /// Samples of a pixel.
+    pub(crate) channels: usize,
+    /// `height * width * channels` samples.
+    pub(crate) data: Vec<T>,
+}
+
+/// A picture with 1 channel (grey) or 3 (RGB), in the depth of its file.
+pub(crate) enum Picture {
+    /// 8 bits or fewer a sample.
+    Bits8(Raster<u8>),
+    /// 16 bits a sample; unlike Pillow, which keeps the high byte, all of them count.
+    Bits16(Raster<u16>),
+}
+
+impl Picture {
+    /// Reads a picture of any depth and colour type, turned upright by its EXIF orientation, as
+    /// grey (`channels` 1) or RGB (3). Alpha is dropped, as by Pillow's `convert("RGB")`.
+    pub(crate) fn read(path: &Path, channels: usize) -> Result<Self> {
+        let file = BufReader::new(File::open(path).at(path)?);
+        let mut reader = ImageReader::new(file).with_guessed_format().at(path)?;
+        let mut limits = Limits::no_limits();
+        limits.max_alloc = Some(MAX_PIXELS * 8);
+        reader.limits(limits);
+        if reader.format().is_none() {
+            return Err(Failure::at(path, "not a png, jpeg or webp picture"));
+        }
+        let broken = |error| Failure::at(path, format!("cannot read the picture: {error}"));
+        let mut decoder = reader.into_decoder().map_err(broken)?;
+        let (width, height) = decoder.dimensions();
+        let pixels = u64::from(width) * u64::from(height);
+        if pixels == 0 || pixels > MAX_PIXELS {
+            let range = format!("expected 1 to {MAX_PIXELS} pixels");
+            return Err(Failure::at(path, format!("picture of {width}x{height}, {range}")));
+        }
+        let orientation = decoder.orientation().map_err(broken)?;
+        let mut image = DynamicImage::from_decoder(decoder).map_err(broken)?;
+        image.apply_orientation(orientation);
+        Ok(Self::of_image(image, channels))
+    }
+
+    fn of_image(image: DynamicImage, channels: usize) -> Self {
+        let (width, height) = (image.width() as usize, image.height() as usize);
+        let color = image.color();
+        let luminance = channels == 1 && color.has_color();
+        if color.bytes_per_pixel() > color.channel_count() {
+            let data = match (channels, luminance) {
+                (1, true) => image.into_rgb16().chunks_exact(3).map(luma16).collect(),
+                (1, false) => image.into_luma16().into_raw(),
+                _ => image.into_rgb16().into_raw(),
+            };
+            Self::Bits16(Raster { width, height, channels, data })
+        } else {
+            let data = match (channels, luminance) {
+                (1, true) => image.into_rgb8().chunks_exact(3).map(luma8).collect(),
+                (1, false) => image.into_luma8().into_raw(),
+                _ => image.into_rgb8().into_raw(),
+            };
+            Self::Bits8(Raster { width, height, channels, data })
+        }
+    }
+
+    /// Width and height in pixels.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        match self {
+            Self::Bits8(raster) => (raster.width, raster.height),
+            Self::Bits16(raster) => (raster.width, raster.height),
+        }
+    }
+
+    /// Resamples to `width` x `height`.
+    pub(crate) fn resized(self, width: usize, height: usize) -> Self {
+        match self {
+            Self::Bits8(raster) => Self::Bits8(resize::lanczos(raster, width, height)),
+            Self::Bits16(raster) => Self::Bits16(resize::lanczos(raster, width, height)),
+        }
+    }
+
+    /// `[1, channels, height, width]` in [-1, 1].
+    pub(crate) fn to_array(&self) -> Array4<f32> {
+        match self {
+            Self::Bits8(raster) => normalised(raster, |sample| f32::from(sample) / 255.0),
+            Self::Bits16(raster) => normalised(raster, |sample| f32::from(sample) / 65535.0),
+        }
+    }
+}
+
+/// In the order of diffusers' image processor: to [0, 1], then `2 * x - 1`.
+fn normalised<T: Copy>(raster: &Raster<T>, to_unit: impl Fn(T) -> f32) -> Array4<f32> {
+    let &Raster { width, height, channels, ref data } = raster;
+    Array4::from_shape_fn((1, channels, height, width), |(_, c, y, x)| {
+        2.0 * to_unit(data[(y * width + x) * channels + c]) - 1.0
+    })
+}
+
+/// Rec. 601 luminance in Pillow's fixed point.
+fn luma(rgb: [u32; 3]) -> u32 {
+    (rgb[0] * 19595 + rgb[1] * 38470 + rgb[2] * 7471 + 0x8000) >> 16
+}
+
+fn luma8(rgb: &[u8]) -> u8 {
+    luma([rgb[0].into(), rgb[1].into(), rgb[2].into()]) as u8
+}
+
+fn luma16(rgb: &[u16]) -> u16 {
+    luma([rgb[0].into(), rgb[1].into(), rgb[2].into()]) as u16
+}
+
+/// The 8-bit sample of a value in [-1, 1], clamped; diffusers' `postprocess`.
+pub(crate) fn to_sample(value: f32) -> u8 {
+    ((value * 0.5 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8
+}
+
+/// Writes `[channels, height, width]` in [-1, 1] as an 8-bit picture, grey or RGB.
+pub(crate) fn write(target: &mut Target, array: ArrayView3<'_, f32>) -> Result<()> {
+    let (channels, height, width) = array.dim();
+    let color = if channels == 1 { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 };
+    let interleaved = array.permuted_axes([1, 2, 0]);
+    let samples: Vec<u8> = interleaved.iter().map(|&value| to_sample(value)).collect();
+    let (width, height) = (width as u32, height as u32);
+    let format = target.format();
+    target.write(|file| {
+        let mut out = BufWriter::new(file);
+        match format {
+            Format::Jpeg => JpegEncoder::new_with_quality(&mut out, 95)
+                .write_image(&samples, width, height, color),
+            Format::Webp => {
+                WebPEncoder::new_lossless(&mut out).write_image(&samples, width, height, color)
+            }
+            _ => PngEncoder::new(&mut out).write_image(&samples, width, height, color),
+        }
+        .map_err(std::io::Error::other)?;
+        out.flush()
+    })
+}

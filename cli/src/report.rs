@@ -1,0 +1,72 @@
+//! What a command prints at its end: one line for a person, or one JSON object for a program.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+
+use crate::failure::{Failure, Result};
+
+/// The JSON object of `--json`.
+#[derive(Default)]
+pub(crate) struct Report(Map<String, Value>);
+
+impl Report {
+    /// Sets a field.
+    pub(crate) fn set(&mut self, name: &str, value: impl Into<Value>) {
+        self.0.insert(name.to_owned(), value.into());
+    }
+
+    /// Sets seconds, to the microsecond.
+    pub(crate) fn set_seconds(&mut self, name: &str, seconds: f64) {
+        self.set(name, (seconds * 1e6).round() / 1e6);
+    }
+
+    /// Sets `output`: a string, or a list of them for a batch of pictures.
+    pub(crate) fn set_output(&mut self, paths: &[PathBuf]) {
+        let names: Vec<_> = paths.iter().map(|path| path.to_string_lossy()).collect();
+        match &names[..] {
+            [name] => self.set("output", name.as_ref()),
+            _ => self.set("output", json!(names)),
+        }
+    }
+
+    /// Prints the object on one line.
+    pub(crate) fn print(self) -> Result<()> {
+        print(&Value::Object(self.0).to_string())
+    }
+}
+
+/// Prints a line to stdout. A reader that went away, as `head` does, is no error.
+pub(crate) fn print(line: &str) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::Failed(format!("stdout: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Prints a remark to stderr.
+pub(crate) fn remark(line: &str) {
+    let _ = writeln!(io::stderr(), "vaekl: {line}");
+}
+
+/// `out.png`, or `out_0.png ... out_7.png`.
+pub(crate) fn names(paths: &[PathBuf]) -> String {
+    let name = |path: &Path| path.display().to_string();
+    match paths {
+        [first, .., last] => format!("{} ... {}", name(first), name(last)),
+        [path] => name(path),
+        [] => String::new(),
+    }
+}
+
+/// Most memory this process has held at once, in MiB; `None` where the system does not say.
+pub(crate) fn peak_rss_mb() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some((kib / 1024.0 * 10.0).round() / 10.0)
+}

@@ -1,0 +1,172 @@
+//! What the encoder takes and the decoder gives: pictures or arrays, as `[batch, channels, h, w]`.
+
+use std::path::{Path, PathBuf};
+
+use ndarray::{Array4, ArrayView4, Axis, Slice};
+use vaekl::Config;
+
+use crate::array_file;
+use crate::failure::{Failure, Result};
+use crate::output::{Format, Target};
+use crate::picture::{self, Picture};
+
+/// Reads what the encoder takes: a picture, resized to whole latents if need be, or an array, which
+/// is passed as it is. The second value is what to tell the user about it.
+pub(crate) fn read(path: &Path, config: &Config) -> Result<(Array4<f32>, Option<String>)> {
+    if Format::of(path).is_ok_and(Format::is_array) {
+        return Ok((array_file::read(path, &["image", "sample"])?, None));
+    }
+    let channels = config.in_channels;
+    if channels != 1 && channels != 3 {
+        let what =
+            format!("the model takes {channels} channels, which only an array file can hold");
+        return Err(Failure::at(path, what));
+    }
+    let picture = Picture::read(path, channels)?;
+    let (width, height) = picture.size();
+    let factor = config.downscale();
+    let (new_width, new_height) = (width - width % factor, height - height % factor);
+    if new_width == 0 || new_height == 0 {
+        let what = format!("picture of {width}x{height}, expected at least {factor}x{factor}");
+        return Err(Failure::at(path, what));
+    }
+    if (new_width, new_height) == (width, height) {
+        return Ok((picture.to_array(), None));
+    }
+    let remark = format!(
+        "{}: {width}x{height} resized to {new_width}x{new_height}, multiples of {factor}",
+        path.display()
+    );
+    Ok((picture.resized(new_width, new_height).to_array(), Some(remark)))
+}
+
+/// Where pictures go: one array file for the batch, or a picture file for each.
+pub(crate) struct SampleTarget {
+    targets: Vec<Target>,
+}
+
+impl SampleTarget {
+    /// From the target the user named, for pictures `[batch, channels, height, width]`; fails if
+    /// the format cannot hold them. A batch of pictures goes to `out_0.png`, `out_1.png`, ...
+    pub(crate) fn new(target: Target, shape: [usize; 4]) -> Result<Self> {
+        let [batch, channels, height, width] = shape;
+        let format = target.format();
+        if !format.is_array() {
+            if channels != 1 && channels != 3 {
+                let what =
+                    format!("the model gives {channels} channels; write .npy or .safetensors");
+                return Err(Failure::at(target.path(), what));
+            }
+            let max = format.max_side();
+            if width > max || height > max {
+                let what =
+                    format!("a picture of {width}x{height} exceeds the format's {max}x{max}");
+                return Err(Failure::at(target.path(), what));
+            }
+        }
+        let targets = if batch == 1 || format.is_array() {
+            vec![target]
+        } else {
+            (0..batch).map(|i| target.numbered(i)).collect::<Result<_>>()?
+        };
+        Ok(Self { targets })
+    }
+
+    /// Writes pictures of the shape promised to [`SampleTarget::new`].
+    pub(crate) fn write(&mut self, samples: ArrayView4<'_, f32>) -> Result<()> {
+        match &mut self.targets[..] {
+            [target] if target.format().is_array() => array_file::write(target, "sample", samples),
+            targets => targets
+                .iter_mut()
+                .zip(samples.axis_iter(Axis(0)))
+                .try_for_each(|(target, sample)| picture::write(target, sample)),
+        }
+    }
+
+    /// Puts the files in their places and gives these.
+    pub(crate) fn commit(self) -> Result<Vec<PathBuf>> {
+        let paths = self.targets.iter().map(|target| target.path().to_owned()).collect();
+        self.targets.into_iter().try_for_each(Target::commit)?;
+        Ok(paths)
+    }
+}
+
+/// Peak signal-to-noise ratio in dB between two batches as 8-bit samples, infinite for equal ones.
+/// The output may be smaller by less than the model's factor on the right and at the bottom, where
+/// an array has an odd size; `None` if the channels differ.
+pub(crate) fn psnr(input: ArrayView4<'_, f32>, output: ArrayView4<'_, f32>) -> Option<f64> {
+    let (_, channels, height, width) = output.dim();
+    if input.dim().1 != channels {
+        return None;
+    }
+    let mut input = input;
+    input.slice_axis_inplace(Axis(2), Slice::from(..height));
+    input.slice_axis_inplace(Axis(3), Slice::from(..width));
+    let squares = input.iter().zip(output.iter()).map(|(&a, &b)| {
+        let difference = i64::from(picture::to_sample(a)) - i64::from(picture::to_sample(b));
+        (difference * difference) as u64
+    });
+    let mse = squares.sum::<u64>() as f64 / output.len() as f64;
+    Some(10.0 * (255.0 * 255.0 / mse).log10())
+}
+
+#[cfg(test)]
+mod tests {
+    use safetensors::SafeTensors;
+
+    use super::*;
+
+    /// The library's fixtures: picture files, and what Pillow and diffusers make of them.
+    fn images() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/images")
+    }
+
+    fn rgb(name: &str) -> Picture {
+        Picture::read(&images().join(name), 3).unwrap()
+    }
+
+    #[test]
+    fn pictures_are_read_as_by_pillow() {
+        let file = std::fs::read(images().join("expected.safetensors")).unwrap();
+        let expected = SafeTensors::deserialize(&file).unwrap();
+        for name in ["grey8.png", "lossless.webp", "palette.png", "rgb.png", "rgba.png"] {
+            let Picture::Bits8(raster) = rgb(name) else { panic!("{name}: 16 bits") };
+            let tensor = expected.tensor(name).unwrap();
+            assert_eq!(tensor.shape(), [raster.height, raster.width, raster.channels], "{name}");
+            assert!(tensor.data() == raster.data, "{name}");
+        }
+        // Decoders of jpeg may differ by a few levels.
+        let Picture::Bits8(raster) = rgb("orientation6.jpg") else { panic!("16 bits") };
+        assert_eq!((raster.width, raster.height), (24, 40));
+        let tensor = expected.tensor("orientation6.jpg").unwrap();
+        let worst = tensor.data().iter().zip(&raster.data).map(|(a, b)| a.abs_diff(*b)).max();
+        assert!(worst.unwrap() <= 3, "{worst:?}");
+        // Pillow keeps 8 of the 16 bits: the high byte of colours, and nothing sensible of grey.
+        let Picture::Bits16(raster) = rgb("rgb16.png") else { panic!("8 bits") };
+        let high: Vec<u8> = raster.data.iter().map(|sample| (sample >> 8) as u8).collect();
+        assert!(expected.tensor("rgb16.png").unwrap().data() == high);
+        let Picture::Bits16(raster) = rgb("grey16.png") else { panic!("8 bits") };
+        let scaled = raster.data.iter().map(|sample| ((u32::from(*sample) + 128) / 257) as u8);
+        let scaled: Vec<u8> = scaled.collect();
+        assert!(expected.tensor("grey16.png/scaled").unwrap().data() == scaled);
+    }
+
+    #[test]
+    fn pictures_become_the_arrays_of_diffusers() {
+        let file = std::fs::read(images().join("expected.safetensors")).unwrap();
+        let expected = SafeTensors::deserialize(&file).unwrap();
+        let mut config = Config::default();
+        config.block_out_channels = vec![32; 4];
+        for (name, resized) in [("rgb.png", false), ("resize_45x29.png", true)] {
+            let (array, remark) = read(&images().join(name), &config).unwrap();
+            assert_eq!(remark.is_some(), resized, "{name}");
+            let tensor = expected.tensor(&format!("{name}/preprocessed")).unwrap();
+            assert_eq!(tensor.shape(), array.shape(), "{name}");
+            let bytes: Vec<u8> = array.iter().flat_map(|value| value.to_le_bytes()).collect();
+            assert!(tensor.data() == bytes, "{name}");
+        }
+        let array = rgb("rgb.png").resized(64, 32).to_array();
+        let bytes: Vec<u8> = array.iter().flat_map(|value| value.to_le_bytes()).collect();
+        assert!(expected.tensor("rgb.png/preprocessed_64x32").unwrap().data() == bytes);
+    }
+}

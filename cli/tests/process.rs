@@ -1,0 +1,71 @@
+//! The command as a process: Ctrl-C, closed pipes, permissions.
+#![cfg(unix)]
+
+mod common;
+
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{Folder, data, noise, npy};
+
+#[test]
+fn ctrl_c_cancels_and_leaves_no_file() {
+    let folder = Folder::new();
+    let channels = folder.json(["info"])["config"]["latent_channels"].as_u64().unwrap() as usize;
+    // Minutes of work for the embedded model.
+    folder.write("big.npy", &npy(&[4, channels, 192, 192], noise(4 * channels * 192 * 192)));
+    let mut child = folder
+        .command(["decode", "big.npy", "-o", "out.npy"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The temporary file is there from the beginning; a little later the decode is under way.
+    let start = Instant::now();
+    while folder.files().len() < 2 {
+        assert!(start.elapsed() < Duration::from_secs(30), "no temporary file");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(child.try_wait().unwrap().is_none(), "finished too early to be cancelled");
+
+    let pressed = Instant::now();
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    let status = child.wait().unwrap();
+    assert!(pressed.elapsed() < Duration::from_secs(10), "took {:?}", pressed.elapsed());
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert_eq!(status.code(), Some(130), "{stderr}");
+    assert_eq!(stderr, "vaekl: cancelled\n");
+    assert_eq!(folder.files(), ["big.npy"]);
+}
+
+#[test]
+fn a_closed_stdout_is_no_error() {
+    let folder = Folder::new();
+    let picture = data("photo_40x24.png");
+    let mut child = folder
+        .command(["reconstruct", picture.to_str().unwrap(), "-o", "out.png"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && stderr.is_empty(), "{stderr}");
+    assert_eq!(folder.files(), ["out.png"]);
+}
+
+#[test]
+fn outputs_have_the_permissions_of_any_file() {
+    let folder = Folder::new();
+    let picture = data("photo_40x24.png");
+    folder.succeed(["reconstruct", picture.to_str().unwrap(), "-o", "out.png"]);
+    let mode = |name| folder.path(name).metadata().unwrap().permissions().mode();
+    folder.write("plain", b"");
+    assert_eq!(mode("out.png"), mode("plain"));
+}
