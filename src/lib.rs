@@ -21,6 +21,7 @@ mod arch;
 mod backend;
 mod base;
 mod checkpoint;
+mod ffi;
 mod kernels;
 mod latents;
 mod model;

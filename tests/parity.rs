@@ -11,7 +11,7 @@
 mod support;
 
 use support::{Distance, Fixture, f32x4};
-use vaekl::{Attention, DType, Session, SessionOptions};
+use vaekl::{Attention, DType, DiagonalGaussian, Session, SessionOptions};
 
 fn options(dtype: DType) -> SessionOptions {
     let mut options = SessionOptions::default();
@@ -87,6 +87,27 @@ fn posterior_agrees_with_diffusers() {
         let sample = posterior.sample(&mut vaekl::Generator::new(seed));
         let sample = Distance::new(&sample, &fixture.tensor("sample"));
         assert!(sample.psnr >= 100.0, "{}: sample {sample:?}", fixture.name);
+
+        // The sums of the posterior that diffusers' fp64 moments make, so that only they are measured.
+        let exact = |name: &str| DiagonalGaussian::new(f32x4(&fixture.tensor(name))).unwrap();
+        let (posterior, other) = (exact("moments"), exact("other_moments"));
+        let drawn = posterior.sample_with(f32x4(&fixture.tensor("noise")).view()).unwrap();
+        assert!(Distance::new(&drawn, &fixture.tensor("sample")).psnr >= 120.0, "{}", fixture.name);
+        // At the clamp's variance of 1e-13 a sample rounded to f32 is several deviations off.
+        let nll = if fixture.name == "logvar_clamp" { "" } else { "nll" };
+        for (name, found) in [
+            ("kl", posterior.kl()),
+            ("kl_other", posterior.kl_to(&other).unwrap()),
+            (nll, posterior.nll(f32x4(&fixture.tensor("sample")).view()).unwrap()),
+        ] {
+            if name.is_empty() {
+                continue;
+            }
+            for (found, expected) in found.iter().zip(&fixture.tensor(name)) {
+                let error = (found - expected).abs() / expected.abs().max(1.0);
+                assert!(error < 1e-5, "{} {name}: {found}, {expected} expected", fixture.name);
+            }
+        }
     }
 }
 

@@ -1,0 +1,109 @@
+//! Pointers and integers from C to values Rust may hold.
+
+use std::ffi::{CStr, c_char};
+use std::path::PathBuf;
+
+use crate::base::dtype::DType;
+use crate::base::error::{Error, Result};
+
+use super::types::{VAEKL_DTYPE_BF16, VAEKL_DTYPE_F16, VAEKL_DTYPE_F32, vaekl_dtype};
+
+/// Refuses NULL and an address that no `T` has.
+pub(super) fn pointer<T>(pointer: *const T, name: &str) -> Result<()> {
+    if pointer.is_null() {
+        return Err(Error::invalid(format!("{name}: NULL")));
+    }
+    if !pointer.is_aligned() {
+        let align = align_of::<T>();
+        return Err(Error::invalid(format!(
+            "{name}: an address aligned to {align} bytes expected, {pointer:p} found"
+        )));
+    }
+    Ok(())
+}
+
+/// An object of this library, or an error that names the argument.
+///
+/// # Safety
+/// `object` is NULL or points to a `T` that outlives `'a` and is not changed but through it.
+pub(super) unsafe fn object<'a, T>(object: *const T, name: &str) -> Result<&'a T> {
+    pointer(object, name)?;
+    // SAFETY: not NULL and aligned, the rest by the caller's contract.
+    Ok(unsafe { &*object })
+}
+
+/// A copy of a struct of the caller's, so that later changes to it do not matter.
+///
+/// # Safety
+/// `view` is NULL or points to a `T`.
+pub(super) unsafe fn copy<T: Copy>(view: *const T, name: &str) -> Result<T> {
+    pointer(view, name)?;
+    // SAFETY: not NULL and aligned, the rest by the caller's contract.
+    Ok(unsafe { view.read() })
+}
+
+/// A string that may be missing.
+///
+/// # Safety
+/// `string` is NULL or NUL-terminated, and outlives `'a` unchanged.
+pub(super) unsafe fn text<'a>(string: *const c_char, name: &str) -> Result<Option<&'a str>> {
+    if string.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: not NULL, the rest by the caller's contract.
+    let string = unsafe { CStr::from_ptr(string) };
+    let not_utf8 = |_| Error::invalid(format!("{name}: UTF-8 expected, {string:?} found"));
+    string.to_str().map(Some).map_err(not_utf8)
+}
+
+/// A path that may be missing: any bytes where the system allows them, UTF-8 elsewhere.
+///
+/// # Safety
+/// As [`text`].
+pub(super) unsafe fn path(string: *const c_char, name: &str) -> Result<Option<PathBuf>> {
+    #[cfg(unix)]
+    {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt;
+        let _ = name;
+        if string.is_null() {
+            return Ok(None);
+        }
+        // SAFETY: not NULL, the rest by the caller's contract.
+        let bytes = unsafe { CStr::from_ptr(string) }.to_bytes();
+        Ok(Some(PathBuf::from(OsStr::from_bytes(bytes))))
+    }
+    #[cfg(not(unix))]
+    {
+        // SAFETY: the caller's contract is the same.
+        Ok(unsafe { text(string, name) }?.map(PathBuf::from))
+    }
+}
+
+/// `bytes` if so many from `address` on can be one object; `None` is a number that overflowed.
+pub(super) fn span(address: usize, bytes: Option<usize>) -> Option<usize> {
+    bytes.filter(|&bytes| bytes <= isize::MAX as usize && address.checked_add(bytes).is_some())
+}
+
+/// The dtype of latents, weights or activations.
+pub(super) fn float_dtype(dtype: vaekl_dtype, name: &str) -> Result<DType> {
+    match dtype {
+        VAEKL_DTYPE_F32 => Ok(DType::F32),
+        VAEKL_DTYPE_F16 => Ok(DType::F16),
+        VAEKL_DTYPE_BF16 => Ok(DType::Bf16),
+        other => Err(unknown(name, "VAEKL_DTYPE_F32, _F16 or _BF16", other)),
+    }
+}
+
+/// A 0 or a 1.
+pub(super) fn flag(value: u32, name: &str) -> Result<bool> {
+    match value {
+        0 | 1 => Ok(value == 1),
+        other => Err(unknown(name, "0 or 1", other)),
+    }
+}
+
+/// The error for an integer that is none of the constants an argument takes.
+pub(super) fn unknown(name: &str, expected: &str, found: u32) -> Error {
+    Error::invalid(format!("{name}: {expected} expected, {found} found"))
+}

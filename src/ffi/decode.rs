@@ -1,0 +1,166 @@
+use std::ffi::c_void;
+use std::ops::ControlFlow;
+
+use ndarray::Axis;
+
+use super::args;
+use super::element::Element;
+use super::guard::guard;
+use super::latents::Latents;
+use super::pixels::Pixels;
+use super::session::{enter, vaekl_session};
+use super::status::{vaekl_error, vaekl_status};
+use super::types::{vaekl_dtype, vaekl_image, vaekl_latent};
+use crate::base::buffer::AlignedBuf;
+use crate::base::error::{Error, Result};
+use crate::model::Config;
+use crate::run::Session;
+
+/// Decodes a batch: `out` is an image per latent, one after the other, each of `downscale` times the
+/// latent's width and height. When a later latent of the batch fails, or is cancelled, the images
+/// before it are complete.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vaekl_decode(
+    session: *mut vaekl_session,
+    latent: *const vaekl_latent,
+    out: *const vaekl_image,
+    error: *mut vaekl_error,
+) -> vaekl_status {
+    // SAFETY: all pointers by the contract of the header.
+    let body = |session: &mut Session| unsafe {
+        let latents = input(latent, session.model().config())?;
+        let pictures = pictures(out, &latents, session.model().config())?;
+        latents.check_finite("latent")?;
+        for (b, picture) in pictures.iter().enumerate() {
+            decode_one(session, &latents, b, &mut |y, row| {
+                picture.write_row(y, row);
+                ControlFlow::Continue(())
+            })?;
+        }
+        Ok(())
+    };
+    // SAFETY: as above.
+    unsafe { guard(error, || enter(session, body)) }
+}
+
+/// Takes rows of HWC pixels, top to bottom, each exactly once: `count` of them from row `y` on, each
+/// `row_stride` bytes after the one before. `rows` is valid during the call only. Return 0 to go on,
+/// non-zero to cancel.
+pub type vaekl_rows_fn = Option<
+    unsafe extern "C" fn(
+        user: *mut c_void,
+        y: u32,
+        count: u32,
+        rows: *const c_void,
+        row_stride: usize,
+    ) -> i32,
+>;
+
+/// Decodes one latent and gives the picture to `on_rows`, on the calling thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vaekl_decode_rows(
+    session: *mut vaekl_session,
+    latent: *const vaekl_latent,
+    dtype: vaekl_dtype,
+    on_rows: vaekl_rows_fn,
+    user: *mut c_void,
+    error: *mut vaekl_error,
+) -> vaekl_status {
+    // SAFETY: all pointers by the contract of the header.
+    let body = |session: &mut Session| unsafe {
+        let on_rows = on_rows.ok_or_else(|| Error::invalid("on_rows: NULL"))?;
+        let latents = input(latent, session.model().config())?;
+        latents.expect_batch_of_one("latent")?;
+        let mut rows = RowBuffer::new(dtype, &latents, session.model().config())?;
+        decode_one(session, &latents, 0, &mut |y, row| {
+            let bytes = rows.fill(row);
+            match on_rows(user, y as u32, 1, bytes.as_ptr().cast(), bytes.len()) {
+                0 => ControlFlow::Continue(()),
+                _ => ControlFlow::Break(()),
+            }
+        })
+    };
+    // SAFETY: as above.
+    unsafe { guard(error, || enter(session, body)) }
+}
+
+/// The latents to decode.
+///
+/// # Safety
+/// `latent` is NULL or points to a view whose memory is valid for reads.
+unsafe fn input(latent: *const vaekl_latent, config: &Config) -> Result<Latents> {
+    // SAFETY: by the caller's contract.
+    let latents = Latents::new(&unsafe { args::copy(latent, "latent") }?, "latent")?;
+    latents.expect_channels(config.latent_channels, "latent")?;
+    Ok(latents)
+}
+
+/// Decodes latent `b` of the batch.
+///
+/// # Safety
+/// The memory behind `latents` is valid for reads.
+unsafe fn decode_one(
+    session: &mut Session,
+    latents: &Latents,
+    b: usize,
+    on_row: &mut dyn FnMut(usize, &[f32]) -> ControlFlow<()>,
+) -> Result<()> {
+    // SAFETY: by the caller's contract.
+    let latent = unsafe { latents.read(b, session.model().config()) }?;
+    session.decode_rows(latent.index_axis(Axis(0), 0), on_row)
+}
+
+/// The images that a batch of latents will be decoded to.
+///
+/// # Safety
+/// `out` is NULL or points to an image per latent.
+unsafe fn pictures(
+    out: *const vaekl_image,
+    latents: &Latents,
+    config: &Config,
+) -> Result<Vec<Pixels>> {
+    args::pointer(out, "out")?;
+    let (width, height) = picture_size(latents, config)?;
+    let one = |b: usize| {
+        let name = if latents.batch == 1 { "out".to_owned() } else { format!("out[{b}]") };
+        // SAFETY: there is an image for each latent of the batch.
+        let view = unsafe { args::copy(out.add(b), &name) }?;
+        let pixels = Pixels::new(&view, config.out_channels, &name)?;
+        pixels.expect(width, height, &name)?;
+        Ok(pixels)
+    };
+    (0..latents.batch).map(one).collect()
+}
+
+/// Width and height of the picture a latent decodes to.
+fn picture_size(latents: &Latents, config: &Config) -> Result<(usize, usize)> {
+    let scale = |n: usize| n.checked_mul(config.downscale()).filter(|&n| n <= u32::MAX as usize);
+    scale(latents.width).zip(scale(latents.height)).ok_or_else(|| {
+        let (width, height) = (latents.width, latents.height);
+        Error::invalid(format!("latent: {width}x{height} (width x height) is too large"))
+    })
+}
+
+/// One row of pixels in the dtype a callback wants.
+struct RowBuffer {
+    bytes: AlignedBuf,
+    element: Element,
+}
+
+impl RowBuffer {
+    fn new(dtype: vaekl_dtype, latents: &Latents, config: &Config) -> Result<Self> {
+        let element = Element::of_image(dtype, "rows")?;
+        let (width, _) = picture_size(latents, config)?;
+        let bytes = AlignedBuf::zeroed(width * config.out_channels * element.size(), "a row")?;
+        Ok(Self { bytes, element })
+    }
+
+    fn fill(&mut self, row: &[f32]) -> &[u8] {
+        let size = self.element.size();
+        for (to, &value) in self.bytes.chunks_exact_mut(size).zip(row) {
+            // SAFETY: `to` is one element of the aligned buffer.
+            unsafe { self.element.store(to.as_mut_ptr(), value) }
+        }
+        &self.bytes
+    }
+}

@@ -1,0 +1,137 @@
+use ndarray::{Array4, ArrayView4, Axis};
+
+use super::args;
+use super::guard::guard;
+use super::latents::Latents;
+use super::pixels::Pixels;
+use super::session::{enter, vaekl_session};
+use super::status::{vaekl_error, vaekl_status};
+use super::types::{vaekl_image, vaekl_latent};
+use crate::base::error::{Error, Result};
+use crate::latents::{DiagonalGaussian, Generator};
+use crate::model::Config;
+use crate::run::Session;
+
+/// What of the posterior to give.
+pub type vaekl_posterior = u32;
+/// The mean.
+pub const VAEKL_POSTERIOR_MODE: vaekl_posterior = 0;
+/// mean + std * N(0,1), drawn from the seed for the whole batch as torch.randn does on a CPU.
+pub const VAEKL_POSTERIOR_SAMPLE: vaekl_posterior = 1;
+/// Mean and logvar: 2 * latent_channels channels, VAEKL_LATENT_RAW only.
+pub const VAEKL_POSTERIOR_MOMENTS: vaekl_posterior = 2;
+
+/// Encodes a batch: `image` is an image per latent of `out`, one after the other. A latent has the
+/// image's width and height divided by `downscale`; each halving drops an odd last row or column.
+/// `seed` is read by VAEKL_POSTERIOR_SAMPLE only.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vaekl_encode(
+    session: *mut vaekl_session,
+    image: *const vaekl_image,
+    posterior: vaekl_posterior,
+    seed: u64,
+    out: *const vaekl_latent,
+    error: *mut vaekl_error,
+) -> vaekl_status {
+    // SAFETY: all pointers by the contract of the header.
+    let body = |session: &mut Session| unsafe {
+        let latents = Latents::new(&args::copy(out, "out")?, "out")?;
+        let wanted = Wanted::new(posterior, seed)?;
+        let config = session.model().config().clone();
+        wanted.check(&latents, &config)?;
+        let pictures = pictures(image, &latents, &config)?;
+        let moments = moments(session, &pictures)?;
+        wanted.write(moments, &latents, &config)
+    };
+    // SAFETY: as above.
+    unsafe { guard(error, || enter(session, body)) }
+}
+
+/// A posterior asked for.
+enum Wanted {
+    Mode,
+    Sample { seed: u64 },
+    Moments,
+}
+
+impl Wanted {
+    fn new(posterior: vaekl_posterior, seed: u64) -> Result<Self> {
+        match posterior {
+            VAEKL_POSTERIOR_MODE => Ok(Self::Mode),
+            VAEKL_POSTERIOR_SAMPLE => Ok(Self::Sample { seed }),
+            VAEKL_POSTERIOR_MOMENTS => Ok(Self::Moments),
+            other => Err(args::unknown("posterior", "a VAEKL_POSTERIOR constant", other)),
+        }
+    }
+
+    fn check(&self, out: &Latents, config: &Config) -> Result<()> {
+        let moments = matches!(self, Self::Moments);
+        if moments && out.scaled {
+            return Err(Error::invalid("out.scale: VAEKL_LATENT_RAW expected for moments"));
+        }
+        out.expect_channels(config.latent_channels * if moments { 2 } else { 1 }, "out")
+    }
+
+    /// # Safety
+    /// The memory behind `out` is valid for writes.
+    unsafe fn write(&self, moments: Array4<f32>, out: &Latents, config: &Config) -> Result<()> {
+        let posterior = DiagonalGaussian::new(moments)?;
+        let mut values = match self {
+            Self::Mode => posterior.mode().to_owned(),
+            Self::Sample { seed } => posterior.sample(&mut Generator::new(*seed)),
+            Self::Moments => posterior.moments().to_owned(),
+        };
+        if out.scaled {
+            config.scale_latents(values.view_mut())?;
+        }
+        // SAFETY: by the caller's contract.
+        unsafe { out.write(values.view()) };
+        Ok(())
+    }
+}
+
+/// The images that give the latents of a batch.
+///
+/// # Safety
+/// `image` is NULL or points to an image per latent.
+unsafe fn pictures(
+    image: *const vaekl_image,
+    out: &Latents,
+    config: &Config,
+) -> Result<Vec<Pixels>> {
+    args::pointer(image, "image")?;
+    let one = |b: usize| {
+        let name = if out.batch == 1 { "image".to_owned() } else { format!("image[{b}]") };
+        // SAFETY: there is an image for each latent of the batch.
+        let view = unsafe { args::copy(image.add(b), &name) }?;
+        let pixels = Pixels::new(&view, config.in_channels, &name)?;
+        let factor = config.downscale();
+        let (width, height) = (pixels.width() / factor, pixels.height() / factor);
+        if width == 0 || height == 0 {
+            return Err(Error::invalid(format!(
+                "{name}: at least {factor}x{factor} pixels expected, {}x{} found",
+                pixels.width(),
+                pixels.height()
+            )));
+        }
+        out.expect_size(width, height, "out")?;
+        Ok(pixels)
+    };
+    (0..out.batch).map(one).collect()
+}
+
+/// The moments of the pictures, `[batch, 2 * latent_channels, h, w]`.
+///
+/// # Safety
+/// The memory behind the pictures is valid for reads.
+unsafe fn moments(session: &mut Session, pictures: &[Pixels]) -> Result<Array4<f32>> {
+    let mut all = Vec::with_capacity(pictures.len());
+    for picture in pictures {
+        // SAFETY: by the caller's contract.
+        let mut fill = |y: usize, row: &mut [f32]| unsafe { picture.read_row(y, row) };
+        all.push(session.encode_rows(picture.height(), picture.width(), &mut fill)?);
+    }
+    let views: Vec<ArrayView4<'_, f32>> = all.iter().map(|moments| moments.view()).collect();
+    ndarray::concatenate(Axis(0), &views)
+        .map_err(|error| Error::internal(format!("moments of a batch: {error}")))
+}

@@ -1,0 +1,283 @@
+use std::ffi::{c_char, c_void};
+use std::mem::offset_of;
+use std::ptr;
+
+use super::args;
+use super::guard::{free, guard, guard_out};
+use super::options::{self, Growing, end_of};
+use super::status::{vaekl_error, vaekl_status};
+use super::types::{
+    VAEKL_DEVICE_CPU, VAEKL_DEVICE_CUDA, VAEKL_DTYPE_F32, vaekl_device, vaekl_dtype,
+};
+use crate::base::dtype::DType;
+use crate::base::error::{Error, ErrorKind, Result};
+use crate::model::{Model, ModelOptions, Parts};
+
+/// An open autoencoder: immutable, shared by any number of sessions and threads.
+pub struct vaekl_model(pub(super) Model);
+
+/// Latents to pictures.
+pub const VAEKL_PART_DECODER: u32 = 1;
+/// Pictures to latents.
+pub const VAEKL_PART_ENCODER: u32 = 2;
+
+const BOTH: u32 = VAEKL_PART_DECODER | VAEKL_PART_ENCODER;
+
+/// How to open a model. Structs that begin with struct_size grow only at the end: call the _init
+/// function with sizeof(the struct), which fills in defaults and records the size, and a program
+/// compiled against an older header keeps working.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct vaekl_model_options {
+    /// sizeof(vaekl_model_options).
+    pub struct_size: usize,
+    /// Default VAEKL_DEVICE_CPU.
+    pub device: vaekl_device,
+    /// Default 0, which is all a CPU has.
+    pub device_index: u32,
+    /// Halves that must be there, a sum of VAEKL_PART; default both.
+    pub parts: u32,
+    /// Storage of packed weights; default F32, the only one in this version.
+    pub weight_dtype: vaekl_dtype,
+    /// A config.json to use; default NULL: the checkpoint's own, or inferred from shapes.
+    pub config_path: *const c_char,
+    /// Name of a family of models ("sd", "sdxl", "flux"...) that tells what shapes cannot: scaling,
+    /// shift, latent statistics. Default NULL: guessed where the checkpoint has no configuration.
+    pub preset: *const c_char,
+    /// Variant of a diffusers folder: "fp16" opens diffusion_pytorch_model.fp16.safetensors. Default
+    /// NULL: none.
+    pub variant: *const c_char,
+}
+
+// SAFETY: integers and raw pointers, the first of them the size.
+unsafe impl Growing for vaekl_model_options {
+    const NAME: &'static str = "vaekl_model_options";
+    const FIRST: usize = end_of(offset_of!(Self, variant) + size_of::<*const c_char>());
+    fn defaults() -> Self {
+        Self {
+            struct_size: size_of::<Self>(),
+            device: VAEKL_DEVICE_CPU,
+            device_index: 0,
+            parts: BOTH,
+            weight_dtype: VAEKL_DTYPE_F32,
+            config_path: ptr::null(),
+            preset: ptr::null(),
+            variant: ptr::null(),
+        }
+    }
+}
+
+impl vaekl_model_options {
+    /// # Safety
+    /// The strings are NULL or NUL-terminated.
+    unsafe fn to_rust(self) -> Result<ModelOptions> {
+        self.check_device()?;
+        let parts = match self.parts {
+            BOTH => Parts::Both,
+            VAEKL_PART_DECODER => Parts::Decoder,
+            VAEKL_PART_ENCODER => Parts::Encoder,
+            other => {
+                return Err(args::unknown("options.parts", "a sum of VAEKL_PART constants", other));
+            }
+        };
+        // SAFETY: by the caller's contract.
+        let (config_path, preset, variant) = unsafe {
+            (
+                args::path(self.config_path, "options.config_path")?,
+                args::text(self.preset, "options.preset")?,
+                args::text(self.variant, "options.variant")?,
+            )
+        };
+        let preset = preset.map(str::parse).transpose()?;
+        let variant = variant.map(str::to_owned);
+        Ok(ModelOptions { parts, config_path, preset, variant, ..ModelOptions::default() })
+    }
+
+    fn check_device(&self) -> Result<()> {
+        let unsupported = |what: &'static str| Err(Error::new(ErrorKind::Unsupported, what));
+        match self.device {
+            VAEKL_DEVICE_CPU => {}
+            VAEKL_DEVICE_CUDA => return unsupported("options.device: this build has no CUDA"),
+            other => {
+                return Err(args::unknown("options.device", "VAEKL_DEVICE_CPU or _CUDA", other));
+            }
+        }
+        if self.device_index != 0 {
+            return Err(args::unknown("options.device_index", "0 for a CPU", self.device_index));
+        }
+        match args::float_dtype(self.weight_dtype, "options.weight_dtype")? {
+            DType::F32 => Ok(()),
+            _ => unsupported(
+                "options.weight_dtype: packed weights are VAEKL_DTYPE_F32 in this build",
+            ),
+        }
+    }
+}
+
+/// What is known of an open model.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct vaekl_model_info {
+    /// In: sizeof(vaekl_model_info). Out: bytes filled.
+    pub struct_size: usize,
+    /// Channels of decoded pictures.
+    pub image_channels: u32,
+    /// Channels of latents.
+    pub latent_channels: u32,
+    /// Pixels of a picture's side per latent.
+    pub downscale: u32,
+    /// Halves the model has, a sum of VAEKL_PART.
+    pub parts: u32,
+    /// What VAEKL_LATENT_SCALED multiplies by.
+    pub scaling_factor: f32,
+    /// What VAEKL_LATENT_SCALED subtracts first; 0 without one.
+    pub shift_factor: f32,
+    /// Bytes of the weights in the checkpoint's dtypes; mapped where the model came from a file.
+    pub weight_bytes: u64,
+    /// Number of weights.
+    pub parameters: u64,
+    /// Channels of pictures to encode.
+    pub input_channels: u32,
+    /// Fields of the configuration that were guessed; 0 when it was read.
+    pub guessed: u32,
+}
+
+// SAFETY: integers and floats, the first of them the size.
+unsafe impl Growing for vaekl_model_info {
+    const NAME: &'static str = "vaekl_model_info";
+    const FIRST: usize = end_of(offset_of!(Self, guessed) + size_of::<u32>());
+    fn defaults() -> Self {
+        Self {
+            struct_size: size_of::<Self>(),
+            image_channels: 0,
+            latent_channels: 0,
+            downscale: 0,
+            parts: 0,
+            scaling_factor: 0.0,
+            shift_factor: 0.0,
+            weight_bytes: 0,
+            parameters: 0,
+            input_channels: 0,
+            guessed: 0,
+        }
+    }
+}
+
+impl vaekl_model_info {
+    fn new(model: &Model) -> Self {
+        let (config, info) = (model.config(), model.info());
+        let part = |there: bool, part| if there { part } else { 0 };
+        Self {
+            struct_size: size_of::<Self>(),
+            image_channels: config.out_channels as u32,
+            latent_channels: config.latent_channels as u32,
+            downscale: config.downscale() as u32,
+            parts: part(model.need_decoder().is_ok(), VAEKL_PART_DECODER)
+                | part(model.need_encoder().is_ok(), VAEKL_PART_ENCODER),
+            scaling_factor: config.scaling_factor as f32,
+            shift_factor: config.shift_factor.unwrap_or(0.0) as f32,
+            weight_bytes: info.weight_bytes,
+            parameters: info.parameters,
+            input_channels: config.in_channels as u32,
+            guessed: info.guessed.len() as u32,
+        }
+    }
+}
+
+/// Bytes that C keeps alive.
+struct Borrowed {
+    ptr: *const u8,
+    len: usize,
+}
+
+// SAFETY: the bytes are not changed while the model lives, by the contract of vaekl_model_open_bytes.
+unsafe impl Send for Borrowed {}
+// SAFETY: as above.
+unsafe impl Sync for Borrowed {}
+
+impl AsRef<[u8]> for Borrowed {
+    fn as_ref(&self) -> &[u8] {
+        // SAFETY: checked not NULL and within isize; alive by the contract of vaekl_model_open_bytes.
+        unsafe { std::slice::from_raw_parts(self.ptr, self.len) }
+    }
+}
+
+/// Fills in defaults: `options` of `struct_size` bytes, which is sizeof(vaekl_model_options).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vaekl_model_options_init(
+    options: *mut vaekl_model_options,
+    struct_size: usize,
+) -> vaekl_status {
+    // SAFETY: `options` has `struct_size` bytes by the contract of the header; errors may be NULL.
+    unsafe { guard(ptr::null_mut(), || options::init(options, struct_size)) }
+}
+
+/// Opens a diffusers folder or a .safetensors file. NULL `options` are the defaults. The file is
+/// mapped: it must not be changed while the model lives.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vaekl_model_open(
+    path: *const c_char,
+    options: *const vaekl_model_options,
+    out: *mut *mut vaekl_model,
+    error: *mut vaekl_error,
+) -> vaekl_status {
+    let body = || {
+        // SAFETY: strings and structs are the caller's, by the contract of the header.
+        let (path, options) =
+            unsafe { (args::path(path, "path")?, options::read(options)?.to_rust()?) };
+        let path = path.ok_or_else(|| Error::invalid("path: NULL"))?;
+        let model = Model::open_with(path, &options)?;
+        Ok(Box::into_raw(Box::new(vaekl_model(model))))
+    };
+    // SAFETY: `out` and `error` by the contract of the header.
+    unsafe { guard_out(error, out, body) }
+}
+
+/// Opens the `len` bytes of a .safetensors file in memory. They are borrowed, not copied: they must
+/// stay valid and unchanged until the model and all of its sessions are freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vaekl_model_open_bytes(
+    bytes: *const c_void,
+    len: usize,
+    options: *const vaekl_model_options,
+    out: *mut *mut vaekl_model,
+    error: *mut vaekl_error,
+) -> vaekl_status {
+    let body = || {
+        args::pointer(bytes.cast::<u8>(), "bytes")?;
+        args::span(bytes.addr(), Some(len))
+            .ok_or_else(|| Error::invalid(format!("len: {len} does not fit the address space")))?;
+        // SAFETY: strings and structs are the caller's, by the contract of the header.
+        let options = unsafe { options::read(options)?.to_rust()? };
+        let model = Model::from_bytes(Borrowed { ptr: bytes.cast(), len }, &options)?;
+        Ok(Box::into_raw(Box::new(vaekl_model(model))))
+    };
+    // SAFETY: `out` and `error` by the contract of the header.
+    unsafe { guard_out(error, out, body) }
+}
+
+/// Fills in `out`, whose struct_size the caller has set.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vaekl_model_get_info(
+    model: *const vaekl_model,
+    out: *mut vaekl_model_info,
+) -> vaekl_status {
+    let body = || {
+        // SAFETY: `model` and `out` are the caller's, by the contract of the header.
+        unsafe {
+            let model = args::object(model, "model")?;
+            let room = options::room(out)?;
+            options::write(out, room, &vaekl_model_info::new(&model.0));
+        }
+        Ok(())
+    };
+    // SAFETY: errors may be NULL.
+    unsafe { guard(ptr::null_mut(), body) }
+}
+
+/// Frees a model. Its sessions hold their own reference and go on.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vaekl_model_free(model: *mut vaekl_model) {
+    // SAFETY: NULL or from an open, and not used after, by the contract of the header.
+    unsafe { free(model) }
+}

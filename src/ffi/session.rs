@@ -1,0 +1,449 @@
+use std::cell::UnsafeCell;
+use std::ffi::{c_char, c_void};
+use std::mem::offset_of;
+use std::ops::ControlFlow;
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::args;
+use super::guard::{free, guard, guard_out};
+use super::model::vaekl_model;
+use super::options::{self, Growing, end_of};
+use super::status::{vaekl_error, vaekl_status};
+use super::types::{
+    VAEKL_ATTENTION_ROW_BY_ROW, VAEKL_ATTENTION_STREAMED, VAEKL_DTYPE_F32, VAEKL_TILING_DIFFUSERS,
+    VAEKL_TILING_EXACT, VAEKL_TILING_SEAMLESS, vaekl_attention, vaekl_dtype, vaekl_tiling,
+};
+use crate::base::error::{Error, ErrorKind, Result};
+use crate::run::{Attention, Plan, Progress, Session, SessionOptions, plan_decode, plan_encode};
+
+/// One user of a model at a time; owns threads and workspace.
+pub struct vaekl_session {
+    /// Set for as long as a call has the session.
+    busy: AtomicBool,
+    /// Set when a call panicked: the session may be inconsistent and is not used again.
+    poisoned: AtomicBool,
+    /// Bytes of workspace after the last call.
+    memory: AtomicU64,
+    /// Asks the call in progress to stop. A handle of [`Session`] would be reset by each picture of a
+    /// batch, and forget.
+    cancelled: Arc<AtomicBool>,
+    session: UnsafeCell<Session>,
+}
+
+/// Called on the calling thread from time to time. `done` and `total` count units of work. Return 0 to
+/// go on, non-zero to cancel.
+pub type vaekl_progress_fn =
+    Option<unsafe extern "C" fn(user: *mut c_void, done: u64, total: u64) -> i32>;
+
+/// How a session works.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct vaekl_session_options {
+    /// sizeof(vaekl_session_options).
+    pub struct_size: usize,
+    /// Bytes, weights included; 0 = no limit, the only one in this version.
+    pub memory_budget: u64,
+    /// 0 = physical cores.
+    pub threads: u32,
+    /// Storage between layers; default F32. F16 becomes F32 for a model whose force_upcast is set.
+    pub activation_dtype: vaekl_dtype,
+    /// Default VAEKL_TILING_EXACT, the only one in this version.
+    pub tiling: vaekl_tiling,
+    /// Latent pixels, 0 = planned; read by the other tilings only.
+    pub tile_size: u32,
+    /// Latent pixels, 0 = default; read by the other tilings only.
+    pub tile_overlap: u32,
+    /// Where activations may spill; default NULL, the only one in this version.
+    pub scratch_dir: *const c_char,
+    /// Optional, 64-byte aligned, borrowed; default NULL, the only one in this version.
+    pub workspace: *mut c_void,
+    /// At least vaekl_plan.workspace_bytes; 0 without a workspace.
+    pub workspace_size: usize,
+    /// Optional.
+    pub progress: vaekl_progress_fn,
+    /// First argument of `progress`.
+    pub progress_user: *mut c_void,
+    /// Default VAEKL_ATTENTION_STREAMED.
+    pub attention: vaekl_attention,
+    /// 1 for one projection of query, key and value instead of three; default 0.
+    pub fuse_qkv: u32,
+}
+
+// SAFETY: integers, raw pointers and an optional function pointer, the first of them the size.
+unsafe impl Growing for vaekl_session_options {
+    const NAME: &'static str = "vaekl_session_options";
+    const FIRST: usize = end_of(offset_of!(Self, fuse_qkv) + size_of::<u32>());
+    fn defaults() -> Self {
+        Self {
+            struct_size: size_of::<Self>(),
+            memory_budget: 0,
+            threads: 0,
+            activation_dtype: VAEKL_DTYPE_F32,
+            tiling: VAEKL_TILING_EXACT,
+            tile_size: 0,
+            tile_overlap: 0,
+            scratch_dir: ptr::null(),
+            workspace: ptr::null_mut(),
+            workspace_size: 0,
+            progress: None,
+            progress_user: ptr::null_mut(),
+            attention: VAEKL_ATTENTION_STREAMED,
+            fuse_qkv: 0,
+        }
+    }
+}
+
+impl vaekl_session_options {
+    fn to_rust(self) -> Result<SessionOptions> {
+        self.check_supported()?;
+        let attention = match self.attention {
+            VAEKL_ATTENTION_STREAMED => Attention::Streamed,
+            VAEKL_ATTENTION_ROW_BY_ROW => Attention::RowByRow,
+            other => {
+                let expected = "VAEKL_ATTENTION_STREAMED or _ROW_BY_ROW";
+                return Err(args::unknown("options.attention", expected, other));
+            }
+        };
+        Ok(SessionOptions {
+            threads: self.threads as usize,
+            activation_dtype: args::float_dtype(self.activation_dtype, "options.activation_dtype")?,
+            fuse_qkv: args::flag(self.fuse_qkv, "options.fuse_qkv")?,
+            attention,
+        })
+    }
+
+    fn check_supported(&self) -> Result<()> {
+        let asked = match self.tiling {
+            VAEKL_TILING_EXACT if self.memory_budget != 0 => "options.memory_budget: budgets",
+            VAEKL_TILING_EXACT if !self.scratch_dir.is_null() => {
+                "options.scratch_dir: scratch files"
+            }
+            VAEKL_TILING_EXACT if !self.workspace.is_null() || self.workspace_size != 0 => {
+                "options.workspace: workspaces of the caller"
+            }
+            VAEKL_TILING_EXACT => return Ok(()),
+            VAEKL_TILING_DIFFUSERS | VAEKL_TILING_SEAMLESS => "options.tiling: tiles",
+            other => return Err(args::unknown("options.tiling", "a VAEKL_TILING constant", other)),
+        };
+        Err(Error::new(ErrorKind::Unsupported, format!("{asked} are not in this build")))
+    }
+
+    fn callback(&self) -> Callback {
+        Callback { function: self.progress, user: self.progress_user }
+    }
+}
+
+/// What a caller wants to be told, and how.
+struct Callback {
+    function: vaekl_progress_fn,
+    user: *mut c_void,
+}
+
+// SAFETY: called on the thread that made the call only, whichever that is; the caller who moves a
+// session between threads moves `user` with it.
+unsafe impl Send for Callback {}
+
+impl Callback {
+    fn call(&self, done: u64, total: u64) -> ControlFlow<()> {
+        let Some(function) = self.function else { return ControlFlow::Continue(()) };
+        // SAFETY: a function of the header's type, by the contract of vaekl_session_options.
+        match unsafe { function(self.user, done, total) } {
+            0 => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(()),
+        }
+    }
+}
+
+impl vaekl_session {
+    fn new(mut session: Session, callback: Callback) -> Self {
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let asked_to_stop = Arc::clone(&cancelled);
+        session.on_progress(Some(Box::new(
+            move |Progress { done, total, .. }| match asked_to_stop.load(Ordering::Relaxed) {
+                true => ControlFlow::Break(()),
+                false => callback.call(done, total),
+            },
+        )));
+        Self {
+            busy: AtomicBool::new(false),
+            poisoned: AtomicBool::new(false),
+            memory: AtomicU64::new(session.memory() as u64),
+            cancelled,
+            session: UnsafeCell::new(session),
+        }
+    }
+}
+
+/// The right to use a session, held by one call at a time.
+struct Turn<'a>(&'a vaekl_session);
+
+impl<'a> Turn<'a> {
+    fn take(handle: &'a vaekl_session) -> Result<Self> {
+        let state = |what: &'static str| Err(Error::new(ErrorKind::State, what));
+        if handle.busy.swap(true, Ordering::Acquire) {
+            return state("session: in use by another call");
+        }
+        let turn = Self(handle);
+        if handle.poisoned.load(Ordering::Relaxed) {
+            return state("session: poisoned by a defect of the library in an earlier call");
+        }
+        Ok(turn)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.poisoned.store(true, Ordering::Relaxed);
+        }
+        self.0.busy.store(false, Ordering::Release);
+    }
+}
+
+/// Gives the session to `body`, or fails with `State` when another call has it.
+///
+/// # Safety
+/// `session` is NULL or a session that is not freed meanwhile.
+pub(super) unsafe fn enter<R>(
+    session: *const vaekl_session,
+    body: impl FnOnce(&mut Session) -> Result<R>,
+) -> Result<R> {
+    // SAFETY: by the caller's contract; what changes in it are atomics and what `Turn` protects.
+    let handle = unsafe { args::object(session, "session") }?;
+    let _turn = Turn::take(handle)?;
+    handle.cancelled.store(false, Ordering::Relaxed);
+    // SAFETY: the turn makes this the only reference.
+    let session = unsafe { &mut *handle.session.get() };
+    let result = body(session);
+    handle.memory.store(session.memory() as u64, Ordering::Relaxed);
+    result
+}
+
+/// What a call will need.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct vaekl_plan {
+    /// In: sizeof(vaekl_plan). Out: bytes filled.
+    pub struct_size: usize,
+    /// Exact: found by planning the real graph.
+    pub workspace_bytes: u64,
+    /// On disk, 0 without a scratch_dir.
+    pub scratch_bytes: u64,
+    /// An upper bound: workspace and weights.
+    pub peak_bytes: u64,
+    /// Tiles in a row, 1 when the picture is worked on whole.
+    pub tiles_x: u32,
+    /// Tiles in a column, likewise.
+    pub tiles_y: u32,
+    /// Latent pixels of a tile's side, 0 without tiles.
+    pub tile_size: u32,
+    /// Rows worked on at a time, 0 when all of them are kept.
+    pub band_rows: u32,
+    /// 1 when the result equals the untiled one.
+    pub exact: u32,
+}
+
+// SAFETY: integers, the first of them the size.
+unsafe impl Growing for vaekl_plan {
+    const NAME: &'static str = "vaekl_plan";
+    const FIRST: usize = end_of(offset_of!(Self, exact) + size_of::<u32>());
+    fn defaults() -> Self {
+        Self {
+            struct_size: size_of::<Self>(),
+            workspace_bytes: 0,
+            scratch_bytes: 0,
+            peak_bytes: 0,
+            tiles_x: 1,
+            tiles_y: 1,
+            tile_size: 0,
+            band_rows: 0,
+            exact: 1,
+        }
+    }
+}
+
+impl From<Plan> for vaekl_plan {
+    fn from(plan: Plan) -> Self {
+        Self {
+            workspace_bytes: plan.workspace_bytes,
+            peak_bytes: plan.peak_bytes,
+            exact: u32::from(plan.exact),
+            ..Self::defaults()
+        }
+    }
+}
+
+/// The body of the two plans.
+///
+/// # Safety
+/// The pointers are as the header asks.
+unsafe fn plan(
+    model: *const vaekl_model,
+    options: *const vaekl_session_options,
+    out: *mut vaekl_plan,
+    make: impl FnOnce(&crate::model::Model, &SessionOptions) -> Result<Plan>,
+) -> Result<()> {
+    // SAFETY: by the caller's contract.
+    unsafe {
+        let model = args::object(model, "model")?;
+        let options = options::read(options)?.to_rust()?;
+        let room = options::room(out)?;
+        options::write(out, room, &make(&model.0, &options)?.into());
+    }
+    Ok(())
+}
+
+/// Fills in defaults: `options` of `struct_size` bytes, which is sizeof(vaekl_session_options).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vaekl_session_options_init(
+    options: *mut vaekl_session_options,
+    struct_size: usize,
+) -> vaekl_status {
+    // SAFETY: `options` has `struct_size` bytes by the contract of the header; errors may be NULL.
+    unsafe { guard(ptr::null_mut(), || options::init(options, struct_size)) }
+}
+
+/// What a session with `options` would do for a decode of this size. Allocates nothing that outlives
+/// the call. The caller has set out->struct_size.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vaekl_plan_decode(
+    model: *const vaekl_model,
+    options: *const vaekl_session_options,
+    latent_width: u32,
+    latent_height: u32,
+    out: *mut vaekl_plan,
+    error: *mut vaekl_error,
+) -> vaekl_status {
+    let (width, height) = (latent_width as usize, latent_height as usize);
+    // SAFETY: all pointers by the contract of the header.
+    unsafe { guard(error, || plan(model, options, out, |m, o| plan_decode(m, o, height, width))) }
+}
+
+/// The same for an encode.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vaekl_plan_encode(
+    model: *const vaekl_model,
+    options: *const vaekl_session_options,
+    width: u32,
+    height: u32,
+    out: *mut vaekl_plan,
+    error: *mut vaekl_error,
+) -> vaekl_status {
+    let (width, height) = (width as usize, height as usize);
+    // SAFETY: all pointers by the contract of the header.
+    unsafe { guard(error, || plan(model, options, out, |m, o| plan_encode(m, o, height, width))) }
+}
+
+/// Makes a session. NULL `options` are the defaults.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vaekl_session_new(
+    model: *const vaekl_model,
+    options: *const vaekl_session_options,
+    out: *mut *mut vaekl_session,
+    error: *mut vaekl_error,
+) -> vaekl_status {
+    let body = || {
+        // SAFETY: `model` and `options` by the contract of the header.
+        let (model, options) = unsafe { (args::object(model, "model")?, options::read(options)?) };
+        let session = Session::new(&model.0, &options.to_rust()?)?;
+        Ok(Box::into_raw(Box::new(vaekl_session::new(session, options.callback()))))
+    };
+    // SAFETY: `out` and `error` by the contract of the header.
+    unsafe { guard_out(error, out, body) }
+}
+
+/// Makes the call that uses the session, if there is one, return VAEKL_ERR_CANCELLED within a fraction
+/// of a second. From any thread; a later call is not affected.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vaekl_session_cancel(session: *const vaekl_session) {
+    // SAFETY: NULL or a live session, by the contract of the header.
+    if let Ok(handle) = unsafe { args::object(session, "session") } {
+        handle.cancelled.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Bytes of workspace held since the last call ended. From any thread; 0 for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vaekl_session_memory(session: *const vaekl_session) -> u64 {
+    // SAFETY: NULL or a live session, by the contract of the header.
+    let handle = unsafe { args::object(session, "session") };
+    handle.map_or(0, |handle| handle.memory.load(Ordering::Relaxed))
+}
+
+/// Frees a session. Not while a call uses it; one that is in use (a callback frees it) is leaked.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vaekl_session_free(session: *mut vaekl_session) {
+    // SAFETY: NULL or from vaekl_session_new, and not used after, by the contract of the header.
+    unsafe {
+        if args::object(session, "session").is_ok_and(|h| h.busy.load(Ordering::Acquire)) {
+            return;
+        }
+        free(session);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::types::{VAEKL_DTYPE_F16, VAEKL_DTYPE_U8};
+    use super::*;
+
+    fn defaults() -> vaekl_session_options {
+        vaekl_session_options::defaults()
+    }
+
+    fn refused(options: vaekl_session_options) -> (ErrorKind, String) {
+        let error = options.to_rust().unwrap_err();
+        (error.kind(), error.message().to_owned())
+    }
+
+    #[test]
+    fn options_reach_rust() {
+        let options = vaekl_session_options {
+            threads: 3,
+            activation_dtype: VAEKL_DTYPE_F16,
+            attention: VAEKL_ATTENTION_ROW_BY_ROW,
+            fuse_qkv: 1,
+            ..defaults()
+        };
+        let options = options.to_rust().unwrap();
+        assert_eq!((options.threads, options.fuse_qkv), (3, true));
+        assert_eq!(options.activation_dtype, crate::base::dtype::DType::F16);
+        assert_eq!(options.attention, Attention::RowByRow);
+    }
+
+    #[test]
+    fn what_this_build_lacks_is_said() {
+        let byte: *mut c_void = ptr::dangling_mut::<u8>().cast();
+        for (options, field) in [
+            (vaekl_session_options { memory_budget: 1 << 30, ..defaults() }, "memory_budget"),
+            (vaekl_session_options { scratch_dir: byte.cast(), ..defaults() }, "scratch_dir"),
+            (vaekl_session_options { workspace: byte, ..defaults() }, "workspace"),
+            (vaekl_session_options { workspace_size: 64, ..defaults() }, "workspace"),
+            (vaekl_session_options { tiling: VAEKL_TILING_DIFFUSERS, ..defaults() }, "tiling"),
+            (vaekl_session_options { tiling: VAEKL_TILING_SEAMLESS, ..defaults() }, "tiling"),
+        ] {
+            let (kind, message) = refused(options);
+            assert_eq!(kind, ErrorKind::Unsupported);
+            assert!(message.starts_with(&format!("options.{field}: ")), "{message}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_constant_is_named() {
+        for (options, field) in [
+            (vaekl_session_options { tiling: 3, ..defaults() }, "tiling"),
+            (vaekl_session_options { attention: 2, ..defaults() }, "attention"),
+            (vaekl_session_options { fuse_qkv: 2, ..defaults() }, "fuse_qkv"),
+            (
+                vaekl_session_options { activation_dtype: VAEKL_DTYPE_U8, ..defaults() },
+                "activation_dtype",
+            ),
+        ] {
+            let (kind, message) = refused(options);
+            assert_eq!(kind, ErrorKind::InvalidArgument);
+            assert!(message.starts_with(&format!("options.{field}: ")), "{message}");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+use std::ffi::{CStr, c_char};
+
+use crate::arch::Level;
+use crate::base::error::{Error, ErrorKind};
+
+/// What a call came to: 0 is success, negative is an error. Values are frozen, new ones are appended.
+pub type vaekl_status = i32;
+
+/// The call did what it was asked.
+pub const VAEKL_OK: vaekl_status = 0;
+/// A stream has no rows left.
+pub const VAEKL_END: vaekl_status = 1;
+/// NULL, a bad size, an unknown constant, a non-finite input.
+pub const VAEKL_ERR_INVALID_ARGUMENT: vaekl_status = -1;
+/// Opening, reading or mapping a file failed.
+pub const VAEKL_ERR_IO: vaekl_status = -2;
+/// Not a checkpoint, or corrupt.
+pub const VAEKL_ERR_FORMAT: vaekl_status = -3;
+/// Tensors or configuration do not make an AutoencoderKL.
+pub const VAEKL_ERR_MODEL: vaekl_status = -4;
+/// Valid, but not in this build.
+pub const VAEKL_ERR_UNSUPPORTED: vaekl_status = -5;
+/// Memory could not be had.
+pub const VAEKL_ERR_OUT_OF_MEMORY: vaekl_status = -6;
+/// No plan fits memory_budget.
+pub const VAEKL_ERR_BUDGET: vaekl_status = -7;
+/// A callback or vaekl_session_cancel stopped the call.
+pub const VAEKL_ERR_CANCELLED: vaekl_status = -8;
+/// An accelerator failed.
+pub const VAEKL_ERR_DEVICE: vaekl_status = -9;
+/// The session is in use by another call, or poisoned.
+pub const VAEKL_ERR_STATE: vaekl_status = -10;
+/// A bug of the library: a panic was caught.
+pub const VAEKL_ERR_INTERNAL: vaekl_status = -11;
+/// The arithmetic gave NaN or infinity.
+pub const VAEKL_ERR_NON_FINITE: vaekl_status = -12;
+
+/// Why a call failed. Owned by the caller, written when the call fails, 512 bytes, layout frozen.
+#[repr(C)]
+pub struct vaekl_error {
+    /// What the call returned.
+    pub status: vaekl_status,
+    /// One line of NUL-terminated UTF-8 naming the file, tensor or argument.
+    pub message: [c_char; 508],
+}
+
+const _: () = assert!(size_of::<vaekl_error>() == 512 && align_of::<vaekl_error>() == 4);
+
+impl vaekl_error {
+    /// `error` as C takes it: the message is cut between two characters where it is too long.
+    pub(super) fn new(error: &Error) -> Self {
+        let mut out = Self { status: status_of(error.kind()), message: [0; 508] };
+        // A NUL inside, from a hostile tensor name, would end the message early.
+        let text = error.message().replace('\0', "?");
+        let end = text.floor_char_boundary_at(out.message.len() - 1);
+        for (to, from) in out.message.iter_mut().zip(&text.as_bytes()[..end]) {
+            *to = from.cast_signed() as c_char;
+        }
+        out
+    }
+}
+
+/// `str::floor_char_boundary`, which is younger than the oldest compiler supported.
+trait FloorCharBoundary {
+    fn floor_char_boundary_at(&self, most: usize) -> usize;
+}
+
+impl FloorCharBoundary for str {
+    fn floor_char_boundary_at(&self, most: usize) -> usize {
+        let most = most.min(self.len());
+        (0..=most).rev().find(|&at| self.is_char_boundary(at)).unwrap_or(0)
+    }
+}
+
+pub(super) fn status_of(kind: ErrorKind) -> vaekl_status {
+    match kind {
+        ErrorKind::InvalidArgument => VAEKL_ERR_INVALID_ARGUMENT,
+        ErrorKind::Io => VAEKL_ERR_IO,
+        ErrorKind::Format => VAEKL_ERR_FORMAT,
+        ErrorKind::Model => VAEKL_ERR_MODEL,
+        ErrorKind::Unsupported => VAEKL_ERR_UNSUPPORTED,
+        ErrorKind::OutOfMemory => VAEKL_ERR_OUT_OF_MEMORY,
+        ErrorKind::Budget => VAEKL_ERR_BUDGET,
+        ErrorKind::Cancelled => VAEKL_ERR_CANCELLED,
+        ErrorKind::Device => VAEKL_ERR_DEVICE,
+        ErrorKind::State => VAEKL_ERR_STATE,
+        ErrorKind::NonFinite => VAEKL_ERR_NON_FINITE,
+        ErrorKind::Internal => VAEKL_ERR_INTERNAL,
+    }
+}
+
+/// The name of a status.
+fn name_of(status: vaekl_status) -> &'static CStr {
+    match status {
+        VAEKL_OK => c"VAEKL_OK",
+        VAEKL_END => c"VAEKL_END",
+        VAEKL_ERR_INVALID_ARGUMENT => c"VAEKL_ERR_INVALID_ARGUMENT",
+        VAEKL_ERR_IO => c"VAEKL_ERR_IO",
+        VAEKL_ERR_FORMAT => c"VAEKL_ERR_FORMAT",
+        VAEKL_ERR_MODEL => c"VAEKL_ERR_MODEL",
+        VAEKL_ERR_UNSUPPORTED => c"VAEKL_ERR_UNSUPPORTED",
+        VAEKL_ERR_OUT_OF_MEMORY => c"VAEKL_ERR_OUT_OF_MEMORY",
+        VAEKL_ERR_BUDGET => c"VAEKL_ERR_BUDGET",
+        VAEKL_ERR_CANCELLED => c"VAEKL_ERR_CANCELLED",
+        VAEKL_ERR_DEVICE => c"VAEKL_ERR_DEVICE",
+        VAEKL_ERR_STATE => c"VAEKL_ERR_STATE",
+        VAEKL_ERR_INTERNAL => c"VAEKL_ERR_INTERNAL",
+        VAEKL_ERR_NON_FINITE => c"VAEKL_ERR_NON_FINITE",
+        _ => c"unknown vaekl_status",
+    }
+}
+
+/// The version of the library in use: MAJOR<<16 | MINOR<<8 | PATCH.
+#[unsafe(no_mangle)]
+pub extern "C" fn vaekl_version() -> u32 {
+    const VERSION: u32 = number(env!("CARGO_PKG_VERSION_MAJOR")) << 16
+        | number(env!("CARGO_PKG_VERSION_MINOR")) << 8
+        | number(env!("CARGO_PKG_VERSION_PATCH"));
+    VERSION
+}
+
+const fn number(digits: &str) -> u32 {
+    match u32::from_str_radix(digits, 10) {
+        Ok(number) => number,
+        Err(_) => panic!("a version is made of numbers"),
+    }
+}
+
+/// The same as text, as "0.1.0". Static.
+#[unsafe(no_mangle)]
+pub extern "C" fn vaekl_version_string() -> *const c_char {
+    concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
+}
+
+/// The name of a status, as "VAEKL_ERR_IO". Static, never NULL, for any value.
+#[unsafe(no_mangle)]
+pub extern "C" fn vaekl_status_name(status: vaekl_status) -> *const c_char {
+    name_of(status).as_ptr()
+}
+
+/// The instruction set that sessions will use: "avx512", "avx2" or "portable". The environment
+/// variable VAEKL_CPU lowers it; "invalid" when that is not a level. Static.
+#[unsafe(no_mangle)]
+pub extern "C" fn vaekl_cpu_level() -> *const c_char {
+    let name = match Level::detect() {
+        Ok(level) => level_name(level),
+        Err(_) => c"invalid",
+    };
+    name.as_ptr()
+}
+
+fn level_name(level: Level) -> &'static CStr {
+    match level {
+        Level::Portable => c"portable",
+        Level::Avx2 => c"avx2",
+        Level::Avx512 => c"avx512",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(error: &vaekl_error) -> &str {
+        // SAFETY: the array ends in a NUL, by `vaekl_error::new`.
+        unsafe { CStr::from_ptr(error.message.as_ptr()) }.to_str().unwrap()
+    }
+
+    #[test]
+    fn a_long_message_is_cut_between_characters() {
+        let long = "\u{20ac}".repeat(200);
+        let error = vaekl_error::new(&Error::io(long.clone()));
+        assert_eq!(error.status, VAEKL_ERR_IO);
+        // 507 bytes hold 169 characters of three bytes exactly; shifted by one they hold 168.
+        assert_eq!(text(&error), &long[..507]);
+        let error = vaekl_error::new(&Error::io(format!("x{long}")));
+        assert_eq!(text(&error).len(), 505);
+    }
+
+    #[test]
+    fn a_nul_does_not_end_a_message() {
+        assert_eq!(text(&vaekl_error::new(&Error::model("tensor \"a\0b\""))), "tensor \"a?b\"");
+    }
+
+    #[test]
+    fn levels_are_named_as_in_rust() {
+        for level in Level::available() {
+            assert_eq!(level_name(level).to_str().unwrap(), level.name());
+        }
+    }
+
+    #[test]
+    fn names_belong_to_values() {
+        for status in VAEKL_ERR_NON_FINITE..=VAEKL_END {
+            assert!(name_of(status).to_str().unwrap().starts_with("VAEKL_"), "{status}");
+        }
+        assert_eq!(name_of(i32::MIN), c"unknown vaekl_status");
+    }
+}

@@ -1,0 +1,302 @@
+//! Checkpoints that are wrong: every defect is an error that names the file and the thing, never a panic,
+//! and never a model.
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::{TensorView, serialize};
+use safetensors::{Dtype, SafeTensors};
+use support::Fixture;
+use vaekl::{Config, Error, ErrorKind, Model, ModelOptions, Parts, Preset};
+
+/// A folder for one test, removed at its end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("vaekl-{}-{name}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, bytes).unwrap();
+        path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn fails(path: &Path) -> Error {
+    match Model::open(path) {
+        Ok(_) => panic!("{} was opened", path.display()),
+        Err(error) => error,
+    }
+}
+
+/// Asserts kind and parts of the message of what opening `bytes` as a file says.
+#[track_caller]
+fn refused(scratch: &Scratch, bytes: impl AsRef<[u8]>, kind: ErrorKind, parts: &[&str]) {
+    let path = scratch.write("model.safetensors", bytes);
+    let error = fails(&path);
+    assert_eq!(error.kind(), kind, "{error}");
+    for part in [&["model.safetensors"], parts].concat() {
+        assert!(error.message().contains(part), "\"{part}\" is not in: {error}");
+    }
+    assert!(!error.message().contains('\n'), "{error}");
+}
+
+/// A file of `header` and `data` bytes.
+fn file(header: &str, data: usize) -> Vec<u8> {
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend_from_slice(header.as_bytes());
+    bytes.resize(bytes.len() + data, 0);
+    bytes
+}
+
+/// The tensors of a fixture, changed, as a file.
+fn changed(
+    fixture: &str,
+    change: impl Fn(&str, &TensorView<'_>) -> Option<(String, Vec<usize>)>,
+) -> Vec<u8> {
+    let path = Fixture::open(fixture).folder.join("diffusion_pytorch_model.safetensors");
+    let bytes = fs::read(path).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let views: Vec<(String, TensorView<'_>)> = tensors
+        .iter()
+        .filter_map(|(name, view)| {
+            let (name, shape) = change(name, &view)?;
+            let size = view.dtype().bitsize() / 8;
+            let length: usize = shape.iter().product::<usize>() * size;
+            Some((name, TensorView::new(view.dtype(), shape, &view.data()[..length]).unwrap()))
+        })
+        .collect();
+    serialize(views, None).unwrap()
+}
+
+#[test]
+fn files_that_are_no_safetensors() {
+    let scratch = Scratch::new("kinds");
+    let format = ErrorKind::Format;
+    refused(&scratch, b"", format, &["empty"]);
+    refused(&scratch, b"abc", format, &["truncated"]);
+    refused(&scratch, [0xff; 64], format, &["100 MB"]);
+    refused(&scratch, [255, 0, 0, 0, 0, 0, 0, 0, b'{', b'}'], format, &["header is longer"]);
+    refused(&scratch, b"<!DOCTYPE html><html></html>", format, &["web page"]);
+    refused(
+        &scratch,
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+        format,
+        &["LFS"],
+    );
+    refused(&scratch, file("\u{0}\u{1}not json", 0), format, &[]);
+    let mut bytes = file("{\"a\": 1}", 0);
+    bytes[10] = 0xff;
+    refused(&scratch, bytes, format, &[]);
+    let unsupported = ErrorKind::Unsupported;
+    refused(&scratch, b"PK\x03\x04rest of a zip file", unsupported, &["PyTorch", "convert"]);
+    refused(&scratch, b"\x80\x02}q\x00. a pickle", unsupported, &["PyTorch", "convert"]);
+    refused(&scratch, b"GGUF\x03\x00\x00\x00 and more", unsupported, &["GGUF", "convert"]);
+}
+
+#[test]
+fn hostile_headers() {
+    let scratch = Scratch::new("headers");
+    let tensor = |shape: &str, from: &str, to: &str| {
+        format!(r#"{{"dtype":"F32","shape":{shape},"data_offsets":[{from},{to}]}}"#)
+    };
+    let one = |t: String| format!(r#"{{"encoder.conv_in.weight":{t}}}"#);
+    let two = |a: String, b: String| format!(r#"{{"a":{a},"b":{b}}}"#);
+    for (header, data) in [
+        // past the end, before the beginning, overlapping, with a gap, backwards
+        (one(tensor("[4]", "0", "16")), 8),
+        (one(tensor("[4]", "-16", "0")), 16),
+        (two(tensor("[4]", "0", "16"), tensor("[4]", "8", "24")), 24),
+        (two(tensor("[4]", "0", "16"), tensor("[4]", "20", "36")), 36),
+        (one(tensor("[4]", "16", "0")), 16),
+        // sizes that do not agree, are negative, overflow
+        (one(tensor("[5]", "0", "16")), 16),
+        (one(tensor("[-4]", "0", "16")), 16),
+        (one(tensor("[4294967296, 4294967296, 4294967296]", "0", "16")), 16),
+        (one(tensor("[4]", "18446744073709551608", "8")), 16),
+        (one(tensor("[1e3]", "0", "16")), 16),
+        // twice the same name
+        (format!(r#"{{"a":{},"a":{}}}"#, tensor("[4]", "0", "16"), tensor("[4]", "16", "32")), 32),
+        // an unknown dtype, a missing field, nested nonsense, trailing data
+        (r#"{"a":{"dtype":"F99","shape":[4],"data_offsets":[0,16]}}"#.into(), 16),
+        (r#"{"a":{"dtype":"F32","shape":[4]}}"#.into(), 16),
+        ("[".repeat(20_000), 0),
+        (one(tensor("[4]", "0", "16")), 17),
+    ] {
+        refused(&scratch, file(&header, data), ErrorKind::Format, &[]);
+    }
+}
+
+#[test]
+fn every_truncation_and_every_flipped_byte_of_a_header_is_survived() {
+    let bytes =
+        fs::read(Fixture::open("logvar_clamp").folder.join("diffusion_pytorch_model.safetensors"))
+            .unwrap();
+    let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let mut options = ModelOptions::default();
+    options.config = Some(Fixture::open("logvar_clamp").model(|_| {}).config().clone());
+    let open = |bytes: Vec<u8>| Model::from_bytes(bytes, &options);
+    assert!(open(bytes.clone()).is_ok());
+    // Around the header byte by byte, then through the data in larger steps.
+    let cuts = (0..64).chain((64..header).step_by(7)).chain((header..bytes.len()).step_by(997));
+    for cut in cuts {
+        assert!(open(bytes[..cut].to_vec()).is_err(), "cut at {cut}");
+    }
+    let mut refused = 0;
+    for at in (0..header).step_by(3) {
+        for flip in [0x01, 0x80, 0xff] {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= flip;
+            // A name of metadata may change unnoticed; most others may not.
+            refused += usize::from(open(bytes).is_err());
+        }
+    }
+    assert!(refused > header / 2, "only {refused} of {header}");
+}
+
+#[test]
+fn tensors_that_are_missing_misshapen_or_strange_are_named() {
+    let scratch = Scratch::new("tensors");
+    let fixture = Fixture::open("sd_like");
+    scratch.write("config.json", fs::read(fixture.folder.join("config.json")).unwrap());
+    let name = "decoder.up_blocks.1.resnets.0.conv2.weight";
+    let open = |bytes: Vec<u8>| {
+        scratch.write("diffusion_pytorch_model.safetensors", bytes);
+        fails(&scratch.0)
+    };
+    let missing = changed("sd_like", |n, v| (n != name).then(|| (n.into(), v.shape().to_vec())));
+    let error = open(missing);
+    assert_eq!(error.kind(), ErrorKind::Model);
+    assert!(error.message().contains(name) && error.message().contains("missing"), "{error}");
+
+    let misshapen = changed("sd_like", |n, v| {
+        let mut shape = v.shape().to_vec();
+        if n == name {
+            shape[0] -= 1;
+        }
+        Some((n.into(), shape))
+    });
+    let error = open(misshapen);
+    assert_eq!(error.kind(), ErrorKind::Model);
+    for part in [name, "expected", "found"] {
+        assert!(error.message().contains(part), "{error}");
+    }
+
+    let bytes = fs::read(fixture.folder.join("diffusion_pytorch_model.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let views: Vec<_> = tensors
+        .iter()
+        .map(|(n, v)| {
+            let dtype = if n == name { Dtype::I32 } else { v.dtype() };
+            (n.to_owned(), TensorView::new(dtype, v.shape().to_vec(), v.data()).unwrap())
+        })
+        .collect();
+    let error = open(serialize(views, None).unwrap());
+    assert_eq!(error.kind(), ErrorKind::Model);
+    assert!(error.message().contains(name) && error.message().contains("I32 found"), "{error}");
+}
+
+#[test]
+fn a_checkpoint_without_an_autoencoder_says_so() {
+    let scratch = Scratch::new("unet");
+    let bytes =
+        changed("sd_like", |n, v| Some((format!("model.diffusion_model.{n}"), v.shape().to_vec())));
+    refused(&scratch, bytes, ErrorKind::Model, &["no autoencoder", "first_stage_model."]);
+}
+
+#[test]
+fn folders_that_are_incomplete() {
+    let scratch = Scratch::new("folder");
+    let message = |kind| {
+        let error = fails(&scratch.0);
+        assert_eq!(error.kind(), kind, "{error}");
+        error.message().to_owned()
+    };
+    assert!(message(ErrorKind::Format).contains("config.json"));
+    scratch.write("config.json", "{}");
+    assert!(message(ErrorKind::Io).contains("diffusion_pytorch_model.safetensors is missing"));
+    scratch.write("diffusion_pytorch_model.bin", "");
+    assert!(message(ErrorKind::Unsupported).contains("convert"));
+    scratch.write(
+        "diffusion_pytorch_model.safetensors.index.json",
+        r#"{"weight_map": {"a": "../a"}}"#,
+    );
+    assert!(message(ErrorKind::Format).contains("\"../a\" is not the name of a file"));
+    scratch
+        .write("diffusion_pytorch_model.safetensors.index.json", r#"{"weight_map": {"a": "a"}}"#);
+    assert!(message(ErrorKind::Io).contains("a: "));
+    scratch.write("config.json", "{\"in_channels\": true}");
+    assert!(message(ErrorKind::Io).contains("No such file"));
+    let error = fails(&scratch.0.join("nowhere"));
+    assert!(error.message().contains("nowhere"), "{error}");
+}
+
+#[test]
+fn variants_are_chosen_by_name_or_when_there_is_one() {
+    let fixture = Fixture::open("fp16_variant");
+    let model = Model::open(fixture.path()).unwrap();
+    assert_eq!(model.info().variant.as_deref(), Some("fp16"));
+    let mut options = ModelOptions::default();
+    options.variant = Some("fp16".into());
+    Model::open_with(fixture.path(), &options).unwrap();
+    options.variant = Some("bf16".into());
+    let error = Model::open_with(fixture.path(), &options).err().unwrap();
+    assert!(error.message().contains("bf16") && error.message().contains("fp16"), "{error}");
+}
+
+#[test]
+fn foreign_tensors_are_counted_and_left_alone() {
+    let fixture = Fixture::open("ldm_checkpoint");
+    let model = fixture.model(|_| {});
+    assert!(model.info().foreign_tensors > 0);
+    assert_eq!(model.info().layout, "original, behind first_stage_model.");
+    assert_eq!(model.info().parameters, fixture.meta["parameters"].as_u64().unwrap());
+}
+
+#[test]
+fn a_bare_file_takes_a_preset_and_half_a_model() {
+    let fixture = Fixture::open("ldm_bare");
+    let mut options = ModelOptions::default();
+    options.preset = Some("sdxl".parse::<Preset>().unwrap());
+    options.parts = Parts::Decoder;
+    let model = Model::open_with(fixture.path(), &options).unwrap();
+    assert_eq!(model.config().scaling_factor, 0.13025);
+    assert!(model.info().tensors < fixture.model(|_| {}).info().tensors);
+
+    // A file with a decoder alone opens as one, and tells what it lacks otherwise.
+    let bytes = fs::read(fixture.path()).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let views: Vec<_> = tensors.iter().filter(|(n, _)| !n.starts_with("encoder.")).collect();
+    let bytes = serialize(views, None).unwrap();
+    Model::from_bytes(bytes.clone(), &options).unwrap();
+    let error = Model::from_bytes(bytes, &ModelOptions::default()).err().unwrap();
+    assert!(error.message().contains("encoder.") && error.message().contains("missing"), "{error}");
+}
+
+#[test]
+fn a_configuration_that_does_not_fit_the_file_is_refused() {
+    let fixture = Fixture::open("sd_like");
+    let config = |change: fn(&mut Config)| {
+        let mut options = ModelOptions::default();
+        let mut config = fixture.model(|_| {}).config().clone();
+        change(&mut config);
+        options.config = Some(config);
+        Model::open_with(fixture.path(), &options).err().map(|error| error.message().to_owned())
+    };
+    assert_eq!(config(|_| {}), None);
+    assert!(config(|c| c.latent_channels += 1).unwrap().contains("expected"));
+    assert!(config(|c| c.norm_num_groups = 7).unwrap().contains("norm_num_groups"));
+    assert!(config(|c| c.layers_per_block += 1).unwrap().contains("missing"));
+}
