@@ -183,14 +183,6 @@ impl<'a> ElementsMut<'a> {
         }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        match self {
-            Self::F32(s) => s.len(),
-            Self::F16(s) => s.len(),
-            Self::Bf16(s) => s.len(),
-        }
-    }
-
     /// The elements from `first` on, borrowed.
     pub(crate) fn tail(&mut self, first: usize) -> ElementsMut<'_> {
         match self {

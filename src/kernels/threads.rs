@@ -180,12 +180,12 @@ mod tests {
     fn a_panic_reaches_the_caller() {
         for count in [1, 3] {
             let threads = Threads::new(count).unwrap();
-            let caught = std::panic::catch_unwind(|| {
+            let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 let mut workers = vec![(); count];
                 let _ = threads.run(&mut workers, (0..100).collect(), &mut GO.clone(), |(), i| {
                     assert_ne!(i, 50, "planted");
                 });
-            });
+            }));
             assert!(caught.is_err());
             // And the threads still work.
             assert!(
