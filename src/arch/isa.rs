@@ -31,8 +31,8 @@ pub(crate) unsafe trait Simd: Copy + Send + Sync {
     /// # Safety
     /// `to` points to `LANES` writable values.
     unsafe fn store_ptr(self, x: Self::V, to: *mut f32);
-    fn from_f16(self, from: &[f16]) -> Self::V;
-    fn from_bf16(self, from: &[bf16]) -> Self::V;
+    fn widen_f16(self, from: &[f16]) -> Self::V;
+    fn widen_bf16(self, from: &[bf16]) -> Self::V;
     /// Rounds to nearest, ties to even; overflow gives infinity.
     fn to_f16(self, x: Self::V, to: &mut [f16]);
     /// Rounds to nearest, ties to even; NaN stays NaN.

@@ -30,11 +30,11 @@ unsafe impl Simd for Scalar {
         unsafe { *to = x }
     }
     #[inline(always)]
-    fn from_f16(self, from: &[f16]) -> f32 {
+    fn widen_f16(self, from: &[f16]) -> f32 {
         from[0].to_f32()
     }
     #[inline(always)]
-    fn from_bf16(self, from: &[bf16]) -> f32 {
+    fn widen_bf16(self, from: &[bf16]) -> f32 {
         from[0].to_f32()
     }
     #[inline(always)]

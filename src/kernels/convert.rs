@@ -35,7 +35,7 @@ impl Element for f32 {
 impl Element for f16 {
     #[inline(always)]
     fn load<S: Simd>(s: S, from: &[Self]) -> S::V {
-        s.from_f16(from)
+        s.widen_f16(from)
     }
     #[inline(always)]
     fn store<S: Simd>(s: S, x: S::V, to: &mut [Self]) {
@@ -54,7 +54,7 @@ impl Element for f16 {
 impl Element for bf16 {
     #[inline(always)]
     fn load<S: Simd>(s: S, from: &[Self]) -> S::V {
-        s.from_bf16(from)
+        s.widen_bf16(from)
     }
     #[inline(always)]
     fn store<S: Simd>(s: S, x: S::V, to: &mut [Self]) {

@@ -214,7 +214,6 @@ impl Tile<'_> {
                 11 if S::TILE_ROWS >= 11 => self.rows::<S, 11>(s),
                 12 if S::TILE_ROWS >= 12 => self.rows::<S, 12>(s),
                 13 if S::TILE_ROWS >= 13 => self.rows::<S, 13>(s),
-                14 if S::TILE_ROWS >= 14 => self.rows::<S, 14>(s),
                 _ => unreachable!("a tile of {height} rows"),
             }
         }
@@ -239,7 +238,7 @@ impl Tile<'_> {
             }
             for &tap in taps {
                 // Three rows to a pointer: base, base + stride and base + 2 * stride are addressing
-                // modes, so that five registers reach 14 rows.
+                // modes, so that five registers reach 13 rows.
                 let mut bases = [a.add(tap); 5];
                 for (i, base) in bases.iter_mut().enumerate().take(ROWS.div_ceil(3)) {
                     *base = base.add(3 * i * a_stride);

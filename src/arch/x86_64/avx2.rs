@@ -40,13 +40,13 @@ unsafe impl Simd for Avx2 {
         unsafe { _mm256_storeu_ps(to, x) }
     }
     #[inline(always)]
-    fn from_f16(self, from: &[f16]) -> __m256 {
+    fn widen_f16(self, from: &[f16]) -> __m256 {
         assert!(from.len() >= 8);
         // SAFETY: the token, and the length checked.
         unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.as_ptr().cast())) }
     }
     #[inline(always)]
-    fn from_bf16(self, from: &[bf16]) -> __m256 {
+    fn widen_bf16(self, from: &[bf16]) -> __m256 {
         assert!(from.len() >= 8);
         // SAFETY: the token, and the length checked.
         unsafe {

@@ -25,8 +25,9 @@ unsafe impl Simd for Avx512 {
     type V = __m512;
     type Wide = [__m512d; 2];
     const LANES: usize = 16;
-    /// 14 rows of two accumulators, two operands and one broadcast value in 32 registers.
-    const TILE_ROWS: usize = 14;
+    /// 13 rows of two accumulators, two operands and one broadcast value in 32 registers; a row more
+    /// would fit, but the compiler spills it.
+    const TILE_ROWS: usize = 13;
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
@@ -44,13 +45,13 @@ unsafe impl Simd for Avx512 {
         unsafe { _mm512_storeu_ps(to, x) }
     }
     #[inline(always)]
-    fn from_f16(self, from: &[f16]) -> __m512 {
+    fn widen_f16(self, from: &[f16]) -> __m512 {
         assert!(from.len() >= 16);
         // SAFETY: the token, and the length checked.
         unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.as_ptr().cast())) }
     }
     #[inline(always)]
-    fn from_bf16(self, from: &[bf16]) -> __m512 {
+    fn widen_bf16(self, from: &[bf16]) -> __m512 {
         assert!(from.len() >= 16);
         // SAFETY: the token, and the length checked.
         unsafe {

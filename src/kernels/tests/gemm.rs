@@ -1,5 +1,6 @@
 use super::super::{Gemm, Init, Kernels};
 use super::{Guarded, Numbers, close, levels};
+use crate::arch::isa::{Kernel, Simd};
 
 struct Case {
     rows: usize,
@@ -42,8 +43,8 @@ fn products_agree_with_plain_loops() {
             for init in [Init::Zero, Init::Bias(&bias), Init::Keep] {
                 let mut c = Guarded::new(case.rows, columns, columns + 7);
                 let before = numbers.vec(case.rows);
-                for row in 0..case.rows {
-                    c.inner()[row * (columns + 7)..][..columns].fill(before[row]);
+                for (row, &before) in c.inner().chunks_mut(columns + 7).zip(&before) {
+                    row[..columns].fill(before);
                 }
                 let gemm = Gemm {
                     a: &a,
@@ -193,25 +194,31 @@ fn rate(flops: f64, mut run: impl FnMut()) -> f64 {
     best
 }
 
-/// A product whose operands stay in the first-level cache, of the tallest tile: the nearest to the peak
-/// that the register tile gets.
+/// Twelve chains of fused multiply-adds in registers: as many as hide the latency, and nothing else.
+struct Chains(u32);
+
+impl Kernel for Chains {
+    /// The operations, and a sum that keeps them.
+    type Output = (f64, f32);
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> (f64, f32) {
+        let (x, y) = (s.splat(std::hint::black_box(0.5)), s.splat(std::hint::black_box(1.0)));
+        let mut chains = [y; 12];
+        for _ in 0..self.0 {
+            for chain in &mut chains {
+                *chain = s.fma(*chain, x, y);
+            }
+        }
+        let flops = 2.0 * f64::from(12 * self.0) * S::LANES as f64;
+        (flops, chains.into_iter().map(|chain| s.reduce_add(chain)).sum())
+    }
+}
+
+/// The fused multiply-adds that this thread gets out of the level's vectors, in GFLOP/s.
 fn peak(kernels: &Kernels) -> f64 {
-    let (nr, depth, rows) = (kernels.nr(), 64, if kernels.nr() == 32 { 14 } else { 6 });
-    let mut numbers = Numbers(1);
-    let (a, b) = (numbers.vec(rows * depth), numbers.vec(depth * nr));
-    let mut c = vec![0.0; rows * nr];
-    let taps = vec![0; 64];
-    // The same panel for each tap would need a longer b; repeat the product instead.
-    let gemm = Gemm {
-        a: &a,
-        a_stride: depth,
-        rows,
-        taps: &taps[..1],
-        depth,
-        b: &b,
-        panels: 1,
-        init: Init::Zero,
-        c_stride: nr,
-    };
-    rate(2.0 * (rows * depth * nr) as f64, || kernels.gemm(&gemm, &mut c))
+    let run = || std::hint::black_box(kernels.isa.run(Chains(100_000))).0;
+    rate(run(), || {
+        run();
+    })
 }
