@@ -155,6 +155,7 @@ typedef struct vaekl_image {
   // Bytes from a plane to the next; CHW only.
   size_t plane_stride;
 } vaekl_image;
+
 // What AutoencoderKL.decode takes and .encode gives.
 #define VAEKL_LATENT_RAW 0u
 // What the diffusion model works on: scaling_factor, shift_factor and latents_mean/std are undone
@@ -184,6 +185,7 @@ typedef struct vaekl_latent {
 
 // An open autoencoder: immutable, shared by any number of sessions and threads.
 typedef struct vaekl_model vaekl_model;
+
 // Latents to pictures.
 #define VAEKL_PART_DECODER 1u
 // Pictures to latents.

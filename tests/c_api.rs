@@ -67,14 +67,19 @@ const ALL: [(Language, Linking); 4] = [
 /// The flags that docs/c_api.md gives for the static library.
 fn static_flags() -> Vec<String> {
     let guide = fs::read_to_string(root().join("docs/c_api.md")).unwrap();
-    let line = guide.lines().find(|line| line.contains("libvaekl.a")).expect("a line to link with");
+    let line =
+        guide.lines().find(|line| line.contains("libvaekl.a -l")).expect("a line to link with");
     line.split_whitespace().filter(|word| word.starts_with("-l")).map(String::from).collect()
 }
 
 /// Compiles a program and gives its path.
 fn compile(source: &str, language: Language, linking: Linking) -> PathBuf {
-    let folder = scratch(&format!("c_api-{language:?}-{linking:?}"));
-    let program = folder.join(Path::new(source).file_stem().unwrap());
+    let name = Path::new(source).file_stem().unwrap().to_str().unwrap();
+    // A folder for each, and for each thread: tests run at the same time.
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or_default();
+    let folder = scratch(&format!("c_api-{test}-{name}-{language:?}-{linking:?}"));
+    let program = folder.join(name);
     let mut command = match language {
         Language::C99 => Command::new("cc"),
         Language::Cpp17 => Command::new("c++"),

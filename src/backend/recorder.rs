@@ -35,7 +35,7 @@ impl Recorder {
 
     fn operator(&mut self, scratch: usize, multiply_adds: u64) {
         self.entries.push(Entry { bytes: scratch, birth: self.clock, death: self.clock });
-        self.multiply_adds += multiply_adds;
+        self.multiply_adds = self.multiply_adds.saturating_add(multiply_adds);
         self.clock += 1;
     }
 }

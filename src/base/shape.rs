@@ -13,6 +13,10 @@ pub(crate) struct Shape {
     pub(crate) channels: usize,
 }
 
+/// More bytes than any processor addresses, and few enough that sums and small multiples of sizes under it
+/// never overflow.
+const ADDRESS_SPACE: usize = if usize::BITS == 64 { 1 << 48 } else { usize::MAX / 8 };
+
 impl Shape {
     pub(crate) const fn new(height: usize, width: usize, channels: usize) -> Self {
         Self { height, width, channels }
@@ -35,7 +39,7 @@ impl Shape {
             .checked_mul(self.width)
             .and_then(|n| n.checked_mul(self.channels))
             .and_then(|n| n.checked_mul(dtype.size()))
-            .filter(|&n| n <= isize::MAX as usize)
+            .filter(|&n| n <= ADDRESS_SPACE)
             .ok_or_else(|| {
                 Error::invalid(format!(
                     "an activation of {self} {dtype} does not fit the address space"

@@ -70,7 +70,8 @@ impl Geometry {
 
     /// Multiply-adds of the two products.
     pub(crate) fn multiply_adds(&self) -> u64 {
-        2 * (self.tokens as u64) * (self.tokens as u64) * self.channels as u64
+        let tokens = self.tokens as u64;
+        tokens.saturating_mul(tokens).saturating_mul(2 * self.channels as u64)
     }
 
     /// Bytes of scratch memory for `threads` workers and panels of `nr` columns.

@@ -127,7 +127,7 @@ impl Geometry {
 
     /// Multiply-adds of the convolution, counted as a direct one.
     pub(crate) fn multiply_adds(&self) -> u64 {
-        self.output.len() as u64 * (self.taps() * self.input.channels) as u64
+        (self.output.len() as u64).saturating_mul((self.taps() * self.input.channels) as u64)
     }
 
     /// Bytes of scratch memory for `threads` workers and panels of `nr` columns.
