@@ -1,5 +1,27 @@
 //! libvaekl: the Stable Diffusion autoencoder (`AutoencoderKL`) on ordinary processors.
 //!
+//! A [`Model`] is an open checkpoint, shared by any number of threads. A [`Session`] owns threads and
+//! workspace, and turns latents into pictures and pictures into latents:
+//!
+//! ```
+//! use ndarray::Array4;
+//! use vaekl::{Model, Session, SessionOptions};
+//!
+//! let model = Model::open("models/default")?;
+//! let mut session = Session::new(&model, &SessionOptions::default())?;
+//!
+//! let latents = Array4::zeros((1, model.config().latent_channels, 4, 6));
+//! let pictures = session.decode(latents.view())?.sample;
+//! assert_eq!(pictures.dim(), (1, 3, 32, 48)); // about [-1, 1], unclamped
+//!
+//! let posterior = session.encode(pictures.view())?.latent_dist;
+//! assert_eq!(posterior.mode().dim(), latents.dim());
+//! # Ok::<(), vaekl::Error>(())
+//! ```
+//!
+//! Arrays are NCHW in f32, as diffusers has them. Latents are raw, as `AutoencoderKL.decode` takes them;
+//! [`Config::unscale_latents`] makes them of what a diffusion model works on.
+//!
 //! # The map
 //!
 //! A file imports only from the floors below its own (`tests/floors.rs` reads the `use` lines).

@@ -1,4 +1,4 @@
-//! Ctrl-C.
+//! Ctrl-C, and the other polite requests to end: SIGTERM and SIGHUP.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

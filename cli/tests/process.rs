@@ -11,7 +11,13 @@ use std::time::{Duration, Instant};
 use common::{Folder, data, noise, npy};
 
 #[test]
-fn ctrl_c_cancels_and_leaves_no_file() {
+fn ctrl_c_and_sigterm_cancel_and_leave_no_file() {
+    for signal in ["-INT", "-TERM"] {
+        cancelled_by(signal);
+    }
+}
+
+fn cancelled_by(signal: &str) {
     let folder = Folder::new();
     let channels = folder.json(["info"])["config"]["latent_channels"].as_u64().unwrap() as usize;
     // Minutes of work for the embedded model.
@@ -32,7 +38,7 @@ fn ctrl_c_cancels_and_leaves_no_file() {
     assert!(child.try_wait().unwrap().is_none(), "finished too early to be cancelled");
 
     let pressed = Instant::now();
-    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let killed = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
     assert!(killed.success());
     let status = child.wait().unwrap();
     assert!(pressed.elapsed() < Duration::from_secs(10), "took {:?}", pressed.elapsed());
@@ -41,6 +47,28 @@ fn ctrl_c_cancels_and_leaves_no_file() {
     assert_eq!(status.code(), Some(130), "{stderr}");
     assert_eq!(stderr, "vaekl: cancelled\n");
     assert_eq!(folder.files(), ["big.npy"]);
+}
+
+#[test]
+fn a_terminal_sees_progress_and_a_pipe_does_not() {
+    let folder = Folder::new();
+    let channels = folder.json(["info"])["config"]["latent_channels"].as_u64().unwrap() as usize;
+    folder.write("latents.npy", &npy(&[1, channels, 64, 64], noise(channels * 64 * 64)));
+    let piped = folder.run(["decode", "latents.npy", "-o", "out.png"]);
+    assert!(piped.stderr.is_empty(), "{piped:?}");
+
+    let command = folder.command(["decode", "latents.npy", "-o", "out.png"]);
+    let terminal = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)";
+    let output = Command::new("python3")
+        .args(["-c", terminal])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .current_dir(command.get_current_dir().unwrap())
+        .output()
+        .unwrap();
+    let seen = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{seen}");
+    assert!(seen.contains("decode") && seen.contains('%'), "{seen:?}");
 }
 
 #[test]

@@ -9,6 +9,19 @@ use crate::base::error::{Error, Result};
 /// The posterior over latents: a Gaussian with its own mean and variance at each latent.
 ///
 /// Its arrays are `[batch, latent_channels, h, w]` in f32; sums are f64.
+///
+/// ```
+/// use ndarray::Array4;
+/// use vaekl::{DiagonalGaussian, Generator};
+///
+/// let moments = Array4::zeros((1, 8, 2, 2)); // mean 0, log-variance 0: the standard normal
+/// let posterior = DiagonalGaussian::new(moments)?;
+/// assert_eq!(posterior.kl()[0], 0.0);
+/// // The noise of torch.Generator().manual_seed(33)
+/// let latents = posterior.sample(&mut Generator::new(33));
+/// assert_eq!(latents.dim(), (1, 4, 2, 2));
+/// # Ok::<(), vaekl::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct DiagonalGaussian {
     moments: Array4<f32>,

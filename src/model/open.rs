@@ -94,6 +94,19 @@ impl Model {
 
     /// [`Model::open`] with options.
     ///
+    /// ```
+    /// use vaekl::{Model, ModelOptions, Preset};
+    ///
+    /// let mut options = ModelOptions::default();
+    /// options.preset = Some(Preset::Flux);
+    /// // A bare file, whose configuration is inferred but for what no shape tells.
+    /// options.norm_num_groups = Some(8);
+    /// let model = Model::open_with("models/default/diffusion_pytorch_model.safetensors", &options)?;
+    /// assert_eq!(model.config().latent_channels, 16);
+    /// assert_eq!(model.config().shift_factor, Some(0.1159));
+    /// # Ok::<(), vaekl::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`Model::open`], and `InvalidArgument` when an option cannot apply.
     pub fn open_with(path: impl AsRef<Path>, options: &ModelOptions) -> Result<Self> {
@@ -101,6 +114,17 @@ impl Model {
     }
 
     /// Opens the bytes of a `.safetensors` file in memory. The bytes are shared, not copied.
+    ///
+    /// ```
+    /// use vaekl::{Config, Model, ModelOptions};
+    ///
+    /// let mut options = ModelOptions::default();
+    /// options.config = Some(Config::from_json(&std::fs::read_to_string("models/default/config.json")?)?);
+    /// let bytes = std::fs::read("models/default/diffusion_pytorch_model.safetensors")?;
+    /// let model = Model::from_bytes(bytes, &options)?;
+    /// assert!(model.info().guessed.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As [`Model::open_with`].

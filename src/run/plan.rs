@@ -86,6 +86,19 @@ pub(crate) fn input_channels(model: &Model, direction: Direction) -> usize {
 
 /// What a decode of latents of `height` rows of `width` would need in a session with `options`.
 ///
+/// ```
+/// use ndarray::Array4;
+/// use vaekl::{Model, Session, SessionOptions, plan_decode};
+///
+/// let (model, options) = (Model::open("models/default")?, SessionOptions::default());
+/// let plan = plan_decode(&model, &options, 16, 16)?;
+///
+/// let mut session = Session::new(&model, &options)?;
+/// session.decode(Array4::zeros((1, model.config().latent_channels, 16, 16)).view())?;
+/// assert_eq!(session.memory() as u64, plan.workspace_bytes);
+/// # Ok::<(), vaekl::Error>(())
+/// ```
+///
 /// # Errors
 /// As [`Session::decode`](crate::Session::decode), without the arithmetic's own.
 pub fn plan_decode(

@@ -214,12 +214,45 @@ impl Session {
     }
 
     /// A handle that stops this session's calls.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ndarray::Array4;
+    /// use vaekl::{ErrorKind, Model, Session, SessionOptions};
+    ///
+    /// let model = Model::open("models/default")?;
+    /// let mut session = Session::new(&model, &SessionOptions::default())?;
+    /// let cancel = session.cancel_handle();
+    /// std::thread::spawn(move || {
+    ///     std::thread::sleep(Duration::from_millis(30));
+    ///     cancel.cancel();
+    /// });
+    /// let latents = Array4::zeros((64, model.config().latent_channels, 64, 64));
+    /// let error = session.decode(latents.view()).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Cancelled);
+    /// # Ok::<(), vaekl::Error>(())
+    /// ```
     pub fn cancel_handle(&self) -> CancelHandle {
         self.cancel.clone()
     }
 
     /// Calls `progress` from time to time during a call, on the thread that made the call; `Break`
     /// stops it. `None` removes it.
+    ///
+    /// ```
+    /// use std::ops::ControlFlow;
+    /// use ndarray::Array4;
+    /// use vaekl::{Model, Session, SessionOptions};
+    ///
+    /// let model = Model::open("models/default")?;
+    /// let mut session = Session::new(&model, &SessionOptions::default())?;
+    /// session.on_progress(Some(Box::new(|progress| {
+    ///     eprintln!("{} %", 100 * progress.done / progress.total);
+    ///     ControlFlow::Continue(())
+    /// })));
+    /// session.decode(Array4::zeros((1, model.config().latent_channels, 8, 8)).view())?;
+    /// # Ok::<(), vaekl::Error>(())
+    /// ```
     pub fn on_progress(&mut self, progress: Option<OnProgress>) {
         self.progress = progress;
     }
@@ -237,6 +270,23 @@ impl Session {
 
     /// Decodes one raw latent `[latent_channels, h, w]` and gives the picture row by row, top to
     /// bottom: `on_row(y, row)` with `row` as `width * out_channels` interleaved values. `Break` stops.
+    ///
+    /// ```
+    /// use std::ops::ControlFlow;
+    /// use ndarray::Array3;
+    /// use vaekl::{Model, Session, SessionOptions};
+    ///
+    /// let model = Model::open("models/default")?;
+    /// let mut session = Session::new(&model, &SessionOptions::default())?;
+    /// let latents = Array3::zeros((model.config().latent_channels, 4, 4));
+    /// let mut pixels: Vec<u8> = Vec::new(); // RGB RGB ..., as image files have them
+    /// session.decode_rows(latents.view(), &mut |_y, row| {
+    ///     pixels.extend(row.iter().map(|v| ((v / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round() as u8));
+    ///     ControlFlow::Continue(())
+    /// })?;
+    /// assert_eq!(pixels.len(), 32 * 32 * 3);
+    /// # Ok::<(), vaekl::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`Session::decode`].
