@@ -1,16 +1,15 @@
-//! Memory: a 64-byte aligned, fallible buffer, and checked views of its bytes as elements.
+//! Memory: an aligned, fallible buffer, and checked views of its bytes as elements.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ops::{Deref, DerefMut, Range};
-use std::ptr::NonNull;
 use std::sync::Arc;
 
 use half::{bf16, f16};
+use memmap2::MmapMut;
 
 use super::dtype::DType;
 use super::error::{Error, ErrorKind, Result};
 
-/// Alignment of every buffer and of everything carved out of one: a cache line, and a zmm register.
+/// Alignment of everything carved out of a buffer: a cache line, and a zmm register.
 pub(crate) const ALIGN: usize = 64;
 
 /// `bytes` rounded up to a multiple of [`ALIGN`].
@@ -18,16 +17,9 @@ pub(crate) const fn align_up(bytes: usize) -> usize {
     bytes.next_multiple_of(ALIGN)
 }
 
-/// Owned bytes aligned to [`ALIGN`]. Zeroed, so that fresh pages of the system need no second pass.
-pub(crate) struct AlignedBuf {
-    ptr: NonNull<u8>,
-    len: usize,
-}
-
-// SAFETY: the buffer owns its memory and has no interior mutability, as a Vec<u8>.
-unsafe impl Send for AlignedBuf {}
-// SAFETY: see above; shared access only reads.
-unsafe impl Sync for AlignedBuf {}
+/// Owned bytes, zeroed, aligned to a page: fresh memory of the system, which becomes resident where it is
+/// touched, in huge pages where the system has them.
+pub(crate) struct AlignedBuf(Option<MmapMut>);
 
 impl AlignedBuf {
     /// Allocates `len` zero bytes.
@@ -36,7 +28,7 @@ impl AlignedBuf {
     /// `OutOfMemory`, naming `what`, when the system has no such memory.
     pub(crate) fn zeroed(len: usize, what: &str) -> Result<Self> {
         if len == 0 {
-            return Ok(Self { ptr: NonNull::<Line>::dangling().cast(), len: 0 });
+            return Ok(Self(None));
         }
         let out_of_memory = || {
             let message = format!("{what}: {len} bytes could not be allocated");
@@ -46,10 +38,12 @@ impl AlignedBuf {
         if physical_memory().is_some_and(|have| len as u64 > have) {
             return Err(out_of_memory());
         }
-        let layout = Layout::from_size_align(len, ALIGN).map_err(|_| out_of_memory())?;
-        // SAFETY: `len` is not zero.
-        let ptr = unsafe { alloc_zeroed(layout) };
-        NonNull::new(ptr).map(|ptr| Self { ptr, len }).ok_or_else(out_of_memory)
+        let map = MmapMut::map_anon(len).map_err(|_| out_of_memory())?;
+        // Tiles of many rows far apart would miss the translation cache of small pages. It is advice: a
+        // system without huge pages declines, and nothing else changes.
+        #[cfg(target_os = "linux")]
+        let _ = map.advise(memmap2::Advice::HugePage);
+        Ok(Self(Some(map)))
     }
 }
 
@@ -66,33 +60,16 @@ pub(crate) fn physical_memory() -> Option<u64> {
     None
 }
 
-/// One unit of alignment, so that an empty buffer has an aligned address.
-#[repr(align(64))]
-struct Line;
-
-impl Drop for AlignedBuf {
-    fn drop(&mut self) {
-        if self.len > 0 {
-            let layout =
-                Layout::from_size_align(self.len, ALIGN).expect("the layout of the allocation");
-            // SAFETY: allocated in `zeroed` with this layout, freed once.
-            unsafe { dealloc(self.ptr.as_ptr(), layout) }
-        }
-    }
-}
-
 impl Deref for AlignedBuf {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        // SAFETY: `ptr` is valid for `len` initialised bytes for as long as `self` lives.
-        unsafe { std::slice::from_raw_parts(self.ptr.as_ptr(), self.len) }
+        self.0.as_deref().unwrap_or_default()
     }
 }
 
 impl DerefMut for AlignedBuf {
     fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as in `deref`; `&mut self` makes the access exclusive.
-        unsafe { std::slice::from_raw_parts_mut(self.ptr.as_ptr(), self.len) }
+        self.0.as_deref_mut().unwrap_or_default()
     }
 }
 
@@ -180,6 +157,14 @@ impl<'a> ElementsMut<'a> {
             DType::F16 => Self::F16(cast_mut(bytes)),
             DType::Bf16 => Self::Bf16(cast_mut(bytes)),
             DType::F64 => unreachable!("activations are never f64"),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::F32(s) => s.len(),
+            Self::F16(s) => s.len(),
+            Self::Bf16(s) => s.len(),
         }
     }
 

@@ -15,6 +15,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 pub(crate) mod threads;
+mod winograd;
 
 pub(crate) use gemm::{Gemm, Init};
 pub(crate) use math::Act;
@@ -22,6 +23,7 @@ pub(crate) use norm::AffineAct;
 pub(crate) use pack::PackConv;
 pub(crate) use softmax::Softmax;
 pub(crate) use store::{Store, Sum};
+pub(crate) use winograd::{Tiles, Winograd};
 
 use crate::arch::{Isa, Level};
 

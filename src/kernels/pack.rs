@@ -74,20 +74,52 @@ const CHANNELS: usize = 8;
 fn pack_filters<T: Stored>(job: &PackConv<'_>, index: usize, nr: usize, dst: &mut [f32]) {
     let PackConv { in_channels, taps, .. } = *job;
     assert_eq!(dst.len(), in_channels * taps * nr);
-    let first = index * nr;
-    let filters = job.out_channels.saturating_sub(first).min(nr);
+    for first in (0..in_channels).step_by(CHANNELS) {
+        let channels = CHANNELS.min(in_channels - first);
+        visit::<T>(job, index, nr, first, channels, |channel, tap, lane, value| {
+            dst[(tap * in_channels + first + channel) * nr + lane] = value;
+        });
+    }
+}
+
+/// The taps of `channels` input channels from `first` on, for the filters of panel `index`, as
+/// `[channel][tap][nr]`.
+pub(super) fn gather<T: Stored>(
+    job: &PackConv<'_>,
+    index: usize,
+    nr: usize,
+    first: usize,
+    channels: usize,
+    dst: &mut [f32],
+) {
+    assert!(dst.len() >= channels * job.taps * nr);
+    visit::<T>(job, index, nr, first, channels, |channel, tap, lane, value| {
+        dst[(channel * job.taps + tap) * nr + lane] = value;
+    });
+}
+
+/// Calls `put(channel, tap, lane, value)` for each tap of a panel, zeros where it has no more filters.
+#[inline(always)]
+fn visit<T: Stored>(
+    job: &PackConv<'_>,
+    index: usize,
+    nr: usize,
+    first: usize,
+    channels: usize,
+    mut put: impl FnMut(usize, usize, usize, f32),
+) {
+    let PackConv { in_channels, taps, .. } = *job;
+    let filters = job.out_channels.saturating_sub(index * nr).min(nr);
     let filter = in_channels * taps * T::SIZE;
-    let weight = &job.weight[first * filter..][..filters * filter];
-    for start in (0..in_channels).step_by(CHANNELS) {
-        let channels = start..in_channels.min(start + CHANNELS);
-        for lane in 0..nr {
-            let filter = (lane < filters).then(|| &weight[lane * filter..][..filter]);
-            for channel in channels.clone() {
-                for tap in 0..taps {
-                    let at = (channel * taps + tap) * T::SIZE;
-                    dst[(tap * in_channels + channel) * nr + lane] =
-                        filter.map_or(0.0, |filter| T::read(&filter[at..at + T::SIZE]));
-                }
+    let weight = &job.weight[index * nr * filter..][..filters * filter];
+    for lane in 0..nr {
+        let run = (lane < filters).then(|| {
+            &weight[lane * filter + first * taps * T::SIZE..][..channels * taps * T::SIZE]
+        });
+        for channel in 0..channels {
+            for tap in 0..taps {
+                let at = (channel * taps + tap) * T::SIZE;
+                put(channel, tap, lane, run.map_or(0.0, |run| T::read(&run[at..at + T::SIZE])));
             }
         }
     }

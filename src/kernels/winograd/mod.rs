@@ -1,0 +1,333 @@
+//! Winograd convolution: filters, inputs and outputs between the picture and the points, where a
+//! convolution is one small matrix product at each point.
+//!
+//! A tile is a square of inputs, neighbours overlapping by a filter less one; all channels of a value lie
+//! side by side. Two-dimensional transforms run over columns, then rows, a vector of channels at a time.
+
+mod transform;
+
+use std::marker::PhantomData;
+
+use super::Kernels;
+use super::convert::{Stored, StoredBf16, StoredF16, StoredF32, StoredF64};
+use super::pack::PackConv;
+use crate::arch::isa::{Kernel, Simd};
+use crate::base::dtype::DType;
+use transform::{F4x3, F6x3, Transform};
+
+/// A variant for 3x3 filters: how many outputs a tile gives in each direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Winograd {
+    /// F(4x4, 3x3): 36 multiplications for 16 outputs.
+    F4,
+    /// F(6x6, 3x3): 64 multiplications for 36 outputs.
+    F6,
+}
+
+impl Winograd {
+    /// Outputs of a tile in one direction, which is also the distance between tiles.
+    pub(crate) const fn outputs(self) -> usize {
+        match self {
+            Self::F4 => 4,
+            Self::F6 => 6,
+        }
+    }
+
+    /// Inputs of a tile in one direction.
+    pub(crate) const fn inputs(self) -> usize {
+        self.outputs() + 2
+    }
+
+    /// Points, each with a matrix product of its own.
+    pub(crate) const fn points(self) -> usize {
+        self.inputs() * self.inputs()
+    }
+}
+
+/// Calls `$body` with `$T` the transform of a variant, and its numbers.
+macro_rules! with {
+    ($winograd:expr, |$T:ident, $TILE:ident, $OUT:ident| $body:expr) => {
+        match $winograd {
+            Winograd::F4 => {
+                type $T = F4x3;
+                const $TILE: usize = 6;
+                const $OUT: usize = 4;
+                $body
+            }
+            Winograd::F6 => {
+                type $T = F6x3;
+                const $TILE: usize = 8;
+                const $OUT: usize = 6;
+                $body
+            }
+        }
+    };
+}
+
+/// A rectangle of tiles in a band of channels-last pixels.
+#[derive(Clone, Copy)]
+pub(crate) struct Tiles {
+    pub(crate) down: usize,
+    pub(crate) across: usize,
+    /// Values from a pixel to the one below, and to the one on its right.
+    pub(crate) row_stride: usize,
+    pub(crate) pixel_stride: usize,
+    /// Values from a tile to the next, and from a point to the next, among the points.
+    pub(crate) tile_stride: usize,
+    pub(crate) point_stride: usize,
+    /// Channels, a multiple of 16.
+    pub(crate) channels: usize,
+}
+
+impl Tiles {
+    /// Values of pixels that `size` pixels a tile, `step` apart, reach.
+    fn pixels(&self, size: usize, step: usize) -> usize {
+        ((self.down - 1) * step + size - 1) * self.row_stride
+            + ((self.across - 1) * step + size - 1) * self.pixel_stride
+            + self.channels
+    }
+
+    fn points(&self, points: usize) -> usize {
+        (points - 1) * self.point_stride
+            + (self.down * self.across - 1) * self.tile_stride
+            + self.channels
+    }
+
+    fn check(&self) {
+        assert!(self.down > 0 && self.across > 0 && self.channels > 0);
+        assert!(self.channels.is_multiple_of(16));
+    }
+}
+
+impl Kernels {
+    /// Transforms the filters of panel `index`: `dst[point * point_stride + channel * nr + filter]`.
+    /// Panics when a slice does not fit.
+    pub(crate) fn winograd_filters(
+        &self,
+        winograd: Winograd,
+        job: &PackConv<'_>,
+        index: usize,
+        point_stride: usize,
+        dst: &mut [f32],
+    ) {
+        let nr = self.nr();
+        assert!(job.taps == 9 && point_stride >= job.in_channels * nr);
+        assert!(dst.len() >= (winograd.points() - 1) * point_stride + job.in_channels * nr);
+        with!(winograd, |T, TILE, OUT| match job.dtype {
+            DType::F32 => self.filters::<StoredF32, T, TILE, OUT>(job, index, point_stride, dst),
+            DType::F16 => self.filters::<StoredF16, T, TILE, OUT>(job, index, point_stride, dst),
+            DType::Bf16 => self.filters::<StoredBf16, T, TILE, OUT>(job, index, point_stride, dst),
+            DType::F64 => self.filters::<StoredF64, T, TILE, OUT>(job, index, point_stride, dst),
+        });
+    }
+
+    fn filters<E: Stored, T: Transform<TILE, OUT, 3>, const TILE: usize, const OUT: usize>(
+        &self,
+        job: &PackConv<'_>,
+        index: usize,
+        point_stride: usize,
+        dst: &mut [f32],
+    ) {
+        let nr = self.nr();
+        // The taps of a few channels, gathered so that filters lie side by side.
+        let mut gathered = [0.0; CHANNELS * 9 * MAX_NR];
+        for first in (0..job.in_channels).step_by(CHANNELS) {
+            let channels = CHANNELS.min(job.in_channels - first);
+            super::pack::gather::<E>(job, index, nr, first, channels, &mut gathered);
+            self.isa.run(Filters::<T, TILE, OUT> {
+                gathered: &gathered,
+                channels,
+                nr,
+                point_stride,
+                dst: &mut dst[first * nr..],
+                transform: PhantomData,
+            });
+        }
+    }
+
+    /// Transforms the tiles of `src`, pixels, into `dst`, points. Panics when a slice is too short.
+    pub(crate) fn winograd_input(
+        &self,
+        winograd: Winograd,
+        tiles: &Tiles,
+        src: &[f32],
+        dst: &mut [f32],
+    ) {
+        tiles.check();
+        assert!(src.len() >= tiles.pixels(winograd.inputs(), winograd.outputs()));
+        assert!(dst.len() >= tiles.points(winograd.points()));
+        with!(winograd, |T, TILE, OUT| {
+            let transform: PhantomData<T> = PhantomData;
+            self.isa.run(Inputs::<T, TILE, OUT> { tiles, src, dst, transform });
+        });
+    }
+
+    /// Transforms the points in `src` into the tiles of `dst`, pixels, and adds the bias of each channel.
+    /// Panics when a slice is too short.
+    pub(crate) fn winograd_output(
+        &self,
+        winograd: Winograd,
+        tiles: &Tiles,
+        src: &[f32],
+        bias: &[f32],
+        dst: &mut [f32],
+    ) {
+        tiles.check();
+        assert!(src.len() >= tiles.points(winograd.points()));
+        assert!(dst.len() >= tiles.pixels(winograd.outputs(), winograd.outputs()));
+        assert!(bias.len() >= tiles.channels);
+        with!(winograd, |T, TILE, OUT| {
+            let transform: PhantomData<T> = PhantomData;
+            self.isa.run(Outputs::<T, TILE, OUT> { tiles, src, bias, dst, transform });
+        });
+    }
+}
+
+/// Input channels whose filters are gathered at a time: a cache line or two of each filter.
+const CHANNELS: usize = 8;
+/// The widest panel.
+const MAX_NR: usize = 32;
+
+struct Filters<'a, T, const TILE: usize, const OUT: usize> {
+    /// `[channel][tap][nr]`.
+    gathered: &'a [f32],
+    channels: usize,
+    nr: usize,
+    point_stride: usize,
+    /// From the first of the channels on.
+    dst: &'a mut [f32],
+    transform: PhantomData<T>,
+}
+
+impl<T: Transform<TILE, OUT, 3>, const TILE: usize, const OUT: usize> Kernel
+    for Filters<'_, T, TILE, OUT>
+{
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { gathered, channels, nr, point_stride, dst, .. } = self;
+        let zero = s.splat(0.0);
+        for channel in 0..channels {
+            for lane in (0..nr).step_by(S::LANES) {
+                let mut columns = [[zero; 3]; TILE];
+                for x in 0..3 {
+                    let mut g = [zero; 3];
+                    for (y, g) in g.iter_mut().enumerate() {
+                        *g = s.load(&gathered[(channel * 9 + y * 3 + x) * nr + lane..]);
+                    }
+                    let transformed = T::filter(s, g);
+                    for y in 0..TILE {
+                        columns[y][x] = transformed[y];
+                    }
+                }
+                for (y, &row) in columns.iter().enumerate() {
+                    let points = T::filter(s, row);
+                    for (x, &point) in points.iter().enumerate() {
+                        let at = (y * TILE + x) * point_stride + channel * nr + lane;
+                        s.store(point, &mut dst[at..]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+struct Inputs<'a, T, const TILE: usize, const OUT: usize> {
+    tiles: &'a Tiles,
+    src: &'a [f32],
+    dst: &'a mut [f32],
+    transform: PhantomData<T>,
+}
+
+impl<T: Transform<TILE, OUT, 3>, const TILE: usize, const OUT: usize> Kernel
+    for Inputs<'_, T, TILE, OUT>
+{
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { tiles, src, dst, .. } = self;
+        let Tiles { down, across, row_stride, pixel_stride, .. } = *tiles;
+        let zero = s.splat(0.0);
+        for tile in 0..down * across {
+            let (y0, x0) = (tile / across * OUT, tile % across * OUT);
+            for channel in (0..tiles.channels).step_by(S::LANES) {
+                // SAFETY: `Kernels::winograd_input` checked that all pixels of all tiles lie in `src` and
+                // all their points in `dst`.
+                unsafe {
+                    let from = src.as_ptr().add(y0 * row_stride + x0 * pixel_stride + channel);
+                    let to = dst.as_mut_ptr().add(tile * tiles.tile_stride + channel);
+                    let mut columns = [[zero; TILE]; TILE];
+                    for x in 0..TILE {
+                        let mut d = [zero; TILE];
+                        for (y, d) in d.iter_mut().enumerate() {
+                            *d = s.load_ptr(from.add(y * row_stride + x * pixel_stride));
+                        }
+                        let transformed = T::input(s, d);
+                        for y in 0..TILE {
+                            columns[y][x] = transformed[y];
+                        }
+                    }
+                    for (y, &row) in columns.iter().enumerate() {
+                        let points = T::input(s, row);
+                        for (x, &point) in points.iter().enumerate() {
+                            s.store_ptr(point, to.add((y * TILE + x) * tiles.point_stride));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+struct Outputs<'a, T, const TILE: usize, const OUT: usize> {
+    tiles: &'a Tiles,
+    src: &'a [f32],
+    bias: &'a [f32],
+    dst: &'a mut [f32],
+    transform: PhantomData<T>,
+}
+
+impl<T: Transform<TILE, OUT, 3>, const TILE: usize, const OUT: usize> Kernel
+    for Outputs<'_, T, TILE, OUT>
+{
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { tiles, src, bias, dst, .. } = self;
+        let Tiles { down, across, row_stride, pixel_stride, .. } = *tiles;
+        let zero = s.splat(0.0);
+        for tile in 0..down * across {
+            let (y0, x0) = (tile / across * OUT, tile % across * OUT);
+            for channel in (0..tiles.channels).step_by(S::LANES) {
+                let bias = s.load(&bias[channel..]);
+                // SAFETY: `Kernels::winograd_output` checked that all points of all tiles lie in `src` and
+                // all their pixels in `dst`.
+                unsafe {
+                    let from = src.as_ptr().add(tile * tiles.tile_stride + channel);
+                    let to = dst.as_mut_ptr().add(y0 * row_stride + x0 * pixel_stride + channel);
+                    let mut columns = [[zero; TILE]; OUT];
+                    for x in 0..TILE {
+                        let mut m = [zero; TILE];
+                        for (y, m) in m.iter_mut().enumerate() {
+                            *m = s.load_ptr(from.add((y * TILE + x) * tiles.point_stride));
+                        }
+                        let transformed = T::output(s, m);
+                        for y in 0..OUT {
+                            columns[y][x] = transformed[y];
+                        }
+                    }
+                    for (y, &row) in columns.iter().enumerate() {
+                        let pixels = T::output(s, row);
+                        for (x, &pixel) in pixels.iter().enumerate() {
+                            let to = to.add(y * row_stride + x * pixel_stride);
+                            s.store_ptr(s.add(pixel, bias), to);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

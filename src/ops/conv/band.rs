@@ -1,0 +1,110 @@
+#![forbid(unsafe_code)]
+//! The band: the input pixels that a block of output pixels reads, ready to be multiplied.
+
+use std::ops::Range;
+
+use super::{Geometry, Job, Resample};
+use crate::kernels::{AffineAct, Kernels};
+
+/// A rectangle of the input, doubled and padded as the convolution sees it, and some of its channels.
+#[derive(Clone, Debug)]
+pub(super) struct Band {
+    /// The first row and column, in the padded picture: 0 is the first row of zeros where there is padding.
+    pub(super) top: usize,
+    pub(super) left: usize,
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+    pub(super) channels: Range<usize>,
+    /// Values from a pixel to the next in the band.
+    pub(super) pixel_stride: usize,
+}
+
+impl Band {
+    /// Values of the band.
+    pub(super) fn len(&self) -> usize {
+        self.rows * self.row_stride()
+    }
+
+    /// Values from a row to the next.
+    pub(super) fn row_stride(&self) -> usize {
+        self.columns * self.pixel_stride
+    }
+}
+
+impl Geometry {
+    /// Repetitions of each input row and column.
+    fn repeat(&self) -> usize {
+        if self.resample == Resample::Double { 2 } else { 1 }
+    }
+}
+
+impl Job<'_> {
+    /// Loads `band`, normalised and activated, with zeros around the picture.
+    pub(super) fn load(&self, kernels: &Kernels, band: &Band, dst: &mut [f32]) {
+        let geometry = &self.geometry;
+        let (padding, stride, factor) = (geometry.padding(), band.pixel_stride, geometry.repeat());
+        let (height, width) = (geometry.input.height * factor, geometry.input.width * factor);
+
+        // Band column 0 is the picture's column `left - padding`.
+        let before = padding.saturating_sub(band.left);
+        let inside =
+            (band.left + before - padding)..(band.left + band.columns - padding).min(width);
+        let after = before + inside.len();
+        let mut loaded = None;
+        for row in 0..band.rows {
+            let (done, rest) = dst.split_at_mut(row * band.row_stride());
+            let line = &mut rest[..band.row_stride()];
+            let y = (band.top + row).checked_sub(padding).filter(|&y| y < height);
+            let Some(y) = y.map(|y| y / factor) else {
+                line.fill(0.0);
+                continue;
+            };
+            if loaded == Some(y) {
+                line.copy_from_slice(&done[(row - 1) * band.row_stride()..]);
+                continue;
+            }
+            loaded = Some(y);
+            line[..before * stride].fill(0.0);
+            line[after * stride..].fill(0.0);
+            let line = &mut line[before * stride..after * stride];
+            for phase in 0..factor {
+                self.load_pixels(kernels, y, &inside, phase, band, line);
+            }
+        }
+    }
+
+    /// Loads the columns `inside` of (doubled) input row `y`, from the one whose position in `inside` is
+    /// `phase`, as many apart as a column is repeated.
+    fn load_pixels(
+        &self,
+        kernels: &Kernels,
+        y: usize,
+        inside: &Range<usize>,
+        phase: usize,
+        band: &Band,
+        line: &mut [f32],
+    ) {
+        if phase >= inside.len() {
+            return;
+        }
+        let (shape, stride, factor) =
+            (self.geometry.input, band.pixel_stride, self.geometry.repeat());
+        let pixels = (inside.len() - phase).div_ceil(factor);
+        let first = (y * shape.width + (inside.start + phase) / factor) * shape.channels;
+        let (start, channels) = (first + band.channels.start, band.channels.clone());
+        let end = start + (pixels - 1) * shape.channels + channels.len();
+        let job = AffineAct {
+            src: self.input.slice(start..end),
+            src_stride: shape.channels,
+            pixels,
+            channels: channels.len(),
+            affine: self
+                .prologue
+                .as_ref()
+                .map(|p| (&p.scale[channels.clone()], &p.shift[channels.clone()])),
+            act: self.prologue.as_ref().and_then(|p| p.act),
+            dst_stride: factor * stride,
+        };
+        kernels.affine_act(&job, &mut line[phase * stride..]);
+    }
+}

@@ -1,0 +1,363 @@
+#![forbid(unsafe_code)]
+//! Convolution over blocks of the picture, in one pass from stored activation to stored activation.
+//!
+//! ```text
+//! prepare the filters                                      (in parallel)
+//! for each block of output pixels                          (in parallel, a block an item)
+//!     load its input pixels with their halo into a band:   normalise, activate, repeat, pad
+//!     convolve:                                            `direct`, or `winograd` for 3x3 filters
+//!     store(results + bias + residual), summing what was stored for the next GroupNorm
+//! ```
+//!
+//! The method and the blocks depend on the layer's shape alone, so neither threads nor budgets move a
+//! sum.
+
+mod band;
+mod direct;
+mod winograd;
+
+use std::ops::{ControlFlow, Range};
+
+use crate::base::buffer::{Elements, ElementsMut, align_up, cast_mut};
+use crate::base::dtype::DType;
+use crate::base::error::{Error, Result};
+use crate::base::shape::Shape;
+use crate::kernels::threads::Threads;
+use crate::kernels::{Act, Kernels, PackConv, Store, Sum};
+
+/// A bank of filters as the checkpoint has it.
+#[derive(Clone, Copy)]
+pub(crate) struct Filter<'a> {
+    /// Path in the network, for messages.
+    pub(crate) name: &'a str,
+    /// `[out_channels, in_channels, kernel, kernel]`, little-endian, perhaps unaligned.
+    pub(crate) weight: &'a [u8],
+    pub(crate) dtype: DType,
+    /// `[out_channels]`.
+    pub(crate) bias: &'a [f32],
+    pub(crate) in_channels: usize,
+    pub(crate) out_channels: usize,
+    /// 1 or 3.
+    pub(crate) kernel: usize,
+}
+
+impl<'a> Filter<'a> {
+    fn pack(&self) -> PackConv<'a> {
+        PackConv {
+            weight: self.weight,
+            dtype: self.dtype,
+            out_channels: self.out_channels,
+            in_channels: self.in_channels,
+            taps: self.kernel * self.kernel,
+        }
+    }
+}
+
+/// What happens to the resolution on the way through a convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Resample {
+    /// Nothing: stride 1, padded by one on each side where the kernel is 3x3.
+    Keep,
+    /// Nearest-neighbour doubling before it.
+    Double,
+    /// Stride 2, padded by one row below and one column on the right (diffusers' `Downsample2D`).
+    Halve,
+}
+
+/// The shape of a convolution, the method that computes it, and how it is cut into blocks.
+#[derive(Clone, Debug)]
+pub(crate) struct Geometry {
+    input: Shape,
+    output: Shape,
+    kernel: usize,
+    resample: Resample,
+    /// Output channels of each filter bank.
+    banks: Vec<usize>,
+    method: Method,
+}
+
+#[derive(Clone, Debug)]
+enum Method {
+    Direct(direct::Blocking),
+    Winograd(winograd::Blocking),
+}
+
+/// A block of output pixels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Block {
+    rows: Range<usize>,
+    columns: Range<usize>,
+}
+
+/// Bytes of scratch memory: the prepared filters, and what each worker has to itself.
+struct Scratch {
+    filters: usize,
+    worker: usize,
+}
+
+impl Geometry {
+    /// # Errors
+    /// `InvalidArgument` when the picture is too small to be halved or too large to be addressed,
+    /// `Internal` when the filters do not belong to the input.
+    pub(crate) fn new(input: Shape, filters: &[Filter<'_>], resample: Resample) -> Result<Self> {
+        let first =
+            filters.first().ok_or_else(|| Error::internal("convolution without a filter"))?;
+        let fits = |f: &Filter<'_>| f.in_channels == input.channels && f.kernel == first.kernel;
+        if let Some(odd) = filters.iter().find(|f| !fits(f)) {
+            let (name, channels) = (odd.name, odd.in_channels);
+            return Err(Error::internal(format!("{name} takes {channels} channels, not {input}")));
+        }
+        let (height, width) = match resample {
+            Resample::Keep => (input.height, input.width),
+            Resample::Double => (input.height * 2, input.width * 2),
+            Resample::Halve => (input.height / 2, input.width / 2),
+        };
+        if height == 0 || width == 0 {
+            return Err(Error::invalid(format!(
+                "{}: a picture of {}x{} is too small to be halved",
+                first.name, input.width, input.height
+            )));
+        }
+        let banks: Vec<usize> = filters.iter().map(|f| f.out_channels).collect();
+        let output = Shape::new(height, width, banks.iter().sum());
+        output.bytes(DType::F32)?;
+        let kernel = first.kernel;
+        let winograd = (kernel == 3 && resample != Resample::Halve)
+            .then(|| winograd::Blocking::choose(input.channels, output))
+            .flatten();
+        let method = match winograd {
+            Some(blocking) => Method::Winograd(blocking),
+            None => {
+                Method::Direct(direct::Blocking::choose(input.channels, output, kernel, resample))
+            }
+        };
+        Ok(Self { input, output, kernel, resample, banks, method })
+    }
+
+    pub(crate) fn output(&self) -> Shape {
+        self.output
+    }
+
+    /// Multiply-adds of the convolution, counted as a direct one.
+    pub(crate) fn multiply_adds(&self) -> u64 {
+        (self.output.len() as u64).saturating_mul((self.taps() * self.input.channels) as u64)
+    }
+
+    /// Bytes of scratch memory for `threads` workers and panels of `nr` columns.
+    pub(crate) fn scratch(&self, nr: usize, threads: usize) -> Result<usize> {
+        let Scratch { filters, worker } = self.scratch_parts(nr);
+        threads
+            .checked_mul(worker)
+            .and_then(|bytes| bytes.checked_add(filters))
+            .ok_or_else(|| Error::invalid("scratch memory does not fit the address space"))
+    }
+
+    fn scratch_parts(&self, nr: usize) -> Scratch {
+        match &self.method {
+            Method::Direct(blocking) => self.direct_scratch(blocking, nr),
+            Method::Winograd(blocking) => self.winograd_scratch(blocking, nr),
+        }
+    }
+
+    fn taps(&self) -> usize {
+        self.kernel * self.kernel
+    }
+
+    fn panels(&self, nr: usize) -> usize {
+        self.banks.iter().map(|channels| channels.div_ceil(nr)).sum()
+    }
+
+    /// Input pixels from one output pixel to the next.
+    fn step(&self) -> usize {
+        if self.resample == Resample::Halve { 2 } else { 1 }
+    }
+
+    /// Zeros above and left of the picture.
+    fn padding(&self) -> usize {
+        if self.kernel == 3 && self.resample != Resample::Halve { 1 } else { 0 }
+    }
+
+    /// Output rows and columns of a block.
+    fn block(&self) -> (usize, usize) {
+        match &self.method {
+            Method::Direct(blocking) => blocking.block,
+            Method::Winograd(blocking) => blocking.block(),
+        }
+    }
+
+    fn blocks(&self) -> Vec<Block> {
+        let cut = |length: usize, size: usize| {
+            (0..length).step_by(size).map(move |at| at..length.min(at + size))
+        };
+        let (rows, columns) = self.block();
+        cut(self.output.height, rows)
+            .flat_map(|rows| {
+                cut(self.output.width, columns)
+                    .map(move |columns| Block { rows: rows.clone(), columns })
+            })
+            .collect()
+    }
+}
+
+/// Splits `length` into as many parts as `most` allows, nearly even; gives the length of the largest.
+fn even(length: usize, most: usize) -> usize {
+    length.div_ceil(length.div_ceil(most))
+}
+
+/// Bytes of `n` values of scratch memory.
+fn floats(n: usize) -> usize {
+    align_up(n * size_of::<f32>())
+}
+
+/// Normalisation and activation of the input: `act(x * scale + shift)` with a scale and a shift for
+/// each input channel.
+#[derive(Clone)]
+pub(crate) struct Prologue {
+    pub(crate) scale: Vec<f32>,
+    pub(crate) shift: Vec<f32>,
+    pub(crate) act: Option<Act>,
+}
+
+/// A convolution to run.
+pub(crate) struct Job<'a> {
+    pub(crate) geometry: Geometry,
+    pub(crate) filters: &'a [Filter<'a>],
+    pub(crate) input: Elements<'a>,
+    pub(crate) prologue: Option<Prologue>,
+    /// Add what the output holds already.
+    pub(crate) residual: bool,
+    /// Groups of output channels to sum over.
+    pub(crate) groups: usize,
+}
+
+/// One block, with the memory it writes.
+struct Item<'a> {
+    block: Block,
+    /// The block's part of each output row.
+    rows: Vec<ElementsMut<'a>>,
+    sums: &'a mut [Sum],
+}
+
+impl Job<'_> {
+    /// Runs the convolution into `out`, with `scratch` of [`Geometry::scratch`] bytes; gives the sums of
+    /// each group of what was stored, or `None` when `tick` (items done, of how many) said to stop.
+    pub(crate) fn run(
+        &self,
+        threads: &Threads,
+        kernels: &Kernels,
+        out: ElementsMut<'_>,
+        scratch: &mut [u8],
+        tick: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
+    ) -> Option<Vec<Sum>> {
+        let geometry = &self.geometry;
+        let sizes = geometry.scratch_parts(kernels.nr());
+        let (filters, rest) = scratch.split_at_mut(sizes.filters);
+        let filters: &mut [f32] = cast_mut(filters);
+        match &geometry.method {
+            Method::Direct(_) => self.direct_filters(threads, kernels, filters),
+            Method::Winograd(blocking) => {
+                self.winograd_filters(blocking, threads, kernels, filters);
+            }
+        }
+        let filters = &*filters;
+
+        let mut workers: Vec<&mut [f32]> =
+            rest.chunks_exact_mut(sizes.worker).map(cast_mut).collect();
+        let blocks = geometry.blocks();
+        let mut sums = vec![Sum::default(); blocks.len() * self.groups];
+        let items = self.items(&blocks, out, &mut sums);
+        let count = items.len();
+        let bias = self.padded_bias(kernels.nr());
+        let flow =
+            threads.run(&mut workers, items, &mut |done| tick(done, count), |worker, item| {
+                match &geometry.method {
+                    Method::Direct(blocking) => {
+                        self.direct_block(blocking, kernels, filters, &bias, worker, item);
+                    }
+                    Method::Winograd(blocking) => {
+                        self.winograd_block(blocking, kernels, filters, &bias, worker, item);
+                    }
+                }
+            });
+        flow.is_continue().then(|| merge(&sums, self.groups))
+    }
+
+    /// The biases of all banks, each bank padded to whole panels.
+    fn padded_bias(&self, nr: usize) -> Vec<f32> {
+        let mut bias = Vec::with_capacity(self.geometry.panels(nr) * nr);
+        for filter in self.filters {
+            bias.extend_from_slice(filter.bias);
+            bias.resize(bias.len().next_multiple_of(nr), 0.0);
+        }
+        bias
+    }
+
+    /// Hands every block its part of the output and its sums.
+    fn items<'o>(
+        &self,
+        blocks: &[Block],
+        out: ElementsMut<'o>,
+        sums: &'o mut [Sum],
+    ) -> Vec<Item<'o>> {
+        let shape = self.geometry.output;
+        let mut items: Vec<Item<'o>> = blocks
+            .iter()
+            .cloned()
+            .zip(sums.chunks_exact_mut(self.groups))
+            .map(|(block, sums)| Item { rows: Vec::with_capacity(block.rows.len()), block, sums })
+            .collect();
+        let (height, width) = self.geometry.block();
+        let across = shape.width.div_ceil(width);
+        let mut rest = out;
+        for y in 0..shape.height {
+            let first = y / height * across;
+            for item in &mut items[first..first + across] {
+                let (segment, tail) = rest.split_at(item.block.columns.len() * shape.channels);
+                item.rows.push(segment);
+                rest = tail;
+            }
+        }
+        items
+    }
+
+    /// Stores rows of results, and adds to `sums` (one for each channel) what was stored. `results` has
+    /// `pixels` rows of `stride` values, of which the first `channels` are those from `first` on.
+    fn store(
+        &self,
+        kernels: &Kernels,
+        results: (&[f32], usize),
+        channels: Range<usize>,
+        out: &mut ElementsMut<'_>,
+        sums: &mut [Sum],
+    ) {
+        let total = self.geometry.output.channels;
+        let store = Store {
+            acc: results.0,
+            acc_stride: results.1,
+            pixels: out.len() / total,
+            channels: channels.len(),
+            residual: self.residual,
+            dst_stride: total,
+        };
+        kernels.store(&store, out.tail(channels.start), Some(&mut sums[channels]));
+    }
+
+    /// The sums of each group from those of its channels.
+    fn group(&self, channels: &[Sum], groups: &mut [Sum]) {
+        let per_group = channels.len() / self.groups;
+        for (group, channels) in groups.iter_mut().zip(channels.chunks_exact(per_group)) {
+            *group = channels.iter().fold(Sum::default(), |total, &channel| total + channel);
+        }
+    }
+}
+
+/// Adds up the sums of all blocks, in their order.
+fn merge(sums: &[Sum], groups: usize) -> Vec<Sum> {
+    let mut total = vec![Sum::default(); groups];
+    for block in sums.chunks_exact(groups) {
+        for (total, &sum) in total.iter_mut().zip(block) {
+            *total = *total + sum;
+        }
+    }
+    total
+}
