@@ -38,10 +38,14 @@
 //! | 5 | `latents` | the posterior and its random numbers |
 //! | 6 | `run` | plans, sessions, progress, cancelling |
 //! | 7 | `ffi` | the C interface |
+//! | 7 | `bench` | what the benches measure; only with the feature `bench` |
 
 mod arch;
 mod backend;
 mod base;
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 mod checkpoint;
 mod ffi;
 mod kernels;

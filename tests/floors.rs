@@ -16,6 +16,7 @@ const FLOORS: &[(&str, usize)] = &[
     ("latents", 5),
     ("run", 6),
     ("ffi", 7),
+    ("bench", 7),
 ];
 
 /// Files that may contain `unsafe`, as prefixes of their paths below `src/`.

@@ -10,6 +10,8 @@ mod gemm;
 mod math;
 mod norm;
 mod pack;
+#[cfg(feature = "bench")]
+mod peak;
 mod softmax;
 mod store;
 #[cfg(test)]

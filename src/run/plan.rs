@@ -138,6 +138,22 @@ fn for_options(
     plan(model, resources, direction, height, width).map(|(plan, _)| plan)
 }
 
+/// All that a run without a session needs.
+#[cfg(feature = "bench")]
+pub(crate) fn planned(
+    model: &Model,
+    options: &SessionOptions,
+    direction: Direction,
+    height: usize,
+    width: usize,
+) -> Result<(Layout, Resources, Shape)> {
+    let kernels = Kernels::new(Level::detect()?);
+    let (threads, dtype) = (options.resolve_threads()?, options.resolve_dtype(model)?);
+    let resources = options.resources(model, dtype, &kernels, threads);
+    let (_, layout) = plan(model, resources, direction, height, width)?;
+    Ok((layout, resources, Shape::new(height, width, input_channels(model, direction))))
+}
+
 /// Refuses an input without pixels.
 pub(crate) fn check_size(direction: Direction, height: usize, width: usize) -> Result<()> {
     if height == 0 || width == 0 {

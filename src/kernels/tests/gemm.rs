@@ -1,6 +1,5 @@
 use super::super::{Gemm, Init, Kernels};
 use super::{Guarded, Numbers, close, levels};
-use crate::arch::isa::{Kernel, Simd};
 
 struct Case {
     rows: usize,
@@ -140,85 +139,4 @@ fn a_row_too_many_is_refused() {
         c_stride: columns,
     };
     kernels.gemm(&gemm, &mut c);
-}
-
-/// `cargo test --release gemm_rate -- --ignored --nocapture`: GFLOP/s of one thread over the shapes of the
-/// decoder, and the share of the peak of fused multiply-adds measured in the same process.
-#[test]
-#[ignore = "a measurement"]
-fn gemm_rate() {
-    for kernels in levels() {
-        let nr = kernels.nr();
-        let peak = peak(&kernels);
-        println!("{}: peak {peak:.1} GFLOP/s", kernels.level());
-        for (depth, channels) in [(128, 128), (256, 128), (256, 256), (512, 256), (512, 512)] {
-            let (rows, band, panels) = (56, 58, channels / nr);
-            let taps: Vec<usize> = (0..9).map(|t| (t / 3 * band + t % 3) * (depth + 16)).collect();
-            let mut numbers = Numbers(1);
-            let a = numbers.vec(3 * band * (depth + 16));
-            let b = numbers.vec(9 * depth * channels);
-            let mut c = vec![0.0; rows * channels];
-            let gemm = Gemm {
-                a: &a,
-                a_stride: depth + 16,
-                rows,
-                taps: &taps,
-                depth,
-                b: &b,
-                panels,
-                init: Init::Zero,
-                c_stride: channels,
-            };
-            let flops = 2.0 * 9.0 * (rows * depth * channels) as f64;
-            let rate = rate(flops, || kernels.gemm(&gemm, &mut c));
-            println!(
-                "  9 x {depth:>3} -> {channels:>3}: {rate:6.1} GFLOP/s, {:.0} %",
-                rate / peak * 100.0
-            );
-        }
-    }
-}
-
-/// The best of several tenths of a second.
-fn rate(flops: f64, mut run: impl FnMut()) -> f64 {
-    run();
-    let mut best = 0.0_f64;
-    for _ in 0..5 {
-        let (start, mut count) = (std::time::Instant::now(), 0);
-        while start.elapsed().as_secs_f64() < 0.1 {
-            run();
-            count += 1;
-        }
-        best = best.max(flops * f64::from(count) / start.elapsed().as_secs_f64() / 1e9);
-    }
-    best
-}
-
-/// Twelve chains of fused multiply-adds in registers: as many as hide the latency, and nothing else.
-struct Chains(u32);
-
-impl Kernel for Chains {
-    /// The operations, and a sum that keeps them.
-    type Output = (f64, f32);
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> (f64, f32) {
-        let (x, y) = (s.splat(std::hint::black_box(0.5)), s.splat(std::hint::black_box(1.0)));
-        let mut chains = [y; 12];
-        for _ in 0..self.0 {
-            for chain in &mut chains {
-                *chain = s.fma(*chain, x, y);
-            }
-        }
-        let flops = 2.0 * f64::from(12 * self.0) * S::LANES as f64;
-        (flops, chains.into_iter().map(|chain| s.reduce_add(chain)).sum())
-    }
-}
-
-/// The fused multiply-adds that this thread gets out of the level's vectors, in GFLOP/s.
-fn peak(kernels: &Kernels) -> f64 {
-    let run = || std::hint::black_box(kernels.isa.run(Chains(100_000))).0;
-    rate(run(), || {
-        run();
-    })
 }

@@ -143,6 +143,15 @@ impl Geometry {
         (self.output.len() as u64).saturating_mul((self.taps() * self.input.channels) as u64)
     }
 
+    /// The method, and the multiply-adds that it really does.
+    #[cfg(feature = "bench")]
+    pub(crate) fn method(&self) -> (&'static str, u64) {
+        match &self.method {
+            Method::Direct(_) => ("direct", self.multiply_adds()),
+            Method::Winograd(blocking) => self.winograd_method(blocking),
+        }
+    }
+
     /// Bytes of scratch memory for `threads` workers and panels of `nr` columns.
     pub(crate) fn scratch(&self, nr: usize, threads: usize) -> Result<usize> {
         let Scratch { filters, worker } = self.scratch_parts(nr);

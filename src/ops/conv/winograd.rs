@@ -142,6 +142,17 @@ impl Geometry {
         Scratch { filters: floats(filters), worker: floats(band + inputs + products + pixels) }
     }
 
+    #[cfg(feature = "bench")]
+    pub(super) fn winograd_method(&self, blocking: &Blocking) -> (&'static str, u64) {
+        let (down, across) = grid(blocking.winograd, self.output);
+        let products = down * across * blocking.winograd.points();
+        let name = match blocking.winograd {
+            Winograd::F4 => "F(4,3)",
+            Winograd::F6 => "F(6,3)",
+        };
+        (name, (products * self.input.channels * self.output.channels) as u64)
+    }
+
     fn parts(&self, blocking: &Blocking, nr: usize) -> Parts {
         let Blocking { winograd, down, across } = *blocking;
         let slice = Slice { first: 0, channels: SLICE, panels: SLICE.div_ceil(nr) };
