@@ -29,6 +29,9 @@ impl Kernels {
     }
 }
 
+/// Pixels ahead that are asked for.
+const AHEAD: usize = 8;
+
 struct Pixels<'a, T> {
     job: &'a AffineAct<'a>,
     src: &'a [T],
@@ -53,6 +56,8 @@ impl<T: Element> Kernel for Pixels<'_, T> {
             let from = &src[pixel * job.src_stride..][..channels];
             let to = &mut dst[pixel * job.dst_stride..][..channels];
             for c in (0..whole).step_by(S::LANES) {
+                // A few channels of each pixel are no stream that the processor foresees.
+                s.prefetch(from.as_ptr().wrapping_add(AHEAD * job.src_stride + c).cast());
                 let mut x = T::load(s, &from[c..]);
                 if let Some((scale, shift)) = job.affine {
                     x = s.fma(x, s.load(&scale[c..]), s.load(&shift[c..]));

@@ -34,11 +34,13 @@ const BLOCKS: usize = 12;
 const CHUNK: usize = 64;
 /// Output channels of a slice: their products stay near the second-level cache.
 const SLICE: usize = 64;
+/// Output channels that are multiplied together.
+const PANEL: usize = 32;
 /// What the transform of a value among the points costs, in multiply-adds.
-const TRANSFORM: usize = 8;
+const TRANSFORM: usize = 32;
 /// What the transform of a filter's value among the points costs, in multiply-adds: it goes to memory
 /// and comes back.
-const FILTER: usize = 64;
+const FILTER: usize = 32;
 
 /// How a Winograd convolution is cut.
 #[derive(Clone, Debug)]
@@ -53,12 +55,14 @@ impl Blocking {
     /// The variant that costs least, if any costs less than the direct convolution.
     pub(super) fn choose(in_channels: usize, output: Shape) -> Option<Self> {
         let products = |values: usize, channels: usize| values as f64 * channels as f64;
-        let both = in_channels as f64 * output.channels as f64;
+        // The last panel is multiplied as a whole.
+        let out_channels = output.channels.next_multiple_of(PANEL);
+        let both = products(in_channels, out_channels);
         let direct = products(9 * output.pixels(), 1) * both + (9 * FILTER) as f64 * both;
         let cost = |winograd: Winograd| {
             let (down, across) = grid(winograd, output);
             let values = products(down * across, winograd.points());
-            let transforms = ((in_channels + output.channels) * TRANSFORM * 16) as f64;
+            let transforms = ((in_channels + out_channels) * TRANSFORM) as f64;
             values * (both + transforms) + (winograd.points() * FILTER) as f64 * both
         };
         let (winograd, cost) = [Winograd::F6, Winograd::F4]
