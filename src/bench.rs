@@ -8,6 +8,7 @@ use std::time::Instant;
 use crate::backend::cpu::Cpu;
 use crate::backend::{Attention, Backend, Conv, Slot};
 use crate::base::buffer::AlignedBuf;
+use crate::base::shape::Shape;
 use crate::kernels::threads::Threads;
 use crate::kernels::{Gemm, Init, Kernels};
 use crate::ops::conv::Geometry;
@@ -93,8 +94,20 @@ struct Watched<'c, 'a> {
     operators: Vec<Operator>,
 }
 
+impl Watched<'_, '_> {
+    fn note(&mut self, conv: &Conv<'_>, input: Shape, out: Shape, seconds: f64) -> Result<()> {
+        let geometry = Geometry::new(input, conv.filters, conv.resample)?;
+        let (method, done) = geometry.method();
+        let first = &conv.filters[0];
+        let shape = format!("{input} -> {out}, {}x{}", first.kernel, first.kernel);
+        let (name, direct) = (first.name.to_owned(), geometry.multiply_adds());
+        self.operators.push(Operator { name, shape, method, seconds, direct, done });
+        Ok(())
+    }
+}
+
 impl Backend for Watched<'_, '_> {
-    fn alloc(&mut self, shape: crate::base::shape::Shape, dtype: DType) -> Result<Slot> {
+    fn alloc(&mut self, shape: Shape, dtype: DType) -> Result<Slot> {
         self.cpu.alloc(shape, dtype)
     }
 
@@ -105,14 +118,14 @@ impl Backend for Watched<'_, '_> {
     fn conv(&mut self, conv: &Conv<'_>, input: &Slot, out: &Slot) -> Result<()> {
         let start = Instant::now();
         self.cpu.conv(conv, input, out)?;
-        let seconds = start.elapsed().as_secs_f64();
-        let geometry = Geometry::new(input.shape, conv.filters, conv.resample)?;
-        let (method, done) = geometry.method();
-        let first = &conv.filters[0];
-        let shape = format!("{} -> {}, {}x{}", input.shape, out.shape, first.kernel, first.kernel);
-        let (name, direct) = (first.name.to_owned(), geometry.multiply_adds());
-        self.operators.push(Operator { name, shape, method, seconds, direct, done });
-        Ok(())
+        self.note(conv, input.shape, out.shape, start.elapsed().as_secs_f64())
+    }
+
+    fn conv_in_place(&mut self, conv: &Conv<'_>, slot: Slot) -> Result<Slot> {
+        let (start, input) = (Instant::now(), slot.shape);
+        let out = self.cpu.conv_in_place(conv, slot)?;
+        self.note(conv, input, out.shape, start.elapsed().as_secs_f64())?;
+        Ok(out)
     }
 
     fn attention(&mut self, attention: &Attention<'_>, out: &Slot) -> Result<()> {

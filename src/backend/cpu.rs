@@ -12,7 +12,7 @@ use crate::base::shape::Shape;
 use crate::kernels::threads::Threads;
 use crate::kernels::{Kernels, Sum};
 use crate::ops::attention::{self, Algorithm, Rows};
-use crate::ops::conv::{self, Geometry, Prologue};
+use crate::ops::conv::{self, Geometry, Prologue, Source};
 
 /// What a run on the processor borrows from its session.
 pub(crate) struct Cpu<'a> {
@@ -65,10 +65,62 @@ impl<'a> Cpu<'a> {
     }
 
     fn range(&self, slot: &Slot) -> Result<Range<usize>> {
-        let bytes = slot.shape.bytes(slot.dtype)?;
+        let bytes = slot.bytes()?;
         self.layout
             .range(slot.id, bytes)
             .ok_or_else(|| Error::internal(format!("activation {} is not in the plan", slot.id)))
+    }
+
+    /// Runs a convolution into `out`, or in place.
+    fn convolve(
+        &mut self,
+        conv: &Conv<'_>,
+        geometry: Geometry,
+        input: &Slot,
+        out: Option<&Slot>,
+    ) -> Result<()> {
+        let name = conv.filters.first().map_or("convolution", |filter| filter.name);
+        let prologue = match &conv.norm {
+            Some(norm) => Some(self.prologue(norm, input, name)?),
+            None => None,
+        };
+        let work = geometry.multiply_adds();
+        let bytes = geometry.scratch(self.kernels.nr(), self.threads.count())?;
+        let (from, scratch) = (self.range(input)?, self.entry(bytes)?.1);
+        let ranges = match out {
+            Some(out) => [from, self.range(out)?, scratch],
+            None => [from.start..from.start, from, scratch],
+        };
+        let [source, target, scratch] = carve(self.arena, ranges);
+        let to = out.unwrap_or(input);
+        let job = conv::Job {
+            geometry,
+            filters: conv.filters,
+            input: match out {
+                Some(_) => Source::Other(Elements::new(input.dtype, source)),
+                None => Source::InPlace,
+            },
+            input_pitch: input.pitch,
+            output_pitch: to.pitch,
+            prologue,
+            residual: conv.residual,
+            groups: conv.groups,
+        };
+        let mut tick = ticker(self.progress, self.multiply_adds, work);
+        let target = ElementsMut::new(to.dtype, target);
+        let sums = job
+            .run(self.threads, self.kernels, target, scratch, &mut tick)
+            .ok_or_else(cancelled)?;
+        if let Some(group) = sums.iter().position(|sum| !sum.square.is_finite()) {
+            let message = format!(
+                "{name}: the output is not finite in group {group} of {} ({} storage)",
+                conv.groups, to.dtype
+            );
+            return Err(Error::new(ErrorKind::NonFinite, message));
+        }
+        self.sums[to.id] = sums;
+        self.multiply_adds += work;
+        Ok(())
     }
 
     fn prologue(&self, norm: &Norm<'_>, input: &Slot, name: &str) -> Result<Prologue> {
@@ -115,7 +167,7 @@ fn cancelled() -> Error {
 impl Backend for Cpu<'_> {
     fn alloc(&mut self, shape: Shape, dtype: DType) -> Result<Slot> {
         let (id, _) = self.entry(shape.bytes(dtype)?)?;
-        Ok(Slot { id, shape, dtype })
+        Ok(Slot::new(id, shape, dtype))
     }
 
     fn free(&mut self, slot: Slot) {
@@ -124,48 +176,23 @@ impl Backend for Cpu<'_> {
     }
 
     fn conv(&mut self, conv: &Conv<'_>, input: &Slot, out: &Slot) -> Result<()> {
-        let name = conv.filters.first().map_or("convolution", |filter| filter.name);
         let geometry = Geometry::new(input.shape, conv.filters, conv.resample)?;
         if geometry.output() != out.shape {
-            let made = geometry.output();
+            let (name, made) = (conv.filters[0].name, geometry.output());
             return Err(Error::internal(format!("{name} gives {made}, not {}", out.shape)));
         }
-        let prologue = match &conv.norm {
-            Some(norm) => Some(self.prologue(norm, input, name)?),
-            None => None,
-        };
-        let work = geometry.multiply_adds();
-        let bytes = geometry.scratch(self.kernels.nr(), self.threads.count())?;
-        let ranges = [self.range(input)?, self.range(out)?, self.entry(bytes)?.1];
-        let [source, target, scratch] = carve(self.arena, ranges);
-        let job = conv::Job {
-            geometry,
-            filters: conv.filters,
-            input: Elements::new(input.dtype, source),
-            prologue,
-            residual: conv.residual,
-            groups: conv.groups,
-        };
-        let mut tick = ticker(self.progress, self.multiply_adds, work);
-        let sums = job
-            .run(
-                self.threads,
-                self.kernels,
-                ElementsMut::new(out.dtype, target),
-                scratch,
-                &mut tick,
-            )
-            .ok_or_else(cancelled)?;
-        if let Some(group) = sums.iter().position(|sum| !sum.square.is_finite()) {
-            let message = format!(
-                "{name}: the output is not finite in group {group} of {} ({} storage)",
-                conv.groups, out.dtype
-            );
-            return Err(Error::new(ErrorKind::NonFinite, message));
+        self.convolve(conv, geometry, input, Some(out))
+    }
+
+    fn conv_in_place(&mut self, conv: &Conv<'_>, slot: Slot) -> Result<Slot> {
+        let geometry = Geometry::new(slot.shape, conv.filters, conv.resample)?;
+        let channels = geometry.output().channels;
+        if !geometry.in_place() || channels > slot.pitch {
+            let name = conv.filters[0].name;
+            return Err(Error::internal(format!("{name} cannot run in place of {}", slot.shape)));
         }
-        self.sums[out.id] = sums;
-        self.multiply_adds += work;
-        Ok(())
+        self.convolve(conv, geometry, &slot, None)?;
+        slot.narrowed(channels)
     }
 
     fn attention(&mut self, attention: &Attention<'_>, out: &Slot) -> Result<()> {
@@ -194,8 +221,7 @@ impl Backend for Cpu<'_> {
         let data = [&*first, &*second, &*third];
         let rows = |columns: Columns<'_>| {
             let at = held.iter().position(|slot| slot.id == columns.slot.id).unwrap_or(0);
-            let (all, stride) =
-                (Elements::new(columns.slot.dtype, data[at]), columns.slot.shape.channels);
+            let (all, stride) = (Elements::new(columns.slot.dtype, data[at]), columns.slot.pitch);
             Rows { data: all.slice(columns.first..all.len()), stride }
         };
         let [query, key, value] = operands.map(rows);

@@ -12,7 +12,7 @@ mod workspace;
 pub(crate) use workspace::{Entry, Layout};
 
 use crate::base::dtype::DType;
-use crate::base::error::Result;
+use crate::base::error::{Error, Result};
 use crate::base::shape::Shape;
 pub(crate) use crate::kernels::Act;
 pub(crate) use crate::ops::attention::Algorithm;
@@ -24,6 +24,30 @@ pub(crate) struct Slot {
     pub(crate) id: usize,
     pub(crate) shape: Shape,
     pub(crate) dtype: DType,
+    /// Values from a pixel to the next: the channels, or more after [`Backend::conv_in_place`].
+    pub(crate) pitch: usize,
+}
+
+impl Slot {
+    fn new(id: usize, shape: Shape, dtype: DType) -> Self {
+        Self { id, shape, dtype, pitch: shape.channels }
+    }
+
+    /// Bytes of its memory.
+    fn bytes(&self) -> Result<usize> {
+        Shape { channels: self.pitch, ..self.shape }.bytes(self.dtype)
+    }
+
+    /// The same memory with fewer channels of each pixel.
+    fn narrowed(self, channels: usize) -> Result<Self> {
+        if channels > self.pitch {
+            let (pitch, id) = (self.pitch, self.id);
+            return Err(Error::internal(format!(
+                "{channels} channels in place of the {pitch} of activation {id}"
+            )));
+        }
+        Ok(Self { shape: Shape { channels, ..self.shape }, ..self })
+    }
 }
 
 /// GroupNorm and activation applied to a convolution's input while it is loaded.
@@ -77,6 +101,10 @@ pub(crate) trait Backend {
 
     /// Runs `conv` on `input` into `out`, which is another slot.
     fn conv(&mut self, conv: &Conv<'_>, input: &Slot, out: &Slot) -> Result<()>;
+
+    /// Runs a 1x1 convolution to no more channels than a pixel has room for, over its own input: the
+    /// largest activations of a decoder are not there twice.
+    fn conv_in_place(&mut self, conv: &Conv<'_>, slot: Slot) -> Result<Slot>;
 
     /// Runs attention into `out`, which is none of the operands.
     fn attention(&mut self, attention: &Attention<'_>, out: &Slot) -> Result<()>;

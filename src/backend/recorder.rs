@@ -44,7 +44,7 @@ impl Backend for Recorder {
     fn alloc(&mut self, shape: Shape, dtype: DType) -> Result<Slot> {
         let bytes = shape.bytes(dtype)?;
         self.entries.push(Entry { bytes, birth: self.clock, death: usize::MAX });
-        Ok(Slot { id: self.entries.len() - 1, shape, dtype })
+        Ok(Slot::new(self.entries.len() - 1, shape, dtype))
     }
 
     fn free(&mut self, slot: Slot) {
@@ -57,6 +57,12 @@ impl Backend for Recorder {
         let geometry = Geometry::new(input.shape, conv.filters, conv.resample)?;
         self.operator(geometry.scratch(self.nr, self.threads)?, geometry.multiply_adds());
         Ok(())
+    }
+
+    fn conv_in_place(&mut self, conv: &Conv<'_>, slot: Slot) -> Result<Slot> {
+        let geometry = Geometry::new(slot.shape, conv.filters, conv.resample)?;
+        self.operator(geometry.scratch(self.nr, self.threads)?, geometry.multiply_adds());
+        slot.narrowed(geometry.output().channels)
     }
 
     fn attention(&mut self, attention: &Attention<'_>, out: &Slot) -> Result<()> {

@@ -168,6 +168,15 @@ impl<'a> ElementsMut<'a> {
         }
     }
 
+    /// The elements, to read.
+    pub(crate) fn shared(&self) -> Elements<'_> {
+        match self {
+            Self::F32(s) => Elements::F32(s),
+            Self::F16(s) => Elements::F16(s),
+            Self::Bf16(s) => Elements::Bf16(s),
+        }
+    }
+
     /// The elements from `first` on, borrowed.
     pub(crate) fn tail(&mut self, first: usize) -> ElementsMut<'_> {
         match self {

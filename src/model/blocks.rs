@@ -69,14 +69,14 @@ impl<'b, B: Backend> Network<'b, B> {
 
     /// `x + conv2(act(norm2(conv1(act(norm1(x))))))`, with `x` through a 1x1 convolution where the
     /// number of channels changes. The residual is added in place, so that two activations are alive,
-    /// three where the number of channels changes.
+    /// three where the number of channels grows.
     pub(crate) fn resnet(&mut self, block: &Resnet, input: Slot) -> Result<Slot> {
         let act = Some(self.settings.act);
         let conv1 = [block.conv1.filter()];
         let op = self.op(&conv1, Some(self.norm(&block.norm1, act)), Resample::Keep);
         let hidden = self.produce(op, &input, self.settings.dtype)?;
         let out = match &block.shortcut {
-            Some(shortcut) => self.conv(shortcut, input, Resample::Keep)?,
+            Some(shortcut) => self.shortcut(shortcut, input)?,
             None => input,
         };
         let conv2 = [block.conv2.filter()];
@@ -84,6 +84,16 @@ impl<'b, B: Backend> Network<'b, B> {
         self.backend.conv(&backend::Conv { residual: true, ..op }, &hidden, &out)?;
         self.backend.free(hidden);
         Ok(out)
+    }
+
+    fn shortcut(&mut self, conv: &Conv, input: Slot) -> Result<Slot> {
+        let filters = [conv.filter()];
+        let op = self.op(&filters, None, Resample::Keep);
+        if filters[0].out_channels <= input.shape.channels {
+            self.backend.conv_in_place(&op, input)
+        } else {
+            self.consume(op, input, self.settings.dtype)
+        }
     }
 
     /// `x + out(attention(q, k, v))` of the normalised `x`, over all pixels, with one head.

@@ -3,7 +3,8 @@
 
 use std::ops::Range;
 
-use super::{Geometry, Job, Resample};
+use super::{Geometry, Job, Resample, Source};
+use crate::base::buffer::ElementsMut;
 use crate::kernels::{AffineAct, Kernels};
 
 /// A rectangle of the input, doubled and padded as the convolution sees it, and some of its channels.
@@ -39,8 +40,15 @@ impl Geometry {
 }
 
 impl Job<'_> {
-    /// Loads `band`, normalised and activated, with zeros around the picture.
-    pub(super) fn load(&self, kernels: &Kernels, band: &Band, dst: &mut [f32]) {
+    /// Loads `band`, normalised and activated, with zeros around the picture. `own` are the rows of the
+    /// block, which is the source of a convolution in place.
+    pub(super) fn load(
+        &self,
+        kernels: &Kernels,
+        band: &Band,
+        own: &[ElementsMut<'_>],
+        dst: &mut [f32],
+    ) {
         let geometry = &self.geometry;
         let (padding, stride, factor) = (geometry.padding(), band.pixel_stride, geometry.repeat());
         let (height, width) = (geometry.input.height * factor, geometry.input.width * factor);
@@ -68,7 +76,7 @@ impl Job<'_> {
             line[after * stride..].fill(0.0);
             let line = &mut line[before * stride..after * stride];
             for phase in 0..factor {
-                self.load_pixels(kernels, y, &inside, phase, band, line);
+                self.load_pixels(kernels, (y, own), &inside, phase, band, line);
             }
         }
     }
@@ -78,7 +86,7 @@ impl Job<'_> {
     fn load_pixels(
         &self,
         kernels: &Kernels,
-        y: usize,
+        (y, own): (usize, &[ElementsMut<'_>]),
         inside: &Range<usize>,
         phase: usize,
         band: &Band,
@@ -90,12 +98,17 @@ impl Job<'_> {
         let (shape, stride, factor) =
             (self.geometry.input, band.pixel_stride, self.geometry.repeat());
         let pixels = (inside.len() - phase).div_ceil(factor);
-        let first = (y * shape.width + (inside.start + phase) / factor) * shape.channels;
-        let (start, channels) = (first + band.channels.start, band.channels.clone());
-        let end = start + (pixels - 1) * shape.channels + channels.len();
+        let (x, pitch) = ((inside.start + phase) / factor, self.input_pitch);
+        let (src, pixel) = match self.input {
+            Source::Other(input) => (input, y * shape.width + x),
+            Source::InPlace => (own[y - band.top].shared(), x - band.left),
+        };
+        let channels = band.channels.clone();
+        let start = pixel * pitch + channels.start;
+        let end = start + (pixels - 1) * pitch + channels.len();
         let job = AffineAct {
-            src: self.input.slice(start..end),
-            src_stride: shape.channels,
+            src: src.slice(start..end),
+            src_stride: pitch,
             pixels,
             channels: channels.len(),
             affine: self

@@ -122,7 +122,7 @@ impl Job<'_> {
             pixels,
         );
         let (loaded, results) = scratch.split_at_mut(band.len());
-        self.load(kernels, &band, loaded);
+        self.load(kernels, &band, &item.rows, loaded);
         let taps: Vec<usize> = (0..geometry.taps())
             .map(|tap| {
                 tap / geometry.kernel * band.row_stride()

@@ -138,6 +138,11 @@ impl Geometry {
         self.output
     }
 
+    /// Whether an output pixel needs no other than its own input pixel.
+    pub(crate) fn in_place(&self) -> bool {
+        self.kernel == 1 && self.resample == Resample::Keep
+    }
+
     /// Multiply-adds of the convolution, counted as a direct one.
     pub(crate) fn multiply_adds(&self) -> u64 {
         (self.output.len() as u64).saturating_mul((self.taps() * self.input.channels) as u64)
@@ -227,11 +232,21 @@ pub(crate) struct Prologue {
     pub(crate) act: Option<Act>,
 }
 
+/// Where a convolution reads.
+pub(crate) enum Source<'a> {
+    Other(Elements<'a>),
+    /// From its own output, pixel by pixel.
+    InPlace,
+}
+
 /// A convolution to run.
 pub(crate) struct Job<'a> {
     pub(crate) geometry: Geometry,
     pub(crate) filters: &'a [Filter<'a>],
-    pub(crate) input: Elements<'a>,
+    pub(crate) input: Source<'a>,
+    /// Values from a pixel to the next, of the input and of the output.
+    pub(crate) input_pitch: usize,
+    pub(crate) output_pitch: usize,
     pub(crate) prologue: Option<Prologue>,
     /// Add what the output holds already.
     pub(crate) residual: bool,
@@ -321,7 +336,7 @@ impl Job<'_> {
         for y in 0..shape.height {
             let first = y / height * across;
             for item in &mut items[first..first + across] {
-                let (segment, tail) = rest.split_at(item.block.columns.len() * shape.channels);
+                let (segment, tail) = rest.split_at(item.block.columns.len() * self.output_pitch);
                 item.rows.push(segment);
                 rest = tail;
             }
@@ -339,14 +354,13 @@ impl Job<'_> {
         out: &mut ElementsMut<'_>,
         sums: &mut [Sum],
     ) {
-        let total = self.geometry.output.channels;
         let store = Store {
             acc: results.0,
             acc_stride: results.1,
-            pixels: out.len() / total,
+            pixels: out.len() / self.output_pitch,
             channels: channels.len(),
             residual: self.residual,
-            dst_stride: total,
+            dst_stride: self.output_pitch,
         };
         kernels.store(&store, out.tail(channels.start), Some(&mut sums[channels]));
     }

@@ -254,7 +254,7 @@ impl Job<'_> {
             let channels = first..in_channels.min(first + CHUNK);
             let (top, left) = (item.block.rows.start, item.block.columns.start);
             let loaded = winograd_band(blocking, top, left, down, across, channels);
-            self.load(kernels, &loaded, band);
+            self.load(kernels, &loaded, &[], band);
             let shape = Tiles {
                 down,
                 across,
