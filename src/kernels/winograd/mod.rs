@@ -9,55 +9,106 @@ mod transform;
 use std::marker::PhantomData;
 
 use super::Kernels;
-use super::convert::{Stored, StoredBf16, StoredF16, StoredF32, StoredF64};
+use super::convert::{StoredBf16, StoredF16, StoredF32, StoredF64};
 use super::pack::PackConv;
 use crate::arch::isa::{Kernel, Simd};
 use crate::base::dtype::DType;
-use transform::{F4x3, F6x3, Transform};
+use transform::{F4x3, F5x2, F6x3, Transform};
 
-/// A variant for 3x3 filters: how many outputs a tile gives in each direction.
+/// A variant for 3x3 filters, by what a tile gives and takes in each direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Winograd {
     /// F(4x4, 3x3): 36 multiplications for 16 outputs.
     F4,
     /// F(6x6, 3x3): 64 multiplications for 36 outputs.
     F6,
+    /// A picture doubled by repetition. Even and odd output rows each see two input rows, through filters
+    /// whose rows are sums of the 3x3 filter's, and likewise columns: four phases F(5x5, 2x2) on the
+    /// picture as it was, which share the inputs of a tile. 144 multiplications for 100 outputs.
+    Doubled,
 }
 
 impl Winograd {
-    /// Outputs of a tile in one direction, which is also the distance between tiles.
+    /// Outputs of a tile, which is also the distance between tiles in the output.
     pub(crate) const fn outputs(self) -> usize {
         match self {
             Self::F4 => 4,
             Self::F6 => 6,
+            Self::Doubled => 10,
         }
     }
 
-    /// Inputs of a tile in one direction.
+    /// Inputs of a tile.
     pub(crate) const fn inputs(self) -> usize {
-        self.outputs() + 2
+        match self {
+            Self::F4 | Self::Doubled => 6,
+            Self::F6 => 8,
+        }
     }
 
-    /// Points, each with a matrix product of its own.
+    /// The distance between tiles in the input.
+    pub(crate) const fn step(self) -> usize {
+        match self {
+            Self::F4 => 4,
+            Self::F6 => 6,
+            Self::Doubled => 5,
+        }
+    }
+
+    /// Outputs of the first tile that lie before the picture: those of the odd phase begin one row
+    /// earlier, as that makes both phases of a tile see the same inputs.
+    pub(crate) const fn origin(self) -> usize {
+        match self {
+            Self::F4 | Self::F6 => 0,
+            Self::Doubled => 1,
+        }
+    }
+
+    /// Points, each with a matrix product of its own in each phase.
     pub(crate) const fn points(self) -> usize {
         self.inputs() * self.inputs()
+    }
+
+    /// Sets of filters, each with outputs of its own.
+    pub(crate) const fn phases(self) -> usize {
+        match self {
+            Self::F4 | Self::F6 => 1,
+            Self::Doubled => 4,
+        }
+    }
+
+    /// In the output, rows and columns between the outputs of a phase, and those before its first one.
+    pub(crate) const fn phase(self, index: usize) -> (usize, (usize, usize)) {
+        match self {
+            Self::F4 | Self::F6 => (1, (0, 0)),
+            Self::Doubled => (2, (1 - index / 2, 1 - index % 2)),
+        }
     }
 }
 
 /// Calls `$body` with `$T` the transform of a variant, and its numbers.
 macro_rules! with {
-    ($winograd:expr, |$T:ident, $TILE:ident, $OUT:ident| $body:expr) => {
+    ($winograd:expr, |$T:ident, $TILE:ident, $OUT:ident, $TAPS:ident| $body:expr) => {
         match $winograd {
             Winograd::F4 => {
                 type $T = F4x3;
                 const $TILE: usize = 6;
                 const $OUT: usize = 4;
+                const $TAPS: usize = 3;
                 $body
             }
             Winograd::F6 => {
                 type $T = F6x3;
                 const $TILE: usize = 8;
                 const $OUT: usize = 6;
+                const $TAPS: usize = 3;
+                $body
+            }
+            Winograd::Doubled => {
+                type $T = F5x2;
+                const $TILE: usize = 6;
+                const $OUT: usize = 5;
+                const $TAPS: usize = 2;
                 $body
             }
         }
@@ -100,8 +151,9 @@ impl Tiles {
 }
 
 impl Kernels {
-    /// Transforms the filters of panel `index`: `dst[point * point_stride + channel * nr + filter]`.
-    /// Panics when a slice does not fit.
+    /// Transforms the filters of panel `index`:
+    /// `dst[(phase * points + point) * point_stride + channel * nr + filter]`. Panics when a slice does not
+    /// fit.
     pub(crate) fn winograd_filters(
         &self,
         winograd: Winograd,
@@ -111,37 +163,28 @@ impl Kernels {
         dst: &mut [f32],
     ) {
         let nr = self.nr();
-        assert!(job.taps == 9 && point_stride >= job.in_channels * nr);
-        assert!(dst.len() >= (winograd.points() - 1) * point_stride + job.in_channels * nr);
-        with!(winograd, |T, TILE, OUT| match job.dtype {
-            DType::F32 => self.filters::<StoredF32, T, TILE, OUT>(job, index, point_stride, dst),
-            DType::F16 => self.filters::<StoredF16, T, TILE, OUT>(job, index, point_stride, dst),
-            DType::Bf16 => self.filters::<StoredBf16, T, TILE, OUT>(job, index, point_stride, dst),
-            DType::F64 => self.filters::<StoredF64, T, TILE, OUT>(job, index, point_stride, dst),
-        });
-    }
-
-    fn filters<E: Stored, T: Transform<TILE, OUT, 3>, const TILE: usize, const OUT: usize>(
-        &self,
-        job: &PackConv<'_>,
-        index: usize,
-        point_stride: usize,
-        dst: &mut [f32],
-    ) {
-        let nr = self.nr();
+        let points = winograd.phases() * winograd.points();
+        assert!(job.taps == 9 && point_stride >= job.in_channels * nr && nr <= MAX_NR);
+        assert!(dst.len() >= (points - 1) * point_stride + job.in_channels * nr);
+        let gather = match job.dtype {
+            DType::F32 => super::pack::gather::<StoredF32>,
+            DType::F16 => super::pack::gather::<StoredF16>,
+            DType::Bf16 => super::pack::gather::<StoredBf16>,
+            DType::F64 => super::pack::gather::<StoredF64>,
+        };
         // The taps of a few channels, gathered so that filters lie side by side.
         let mut gathered = [0.0; CHANNELS * 9 * MAX_NR];
         for first in (0..job.in_channels).step_by(CHANNELS) {
             let channels = CHANNELS.min(job.in_channels - first);
-            super::pack::gather::<E>(job, index, nr, first, channels, &mut gathered);
-            self.isa.run(Filters::<T, TILE, OUT> {
+            gather(job, index, nr, first, channels, &mut gathered);
+            with!(winograd, |T, TILE, OUT, TAPS| self.isa.run(Filters::<T, TILE, OUT, TAPS> {
                 gathered: &gathered,
                 channels,
                 nr,
                 point_stride,
                 dst: &mut dst[first * nr..],
                 transform: PhantomData,
-            });
+            }));
         }
     }
 
@@ -154,16 +197,16 @@ impl Kernels {
         dst: &mut [f32],
     ) {
         tiles.check();
-        assert!(src.len() >= tiles.pixels(winograd.inputs(), winograd.outputs()));
+        assert!(src.len() >= tiles.pixels(winograd.inputs(), winograd.step()));
         assert!(dst.len() >= tiles.points(winograd.points()));
-        with!(winograd, |T, TILE, OUT| {
+        with!(winograd, |T, TILE, OUT, TAPS| {
             let transform: PhantomData<T> = PhantomData;
-            self.isa.run(Inputs::<T, TILE, OUT> { tiles, src, dst, transform });
+            self.isa.run(Inputs::<T, TILE, OUT, TAPS> { tiles, src, dst, transform });
         });
     }
 
-    /// Transforms the points in `src` into the tiles of `dst`, pixels, and adds the bias of each channel.
-    /// Panics when a slice is too short.
+    /// Transforms the points in `src` into the tiles of `dst`, pixels of one phase, and adds the bias of
+    /// each channel. Panics when a slice is too short.
     pub(crate) fn winograd_output(
         &self,
         winograd: Winograd,
@@ -174,11 +217,11 @@ impl Kernels {
     ) {
         tiles.check();
         assert!(src.len() >= tiles.points(winograd.points()));
-        assert!(dst.len() >= tiles.pixels(winograd.outputs(), winograd.outputs()));
+        assert!(dst.len() >= tiles.pixels(winograd.step(), winograd.step()));
         assert!(bias.len() >= tiles.channels);
-        with!(winograd, |T, TILE, OUT| {
+        with!(winograd, |T, TILE, OUT, TAPS| {
             let transform: PhantomData<T> = PhantomData;
-            self.isa.run(Outputs::<T, TILE, OUT> { tiles, src, bias, dst, transform });
+            self.isa.run(Outputs::<T, TILE, OUT, TAPS> { tiles, src, bias, dst, transform });
         });
     }
 }
@@ -188,7 +231,7 @@ const CHANNELS: usize = 8;
 /// The widest panel.
 const MAX_NR: usize = 32;
 
-struct Filters<'a, T, const TILE: usize, const OUT: usize> {
+struct Filters<'a, T, const TILE: usize, const OUT: usize, const TAPS: usize> {
     /// `[channel][tap][nr]`.
     gathered: &'a [f32],
     channels: usize,
@@ -199,8 +242,24 @@ struct Filters<'a, T, const TILE: usize, const OUT: usize> {
     transform: PhantomData<T>,
 }
 
-impl<T: Transform<TILE, OUT, 3>, const TILE: usize, const OUT: usize> Kernel
-    for Filters<'_, T, TILE, OUT>
+/// A 3-tap filter as a phase sees it: as it is where the phases have three taps; where they have two,
+/// the even outputs of a doubled input see its first tap and the sum of the others, the odd ones the sum
+/// of the first two and the last.
+#[inline(always)]
+fn of_phase<S: Simd, const TAPS: usize>(s: S, g: [S::V; 3], odd: bool) -> [S::V; TAPS] {
+    let mut taps = [g[0]; TAPS];
+    if TAPS == 3 {
+        taps[..3].copy_from_slice(&g);
+    } else if odd {
+        (taps[0], taps[1]) = (s.add(g[0], g[1]), g[2]);
+    } else {
+        (taps[0], taps[1]) = (g[0], s.add(g[1], g[2]));
+    }
+    taps
+}
+
+impl<T: Transform<TILE, OUT, TAPS>, const TILE: usize, const OUT: usize, const TAPS: usize> Kernel
+    for Filters<'_, T, TILE, OUT, TAPS>
 {
     type Output = ();
 
@@ -208,24 +267,34 @@ impl<T: Transform<TILE, OUT, 3>, const TILE: usize, const OUT: usize> Kernel
     fn run<S: Simd>(self, s: S) {
         let Self { gathered, channels, nr, point_stride, dst, .. } = self;
         let zero = s.splat(0.0);
+        let phases: &[(bool, bool)] = if TAPS == 3 {
+            &[(false, false)]
+        } else {
+            &[(false, false), (false, true), (true, false), (true, true)]
+        };
         for channel in 0..channels {
             for lane in (0..nr).step_by(S::LANES) {
-                let mut columns = [[zero; 3]; TILE];
-                for x in 0..3 {
-                    let mut g = [zero; 3];
-                    for (y, g) in g.iter_mut().enumerate() {
-                        *g = s.load(&gathered[(channel * 9 + y * 3 + x) * nr + lane..]);
-                    }
-                    let transformed = T::filter(s, g);
-                    for y in 0..TILE {
-                        columns[y][x] = transformed[y];
-                    }
+                let mut g = [[zero; 3]; 3];
+                for (tap, from) in gathered[channel * 9 * nr..].chunks_exact(nr).take(9).enumerate()
+                {
+                    // Columns first.
+                    g[tap % 3][tap / 3] = s.load(&from[lane..]);
                 }
-                for (y, &row) in columns.iter().enumerate() {
-                    let points = T::filter(s, row);
-                    for (x, &point) in points.iter().enumerate() {
-                        let at = (y * TILE + x) * point_stride + channel * nr + lane;
-                        s.store(point, &mut dst[at..]);
+                for (index, &(odd_row, odd_column)) in phases.iter().enumerate() {
+                    let mut columns = [[zero; 3]; TILE];
+                    for (x, &column) in g.iter().enumerate() {
+                        let transformed = T::filter(s, of_phase(s, column, odd_row));
+                        for y in 0..TILE {
+                            columns[y][x] = transformed[y];
+                        }
+                    }
+                    for (y, &row) in columns.iter().enumerate() {
+                        let points = T::filter(s, of_phase(s, row, odd_column));
+                        for (x, &point) in points.iter().enumerate() {
+                            let point_index = (index * TILE + y) * TILE + x;
+                            let at = point_index * point_stride + channel * nr + lane;
+                            s.store(point, &mut dst[at..]);
+                        }
                     }
                 }
             }
@@ -233,15 +302,15 @@ impl<T: Transform<TILE, OUT, 3>, const TILE: usize, const OUT: usize> Kernel
     }
 }
 
-struct Inputs<'a, T, const TILE: usize, const OUT: usize> {
+struct Inputs<'a, T, const TILE: usize, const OUT: usize, const TAPS: usize> {
     tiles: &'a Tiles,
     src: &'a [f32],
     dst: &'a mut [f32],
     transform: PhantomData<T>,
 }
 
-impl<T: Transform<TILE, OUT, 3>, const TILE: usize, const OUT: usize> Kernel
-    for Inputs<'_, T, TILE, OUT>
+impl<T: Transform<TILE, OUT, TAPS>, const TILE: usize, const OUT: usize, const TAPS: usize> Kernel
+    for Inputs<'_, T, TILE, OUT, TAPS>
 {
     type Output = ();
 
@@ -281,7 +350,7 @@ impl<T: Transform<TILE, OUT, 3>, const TILE: usize, const OUT: usize> Kernel
     }
 }
 
-struct Outputs<'a, T, const TILE: usize, const OUT: usize> {
+struct Outputs<'a, T, const TILE: usize, const OUT: usize, const TAPS: usize> {
     tiles: &'a Tiles,
     src: &'a [f32],
     bias: &'a [f32],
@@ -289,8 +358,8 @@ struct Outputs<'a, T, const TILE: usize, const OUT: usize> {
     transform: PhantomData<T>,
 }
 
-impl<T: Transform<TILE, OUT, 3>, const TILE: usize, const OUT: usize> Kernel
-    for Outputs<'_, T, TILE, OUT>
+impl<T: Transform<TILE, OUT, TAPS>, const TILE: usize, const OUT: usize, const TAPS: usize> Kernel
+    for Outputs<'_, T, TILE, OUT, TAPS>
 {
     type Output = ();
 

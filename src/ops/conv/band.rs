@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::{Geometry, Job, Resample, Source};
+use super::{Job, Source};
 use crate::base::buffer::ElementsMut;
 use crate::kernels::{AffineAct, Kernels};
 
@@ -16,6 +16,8 @@ pub(super) struct Band {
     pub(super) rows: usize,
     pub(super) columns: usize,
     pub(super) channels: Range<usize>,
+    /// How often each row and column of the input is repeated.
+    pub(super) repeat: usize,
     /// Values from a pixel to the next in the band.
     pub(super) pixel_stride: usize,
 }
@@ -32,13 +34,6 @@ impl Band {
     }
 }
 
-impl Geometry {
-    /// Repetitions of each input row and column.
-    fn repeat(&self) -> usize {
-        if self.resample == Resample::Double { 2 } else { 1 }
-    }
-}
-
 impl Job<'_> {
     /// Loads `band`, normalised and activated, with zeros around the picture. `own` are the rows of the
     /// block, which is the source of a convolution in place.
@@ -50,7 +45,7 @@ impl Job<'_> {
         dst: &mut [f32],
     ) {
         let geometry = &self.geometry;
-        let (padding, stride, factor) = (geometry.padding(), band.pixel_stride, geometry.repeat());
+        let (padding, stride, factor) = (geometry.padding(), band.pixel_stride, band.repeat);
         let (height, width) = (geometry.input.height * factor, geometry.input.width * factor);
 
         // Band column 0 is the picture's column `left - padding`.
@@ -95,8 +90,7 @@ impl Job<'_> {
         if phase >= inside.len() {
             return;
         }
-        let (shape, stride, factor) =
-            (self.geometry.input, band.pixel_stride, self.geometry.repeat());
+        let (shape, stride, factor) = (self.geometry.input, band.pixel_stride, band.repeat);
         let pixels = (inside.len() - phase).div_ceil(factor);
         let (x, pitch) = ((inside.start + phase) / factor, self.input_pitch);
         let (src, pixel) = match self.input {

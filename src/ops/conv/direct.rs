@@ -74,6 +74,7 @@ impl Geometry {
             rows: reach(rows),
             columns: reach(columns),
             channels: 0..self.input.channels,
+            repeat: if self.resample == Resample::Double { 2 } else { 1 },
             pixel_stride: blocking.pixel_stride,
         }
     }

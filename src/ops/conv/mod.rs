@@ -123,7 +123,7 @@ impl Geometry {
         output.bytes(DType::F32)?;
         let kernel = first.kernel;
         let winograd = (kernel == 3 && resample != Resample::Halve)
-            .then(|| winograd::Blocking::choose(input.channels, output))
+            .then(|| winograd::Blocking::choose(input.channels, output, resample))
             .flatten();
         let method = match winograd {
             Some(blocking) => Method::Winograd(blocking),
@@ -191,19 +191,24 @@ impl Geometry {
         if self.kernel == 3 && self.resample != Resample::Halve { 1 } else { 0 }
     }
 
-    /// Output rows and columns of a block.
-    fn block(&self) -> (usize, usize) {
+    /// Output rows and columns of a block, and how many of the first block lie before the picture.
+    fn block(&self) -> (usize, usize, usize) {
         match &self.method {
-            Method::Direct(blocking) => blocking.block,
-            Method::Winograd(blocking) => blocking.block(),
+            Method::Direct(blocking) => (blocking.block.0, blocking.block.1, 0),
+            Method::Winograd(blocking) => {
+                let (rows, columns) = blocking.block();
+                (rows, columns, blocking.origin())
+            }
         }
     }
 
     fn blocks(&self) -> Vec<Block> {
+        let (rows, columns, origin) = self.block();
         let cut = |length: usize, size: usize| {
-            (0..length).step_by(size).map(move |at| at..length.min(at + size))
+            (0..length + origin)
+                .step_by(size)
+                .map(move |at| at.saturating_sub(origin)..length.min(at + size - origin))
         };
-        let (rows, columns) = self.block();
         cut(self.output.height, rows)
             .flat_map(|rows| {
                 cut(self.output.width, columns)
@@ -330,11 +335,11 @@ impl Job<'_> {
             .zip(sums.chunks_exact_mut(self.groups))
             .map(|(block, sums)| Item { rows: Vec::with_capacity(block.rows.len()), block, sums })
             .collect();
-        let (height, width) = self.geometry.block();
-        let across = shape.width.div_ceil(width);
+        let (height, width, origin) = self.geometry.block();
+        let across = (shape.width + origin).div_ceil(width);
         let mut rest = out;
         for y in 0..shape.height {
-            let first = y / height * across;
+            let first = (y + origin) / height * across;
             for item in &mut items[first..first + across] {
                 let (segment, tail) = rest.split_at(item.block.columns.len() * self.output_pitch);
                 item.rows.push(segment);

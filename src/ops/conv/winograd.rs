@@ -19,7 +19,7 @@
 use std::ops::ControlFlow;
 
 use super::band::Band;
-use super::{Geometry, Item, Job, Scratch, even, floats};
+use super::{Geometry, Item, Job, Resample, Scratch, even, floats};
 use crate::base::shape::Shape;
 use crate::kernels::threads::Threads;
 use crate::kernels::{Gemm, Init, Kernels, Sum, Tiles, Winograd};
@@ -37,10 +37,10 @@ const SLICE: usize = 64;
 /// Output channels that are multiplied together.
 const PANEL: usize = 32;
 /// What the transform of a value among the points costs, in multiply-adds.
-const TRANSFORM: usize = 32;
+const TRANSFORM: f64 = 32.0;
 /// What the transform of a filter's value among the points costs, in multiply-adds: it goes to memory
 /// and comes back.
-const FILTER: usize = 32;
+const FILTER: f64 = 32.0;
 
 /// How a Winograd convolution is cut.
 #[derive(Clone, Debug)]
@@ -53,21 +53,27 @@ pub(super) struct Blocking {
 
 impl Blocking {
     /// The variant that costs least, if any costs less than the direct convolution.
-    pub(super) fn choose(in_channels: usize, output: Shape) -> Option<Self> {
-        let products = |values: usize, channels: usize| values as f64 * channels as f64;
+    pub(super) fn choose(in_channels: usize, output: Shape, resample: Resample) -> Option<Self> {
         // The last panel is multiplied as a whole.
-        let out_channels = output.channels.next_multiple_of(PANEL);
-        let both = products(in_channels, out_channels);
-        let direct = products(9 * output.pixels(), 1) * both + (9 * FILTER) as f64 * both;
+        let out_channels = output.channels.next_multiple_of(PANEL) as f64;
+        let in_channels = in_channels as f64;
+        let both = in_channels * out_channels;
+        let direct = 9.0 * (output.pixels() as f64 + FILTER) * both;
         let cost = |winograd: Winograd| {
             let (down, across) = grid(winograd, output);
-            let values = products(down * across, winograd.points());
-            let transforms = ((in_channels + out_channels) * TRANSFORM) as f64;
-            values * (both + transforms) + (winograd.points() * FILTER) as f64 * both
+            let values = (down * across * winograd.points()) as f64;
+            let phases = winograd.phases() as f64;
+            let transforms = values * TRANSFORM * (in_channels + phases * out_channels);
+            phases * (values * both + (winograd.points() as f64) * FILTER * both) + transforms
         };
-        let (winograd, cost) = [Winograd::F6, Winograd::F4]
-            .map(|winograd| (winograd, cost(winograd)))
-            .into_iter()
+        let variants: &[Winograd] = match resample {
+            Resample::Keep => &[Winograd::F6, Winograd::F4],
+            Resample::Double => &[Winograd::Doubled],
+            Resample::Halve => &[],
+        };
+        let (winograd, cost) = variants
+            .iter()
+            .map(|&winograd| (winograd, cost(winograd)))
             .min_by(|a, b| a.1.total_cmp(&b.1))?;
         (cost < direct).then(|| Self::new(winograd, output))
     }
@@ -83,11 +89,17 @@ impl Blocking {
     pub(super) fn block(&self) -> (usize, usize) {
         (self.down * self.winograd.outputs(), self.across * self.winograd.outputs())
     }
+
+    /// Rows and columns of the first block that lie before the picture.
+    pub(super) fn origin(&self) -> usize {
+        self.winograd.origin()
+    }
 }
 
 /// Tiles that cover the picture, down and across.
 fn grid(winograd: Winograd, output: Shape) -> (usize, usize) {
-    (output.height.div_ceil(winograd.outputs()), output.width.div_ceil(winograd.outputs()))
+    let tiles = |length: usize| (length + winograd.origin()).div_ceil(winograd.outputs());
+    (tiles(output.height), tiles(output.width))
 }
 
 /// A slice of output channels, cut into panels.
@@ -109,6 +121,11 @@ impl Slice {
     /// of a value do not meet in one set of a cache.
     fn point_stride(&self, in_channels: usize, nr: usize) -> usize {
         odd_lines(self.panels * nr * in_channels)
+    }
+
+    /// Values of the slice's filters.
+    fn values(&self, winograd: Winograd, in_channels: usize, nr: usize) -> usize {
+        winograd.phases() * winograd.points() * self.point_stride(in_channels, nr)
     }
 }
 
@@ -140,7 +157,7 @@ fn product_strides(slice: &Slice, tiles: usize, nr: usize) -> (usize, usize) {
 impl Geometry {
     pub(super) fn winograd_scratch(&self, blocking: &Blocking, nr: usize) -> Scratch {
         let filters = Slice::all(self.output.channels, nr)
-            .map(|slice| blocking.winograd.points() * slice.point_stride(self.input.channels, nr))
+            .map(|slice| slice.values(blocking.winograd, self.input.channels, nr))
             .sum();
         let Parts { band, inputs, products, pixels } = self.parts(blocking, nr);
         Scratch { filters: floats(filters), worker: floats(band + inputs + products + pixels) }
@@ -149,10 +166,11 @@ impl Geometry {
     #[cfg(feature = "bench")]
     pub(super) fn winograd_method(&self, blocking: &Blocking) -> (&'static str, u64) {
         let (down, across) = grid(blocking.winograd, self.output);
-        let products = down * across * blocking.winograd.points();
+        let products = down * across * blocking.winograd.points() * blocking.winograd.phases();
         let name = match blocking.winograd {
             Winograd::F4 => "F(4,3)",
             Winograd::F6 => "F(6,3)",
+            Winograd::Doubled => "F(5,2)",
         };
         (name, (products * self.input.channels * self.output.channels) as u64)
     }
@@ -171,7 +189,7 @@ impl Geometry {
     }
 }
 
-/// What a block of tiles reads of some channels.
+/// What `down` rows of `across` tiles read of some channels, from tile row `top` and tile column `left`.
 fn winograd_band(
     blocking: &Blocking,
     top: usize,
@@ -180,10 +198,12 @@ fn winograd_band(
     across: usize,
     channels: std::ops::Range<usize>,
 ) -> Band {
-    let reach = |tiles: usize| tiles * blocking.winograd.outputs() + 2;
+    let (step, inputs) = (blocking.winograd.step(), blocking.winograd.inputs());
+    let reach = |tiles: usize| (tiles - 1) * step + inputs;
     Band {
-        top,
-        left,
+        top: top * step,
+        left: left * step,
+        repeat: 1,
         rows: reach(down),
         columns: reach(across),
         // Whole vectors of the widest set; what lies beyond the channels is transformed and never read.
@@ -205,7 +225,7 @@ impl Job<'_> {
         let mut rest = dst;
         let mut items = Vec::new();
         for slice in Slice::all(self.geometry.output.channels, nr) {
-            let values = blocking.winograd.points() * slice.point_stride(in_channels, nr);
+            let values = slice.values(blocking.winograd, in_channels, nr);
             let (part, tail) = rest.split_at_mut(values);
             items.push((slice, part));
             rest = tail;
@@ -244,15 +264,17 @@ impl Job<'_> {
         let (inputs, scratch) = scratch.split_at_mut(parts.inputs);
         let (products, pixels) = scratch.split_at_mut(parts.products);
 
-        let (down, across) = (
-            item.block.rows.len().div_ceil(winograd.outputs()),
-            item.block.columns.len().div_ceil(winograd.outputs()),
-        );
+        // The first tile of the block, and its outputs that lie before the picture.
+        let (outputs, origin) = (winograd.outputs(), winograd.origin());
+        let first = |at: usize| ((at + origin) / outputs, (at + origin) % outputs);
+        let ((top, above), (left, before)) =
+            (first(item.block.rows.start), first(item.block.columns.start));
+        let down = (above + item.block.rows.len()).div_ceil(outputs);
+        let across = (before + item.block.columns.len()).div_ceil(outputs);
         let tiles = down * across;
         let (tile_stride, point_stride) = input_strides(in_channels, tiles);
         for first in (0..in_channels).step_by(CHUNK) {
             let channels = first..in_channels.min(first + CHUNK);
-            let (top, left) = (item.block.rows.start, item.block.columns.start);
             let loaded = winograd_band(blocking, top, left, down, across, channels);
             self.load(kernels, &loaded, &[], band);
             let shape = Tiles {
@@ -273,35 +295,41 @@ impl Job<'_> {
         for slice in Slice::all(out_channels, nr) {
             let filter_stride = slice.point_stride(in_channels, nr);
             let (product_tile, product_point) = product_strides(&slice, tiles, nr);
-            for point in 0..winograd.points() {
-                let gemm = Gemm {
-                    a: &inputs[point * point_stride..],
-                    a_stride: tile_stride,
-                    rows: tiles,
-                    taps: &[0],
-                    depth: in_channels,
-                    b: &filters[point * filter_stride..],
-                    panels: slice.panels,
-                    init: Init::Zero,
-                    c_stride: product_tile,
+            let row_stride = across * outputs * product_tile;
+            for phase in 0..winograd.phases() {
+                for point in 0..winograd.points() {
+                    let gemm = Gemm {
+                        a: &inputs[point * point_stride..],
+                        a_stride: tile_stride,
+                        rows: tiles,
+                        taps: &[0],
+                        depth: in_channels,
+                        b: &filters[point * filter_stride..],
+                        panels: slice.panels,
+                        init: Init::Zero,
+                        c_stride: product_tile,
+                    };
+                    kernels.gemm(&gemm, &mut products[point * product_point..]);
+                }
+                filters = &filters[winograd.points() * filter_stride..];
+                let (apart, (down_by, right_by)) = winograd.phase(phase);
+                let shape = Tiles {
+                    down,
+                    across,
+                    row_stride: apart * row_stride,
+                    pixel_stride: apart * product_tile,
+                    tile_stride: product_tile,
+                    point_stride: product_point,
+                    channels: product_tile,
                 };
-                kernels.gemm(&gemm, &mut products[point * product_point..]);
+                let (bias, at) =
+                    (&bias[slice.first..], down_by * row_stride + right_by * product_tile);
+                kernels.winograd_output(winograd, &shape, products, bias, &mut pixels[at..]);
             }
-            filters = &filters[winograd.points() * filter_stride..];
-            let shape = Tiles {
-                down,
-                across,
-                row_stride: across * winograd.outputs() * product_tile,
-                pixel_stride: product_tile,
-                tile_stride: product_tile,
-                point_stride: product_point,
-                channels: product_tile,
-            };
-            kernels.winograd_output(winograd, &shape, products, &bias[slice.first..], pixels);
             for (row, out) in rows.iter_mut().enumerate() {
-                let results = (&pixels[row * shape.row_stride..], product_tile);
+                let at = (above + row) * row_stride + before * product_tile;
                 let channels = slice.first..slice.first + slice.channels;
-                self.store(kernels, results, channels, out, &mut sums);
+                self.store(kernels, (&pixels[at..], product_tile), channels, out, &mut sums);
             }
         }
         self.group(&sums, item.sums);
