@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::backend::cpu::Cpu;
-use crate::backend::{Attention, Backend, Conv, Slot};
-use crate::base::buffer::AlignedBuf;
+use crate::backend::{Act, Attention, Backend, Conv, Slot};
+use crate::base::buffer::{AlignedBuf, Elements, ElementsMut, cast_mut};
 use crate::base::shape::Shape;
 use crate::kernels::threads::Threads;
 use crate::kernels::{Gemm, Init, Kernels};
-use crate::ops::conv::Geometry;
+use crate::ops::conv::{self, Filter, Geometry, Prologue, Resample, Source};
 use crate::run::{Direction, network, planned};
 use crate::{DType, Level, Model, Result, SessionOptions};
 
@@ -69,6 +69,88 @@ pub fn gemm(level: Level, rows: usize, taps: usize, depth: usize, columns: usize
         best = best.max(flops * f64::from(count) / start.elapsed().as_secs_f64() / 1e9);
     }
     best
+}
+
+/// A convolution by itself: 3x3 with GroupNorm and SiLU before it, or 1x1 without.
+#[derive(Clone, Copy, Debug)]
+pub struct Layer {
+    /// Rows and columns of the input.
+    pub size: usize,
+    /// Input channels.
+    pub from: usize,
+    /// Output channels.
+    pub to: usize,
+    /// 1 or 3.
+    pub kernel: usize,
+    /// Halved, kept or doubled on the way: -1, 0 or 1.
+    pub resample: i8,
+    /// Whether it adds to what is there.
+    pub residual: bool,
+}
+
+/// Runs a layer `runs` times after a first one; gives its method and the median.
+pub fn layer(layer: Layer, level: Level, threads: usize, runs: usize) -> Result<Operator> {
+    let Layer { size, from, to, kernel, .. } = layer;
+    let number = |i: usize| ((i * 7919) % 1024) as f32 / 512.0 - 1.0;
+    let weight: Vec<u8> =
+        (0..to * from * kernel * kernel).flat_map(|i| number(i).to_le_bytes()).collect();
+    let (kernels, threads) = (Kernels::new(level), Threads::new(threads)?);
+    let filters = [Filter {
+        name: "layer",
+        weight: &weight,
+        dtype: DType::F32,
+        bias: &vec![0.1; to],
+        in_channels: from,
+        out_channels: to,
+        kernel,
+    }];
+    let resample = match layer.resample {
+        0 => Resample::Keep,
+        1 => Resample::Double,
+        _ => Resample::Halve,
+    };
+    let input = Shape::new(size, size, from);
+    let geometry = Geometry::new(input, &filters, resample)?;
+    let normalised = kernel == 3 && resample == Resample::Keep;
+    let mut source = AlignedBuf::zeroed(input.bytes(DType::F32)?, "input")?;
+    for (i, value) in cast_mut::<f32>(&mut source).iter_mut().enumerate() {
+        *value = number(i);
+    }
+    let mut target = AlignedBuf::zeroed(geometry.output().bytes(DType::F32)?, "output")?;
+    let bytes = geometry.scratch(kernels.nr(), threads.count())?;
+    let mut scratch = AlignedBuf::zeroed(bytes, "scratch")?;
+    let job = conv::Job {
+        geometry: geometry.clone(),
+        filters: &filters,
+        input: Source::Other(Elements::new(DType::F32, &source)),
+        input_pitch: from,
+        output_pitch: to,
+        prologue: normalised.then(|| Prologue {
+            scale: vec![1.5; from],
+            shift: vec![0.1; from],
+            act: Some(Act::Silu),
+        }),
+        residual: layer.residual,
+        groups: if to.is_multiple_of(32) { 32 } else { 1 },
+    };
+    let mut times = Vec::new();
+    for _ in 0..=runs {
+        let (start, out) = (Instant::now(), ElementsMut::new(DType::F32, &mut target));
+        let mut tick = |_, _| ControlFlow::Continue(());
+        std::hint::black_box(job.run(&threads, &kernels, out, &mut scratch, &mut tick));
+        times.push(start.elapsed().as_secs_f64());
+    }
+    times.remove(0);
+    times.sort_by(f64::total_cmp);
+    let (method, done) = geometry.method();
+    Ok(Operator {
+        name: String::new(),
+        shape: format!("{input} -> {}, {kernel}x{kernel}", geometry.output()),
+        method,
+        seconds: times[times.len() / 2],
+        direct: geometry.multiply_adds(),
+        done,
+    })
 }
 
 /// One operator of a run.
