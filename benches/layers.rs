@@ -9,7 +9,9 @@ use vaekl::bench::{Layer, layer, peak};
 
 /// Input size, channels from and to, filter size, resampling, residual, and how often a decode and an
 /// encode run it.
-const LAYERS: &[(usize, usize, usize, usize, i8, bool, u32, u32)] = &[
+type Row = (usize, usize, usize, usize, i8, bool, u32, u32);
+
+const LAYERS: &[Row] = &[
     (64, 4, 512, 3, 0, false, 1, 0),
     (64, 512, 512, 3, 0, false, 5, 4),
     (64, 512, 512, 3, 0, true, 5, 4),

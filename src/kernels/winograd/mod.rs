@@ -283,9 +283,9 @@ impl<T: Transform<TILE, OUT, TAPS>, const TILE: usize, const OUT: usize, const T
                 for (index, &(odd_row, odd_column)) in phases.iter().enumerate() {
                     let mut columns = [[zero; 3]; TILE];
                     for (x, &column) in g.iter().enumerate() {
-                        let transformed = T::filter(s, of_phase(s, column, odd_row));
-                        for y in 0..TILE {
-                            columns[y][x] = transformed[y];
+                        let points = T::filter(s, of_phase(s, column, odd_row));
+                        for (row, point) in columns.iter_mut().zip(points) {
+                            row[x] = point;
                         }
                     }
                     for (y, &row) in columns.iter().enumerate() {
@@ -333,9 +333,8 @@ impl<T: Transform<TILE, OUT, TAPS>, const TILE: usize, const OUT: usize, const T
                         for (y, d) in d.iter_mut().enumerate() {
                             *d = s.load_ptr(from.add(y * row_stride + x * pixel_stride));
                         }
-                        let transformed = T::input(s, d);
-                        for y in 0..TILE {
-                            columns[y][x] = transformed[y];
+                        for (row, value) in columns.iter_mut().zip(T::input(s, d)) {
+                            row[x] = value;
                         }
                     }
                     for (y, &row) in columns.iter().enumerate() {
@@ -383,9 +382,8 @@ impl<T: Transform<TILE, OUT, TAPS>, const TILE: usize, const OUT: usize, const T
                         for (y, m) in m.iter_mut().enumerate() {
                             *m = s.load_ptr(from.add((y * TILE + x) * tiles.point_stride));
                         }
-                        let transformed = T::output(s, m);
-                        for y in 0..OUT {
-                            columns[y][x] = transformed[y];
+                        for (row, value) in columns.iter_mut().zip(T::output(s, m)) {
+                            row[x] = value;
                         }
                     }
                     for (y, &row) in columns.iter().enumerate() {
