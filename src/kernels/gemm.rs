@@ -189,8 +189,9 @@ enum TileInit {
     Keep,
 }
 
-/// Values of `b` ahead of which the next are asked for: 16 rows of the widest panel.
-const PREFETCH: usize = 512;
+/// Values of `b` ahead that are asked for: 32 rows of the widest panel, which at 26 cycles a row covers
+/// the latency of memory. Half of it leaves the widest layers 5 % slower.
+const PREFETCH: usize = 1024;
 
 impl Tile<'_> {
     /// # Safety
