@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::backend::cpu::Cpu;
 use crate::backend::{Act, Attention, Backend, Conv, Slot};
-use crate::base::buffer::{AlignedBuf, Elements, ElementsMut, cast_mut};
+use crate::base::buffer::{AlignedBuf, Elements, ElementsMut, cast, cast_mut};
 use crate::base::shape::Shape;
 use crate::kernels::threads::Threads;
 use crate::kernels::{Gemm, Init, Kernels};
@@ -35,40 +35,67 @@ pub fn peak(level: Level, threads: usize) -> f64 {
     flops / start.elapsed().as_secs_f64() / 1e9
 }
 
-/// GFLOP/s of one thread multiplying `rows` rows of `taps` runs of `depth` values by `columns` columns,
-/// the best of several tenths of a second.
-pub fn gemm(level: Level, rows: usize, taps: usize, depth: usize, columns: usize) -> f64 {
+/// A matrix product by itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Product {
+    /// Rows of the first operand.
+    pub rows: usize,
+    /// Runs of values that a row consists of.
+    pub taps: usize,
+    /// Values of a run.
+    pub depth: usize,
+    /// Columns of the second operand.
+    pub columns: usize,
+    /// Pairs of operands, multiplied one after the other: with 64, as in Winograd's F(6,3), they come from
+    /// the third-level cache.
+    pub pairs: usize,
+}
+
+/// GFLOP/s of one thread multiplying, the best of several tenths of a second.
+pub fn gemm(level: Level, product: Product) -> Result<f64> {
+    let Product { rows, taps, depth, columns, pairs } = product;
     let kernels = Kernels::new(level);
     let panels = columns.div_ceil(kernels.nr());
     let columns = panels * kernels.nr();
     let stride = depth + 16;
     let offsets: Vec<usize> = (0..taps).map(|tap| tap * stride).collect();
-    let number = |i: usize| ((i * 7919) % 1024) as f32 / 512.0 - 1.0;
-    let a: Vec<f32> = (0..(rows + taps) * stride).map(number).collect();
-    let b: Vec<f32> = (0..taps * depth * columns).map(number).collect();
-    let mut c = vec![0.0; rows * columns];
-    let gemm = Gemm {
-        a: &a,
-        a_stride: stride,
-        rows,
-        taps: &offsets,
-        depth,
-        b: &b,
-        panels,
-        init: Init::Zero,
-        c_stride: columns,
+    let (a_len, b_len, c_len) =
+        ((rows + taps) * stride, taps * depth * columns + 16, rows * columns + 16);
+    let buffer = |len: usize| AlignedBuf::zeroed(pairs * len * size_of::<f32>(), "operands");
+    let (mut a, mut b, mut c) = (buffer(a_len)?, buffer(b_len)?, buffer(c_len)?);
+    for operand in [&mut a, &mut b] {
+        for (i, value) in cast_mut::<f32>(operand).iter_mut().enumerate() {
+            *value = ((i * 7919) % 1024) as f32 / 512.0 - 1.0;
+        }
+    }
+    let (a, b, c) = (cast::<f32>(&a), cast::<f32>(&b), cast_mut::<f32>(&mut c));
+    let mut all = || {
+        for pair in 0..pairs {
+            let gemm = Gemm {
+                a: &a[pair * a_len..],
+                a_stride: stride,
+                rows,
+                taps: &offsets,
+                depth,
+                b: &b[pair * b_len..],
+                panels,
+                init: Init::Zero,
+                c_stride: columns,
+            };
+            kernels.gemm(&gemm, &mut c[pair * c_len..]);
+        }
     };
-    let flops = 2.0 * (rows * taps * depth * columns) as f64;
+    let flops = 2.0 * (rows * taps * depth * columns * pairs) as f64;
     let mut best = 0.0_f64;
     for _ in 0..5 {
         let (start, mut count) = (Instant::now(), 0);
         while start.elapsed().as_secs_f64() < 0.1 {
-            kernels.gemm(&gemm, &mut c);
+            all();
             count += 1;
         }
         best = best.max(flops * f64::from(count) / start.elapsed().as_secs_f64() / 1e9);
     }
-    best
+    Ok(best)
 }
 
 /// A convolution by itself: 3x3 with GroupNorm and SiLU before it, or 1x1 without.

@@ -52,7 +52,7 @@ impl Geometry {
         let (rows, columns) = blocking.block;
         let panels = self.panels(nr);
         Scratch {
-            filters: floats(panels * nr * self.taps() * self.input.channels),
+            shared: floats(panels * nr * self.taps() * self.input.channels),
             worker: floats(self.direct_band(blocking, 0, 0, rows, columns).len())
                 + floats(columns * panels * nr),
         }

@@ -24,6 +24,7 @@ use crate::base::error::{Error, Result};
 use crate::base::shape::Shape;
 use crate::kernels::threads::Threads;
 use crate::kernels::{Act, Kernels, PackConv, Store, Sum};
+use winograd::Order;
 
 /// A bank of filters as the checkpoint has it.
 #[derive(Clone, Copy)]
@@ -89,9 +90,10 @@ struct Block {
     columns: Range<usize>,
 }
 
-/// Bytes of scratch memory: the prepared filters, and what each worker has to itself.
+/// Bytes of scratch memory: what all workers share, such as the prepared filters, and what each has to
+/// itself.
 struct Scratch {
-    filters: usize,
+    shared: usize,
     worker: usize,
 }
 
@@ -159,10 +161,10 @@ impl Geometry {
 
     /// Bytes of scratch memory for `threads` workers and panels of `nr` columns.
     pub(crate) fn scratch(&self, nr: usize, threads: usize) -> Result<usize> {
-        let Scratch { filters, worker } = self.scratch_parts(nr);
+        let Scratch { shared, worker } = self.scratch_parts(nr);
         threads
             .checked_mul(worker)
-            .and_then(|bytes| bytes.checked_add(filters))
+            .and_then(|bytes| bytes.checked_add(shared))
             .ok_or_else(|| Error::invalid("scratch memory does not fit the address space"))
     }
 
@@ -280,18 +282,20 @@ impl Job<'_> {
     ) -> Option<Vec<Sum>> {
         let geometry = &self.geometry;
         let sizes = geometry.scratch_parts(kernels.nr());
-        let (filters, rest) = scratch.split_at_mut(sizes.filters);
-        let filters: &mut [f32] = cast_mut(filters);
-        match &geometry.method {
-            Method::Direct(_) => self.direct_filters(threads, kernels, filters),
-            Method::Winograd(blocking) => {
-                self.winograd_filters(blocking, threads, kernels, filters);
-            }
-        }
-        let filters = &*filters;
-
+        let (shared, rest) = scratch.split_at_mut(sizes.shared);
+        let shared: &mut [f32] = cast_mut(shared);
         let mut workers: Vec<&mut [f32]> =
             rest.chunks_exact_mut(sizes.worker).map(cast_mut).collect();
+        match &geometry.method {
+            Method::Direct(_) => self.direct_filters(threads, kernels, shared),
+            Method::Winograd(blocking) if blocking.order == Order::Picture => {
+                let scratch = (shared, &mut workers[..]);
+                return self.slices_run(blocking, threads, kernels, out, scratch, tick);
+            }
+            Method::Winograd(blocking) => self.blocks_filters(blocking, threads, kernels, shared),
+        }
+        let filters = &*shared;
+
         let blocks = geometry.blocks();
         let mut sums = vec![Sum::default(); blocks.len() * self.groups];
         let items = self.items(&blocks, out, &mut sums);
@@ -304,7 +308,7 @@ impl Job<'_> {
                         self.direct_block(blocking, kernels, filters, &bias, worker, item);
                     }
                     Method::Winograd(blocking) => {
-                        self.winograd_block(blocking, kernels, filters, &bias, worker, item);
+                        self.blocks_item(blocking, kernels, filters, &bias, worker, item);
                     }
                 }
             });

@@ -1,0 +1,102 @@
+#![forbid(unsafe_code)]
+//! Winograd convolution with the filters kept.
+//!
+//! ```text
+//! transform the filters                                    `[slice][product][panel][in_channel][nr]`
+//! for each block of tiles                                  (an item)
+//!     load and transform its inputs                        `[point][tile][in_channel]`
+//!     for each slice of output channels
+//!         for each phase
+//!             for each point                               (one GEMM)
+//!                 products = tiles * panels
+//!             transform the products
+//!         store the pixels
+//! ```
+
+use std::ops::ControlFlow;
+
+use super::{Blocking, Grid, Sizes, Slice, input_strides, odd_lines, slice_stride};
+use crate::kernels::threads::Threads;
+use crate::kernels::{Kernels, Sum};
+use crate::ops::conv::{Geometry, Item, Job, Scratch, floats};
+
+impl Geometry {
+    pub(super) fn blocks_scratch(&self, blocking: &Blocking, nr: usize) -> Scratch {
+        let filters = Slice::all(self.output.channels, nr)
+            .map(|slice| slice.values(blocking.winograd, self.input.channels, nr))
+            .sum();
+        let Sizes { band, inputs, products, pixels } = self.sizes(blocking, nr);
+        Scratch { shared: floats(filters), worker: floats(band + inputs + products + pixels) }
+    }
+}
+
+impl Job<'_> {
+    /// Transforms the filters, a slice an item.
+    pub(in crate::ops::conv) fn blocks_filters(
+        &self,
+        blocking: &Blocking,
+        threads: &Threads,
+        kernels: &Kernels,
+        dst: &mut [f32],
+    ) {
+        let (nr, in_channels) = (kernels.nr(), self.geometry.input.channels);
+        let mut rest = dst;
+        let mut items = Vec::new();
+        for slice in Slice::all(self.geometry.output.channels, nr) {
+            let values = slice.values(blocking.winograd, in_channels, nr);
+            let (part, tail) = rest.split_at_mut(values);
+            items.push((slice, part));
+            rest = tail;
+        }
+        let mut workers = vec![(); threads.count()];
+        let _ = threads.run(
+            &mut workers,
+            items,
+            &mut |_| ControlFlow::Continue(()),
+            |(), (slice, part)| self.transform_filters(blocking.winograd, kernels, &slice, part),
+        );
+    }
+
+    pub(in crate::ops::conv) fn blocks_item(
+        &self,
+        blocking: &Blocking,
+        kernels: &Kernels,
+        filters: &[f32],
+        bias: &[f32],
+        scratch: &mut [f32],
+        item: Item<'_>,
+    ) {
+        let (geometry, winograd, nr) = (&self.geometry, blocking.winograd, kernels.nr());
+        let (in_channels, out_channels) = (geometry.input.channels, geometry.output.channels);
+        let sizes = geometry.sizes(blocking, nr);
+        let (band, scratch) = scratch.split_at_mut(sizes.band);
+        let (inputs, scratch) = scratch.split_at_mut(sizes.inputs);
+        let (products, pixels) = scratch.split_at_mut(sizes.products);
+
+        let grid = Grid::new(winograd, &item.block);
+        self.transform_inputs(winograd, kernels, &grid, band, inputs);
+        let stride = slice_stride(nr);
+        let (input_point, product_point) =
+            (input_strides(in_channels, grid.tiles()).1, odd_lines(grid.tiles() * stride));
+        let mut sums = vec![Sum::default(); out_channels];
+        let (mut rows, mut filters) = (item.rows, filters);
+        for slice in Slice::all(out_channels, nr) {
+            let bias = &bias[slice.first..][..slice.panels * nr];
+            for phase in 0..winograd.phases() {
+                for point in (0..winograd.points()).filter(|&at| !winograd.shared(phase, at)) {
+                    let operands = (&inputs[point * input_point..], filters);
+                    let to = &mut products[point * product_point..];
+                    self.multiply(kernels, &grid, &slice, operands, to);
+                    filters = &filters[slice.point_stride(in_channels, nr)..];
+                }
+                self.transform_products(winograd, kernels, &grid, (phase, bias), products, pixels);
+            }
+            for (row, out) in rows.iter_mut().enumerate() {
+                let at = grid.row(winograd, row, stride);
+                let channels = slice.first..slice.first + slice.channels;
+                self.store(kernels, (&pixels[at..], stride), channels, out, &mut sums);
+            }
+        }
+        self.group(&sums, item.sums);
+    }
+}

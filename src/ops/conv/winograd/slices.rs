@@ -1,0 +1,152 @@
+#![forbid(unsafe_code)]
+//! Winograd convolution with the picture kept.
+//!
+//! ```text
+//! for each block of tiles                                  (an item)
+//!     load and transform its inputs                        `[block][point][tile][in_channel]`
+//! for each slice of output channels                        (an item)
+//!     transform its filters                                `[product][panel][in_channel][nr]`
+//!     for each phase
+//!         for each point                                   its filters stay in the second-level cache
+//!             for each block                               (one GEMM)
+//!                 products = tiles * panels
+//!         for each block
+//!             transform the products                       `[slice][block][pixel][channel]`
+//! for each block                                           (an item)
+//!     store the pixels of all slices
+//! ```
+
+use std::ops::ControlFlow;
+
+use super::{Blocking, Grid, Sizes, Slice, input_strides, odd_lines, slice_stride};
+use crate::base::buffer::ElementsMut;
+use crate::kernels::threads::Threads;
+use crate::kernels::{Kernels, Sum};
+use crate::ops::conv::{Geometry, Item, Job, Scratch, floats, merge};
+
+impl Geometry {
+    pub(super) fn slices_scratch(&self, blocking: &Blocking, nr: usize) -> Scratch {
+        let Sizes { band, inputs, products, pixels } = self.sizes(blocking, nr);
+        let blocks = self.blocks().len();
+        let slices = Slice::all(self.output.channels, nr).count();
+        let filters = Slice::all(self.output.channels, nr)
+            .map(|slice| slice.values(blocking.winograd, self.input.channels, nr))
+            .max()
+            .unwrap_or(0);
+        Scratch {
+            shared: floats(blocks * inputs + slices * blocks * pixels),
+            worker: floats(band.max(filters + blocks * products)),
+        }
+    }
+}
+
+impl Job<'_> {
+    /// As [`Job::run`], with the two parts of the scratch memory.
+    pub(in crate::ops::conv) fn slices_run(
+        &self,
+        blocking: &Blocking,
+        threads: &Threads,
+        kernels: &Kernels,
+        out: ElementsMut<'_>,
+        (shared, workers): (&mut [f32], &mut [&mut [f32]]),
+        tick: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
+    ) -> Option<Vec<Sum>> {
+        let (geometry, winograd, nr) = (&self.geometry, blocking.winograd, kernels.nr());
+        let (sizes, blocks) = (geometry.sizes(blocking, nr), geometry.blocks());
+        let grids: Vec<Grid> = blocks.iter().map(|block| Grid::new(winograd, block)).collect();
+        let slices: Vec<Slice> = Slice::all(geometry.output.channels, nr).collect();
+        let (inputs, pixels) = shared.split_at_mut(blocks.len() * sizes.inputs);
+        let total = 2 * blocks.len() + slices.len();
+
+        let items = grids.iter().zip(inputs.chunks_exact_mut(sizes.inputs)).collect();
+        let mut progress = |done| tick(done, total);
+        let flow = threads.run(workers, items, &mut progress, |worker, (grid, dst)| {
+            self.transform_inputs(winograd, kernels, grid, worker, dst);
+        });
+        if flow.is_break() {
+            return None;
+        }
+
+        let inputs = &*inputs;
+        let slice_pixels = blocks.len() * sizes.pixels;
+        let bias = self.padded_bias(nr);
+        let items = slices.iter().zip(pixels.chunks_exact_mut(slice_pixels)).collect();
+        let mut progress = |done| tick(blocks.len() + done, total);
+        let flow = threads.run(workers, items, &mut progress, |worker, (slice, dst)| {
+            let bias = &bias[slice.first..][..slice.panels * nr];
+            self.slice(blocking, kernels, &grids, slice, (inputs, bias), (worker, dst));
+        });
+        if flow.is_break() {
+            return None;
+        }
+
+        let pixels = &*pixels;
+        let mut sums = vec![Sum::default(); blocks.len() * self.groups];
+        let items = self.items(&blocks, out, &mut sums);
+        let items = items.into_iter().zip(&grids).enumerate().collect();
+        let mut progress = |done| tick(blocks.len() + slices.len() + done, total);
+        let flow = threads.run(workers, items, &mut progress, |_, (block, (item, grid))| {
+            let of_slice = |slice: usize| &pixels[slice * slice_pixels + block * sizes.pixels..];
+            self.slices_store(blocking, kernels, grid, &slices, of_slice, item);
+        });
+        flow.is_continue().then(|| merge(&sums, self.groups))
+    }
+
+    /// Multiplies all blocks by the filters of one slice.
+    fn slice(
+        &self,
+        blocking: &Blocking,
+        kernels: &Kernels,
+        grids: &[Grid],
+        slice: &Slice,
+        (inputs, bias): (&[f32], &[f32]),
+        (scratch, dst): (&mut [f32], &mut [f32]),
+    ) {
+        let (winograd, nr, in_channels) =
+            (blocking.winograd, kernels.nr(), self.geometry.input.channels);
+        let sizes = self.geometry.sizes(blocking, nr);
+        let (filters, products) = scratch.split_at_mut(slice.values(winograd, in_channels, nr));
+        self.transform_filters(winograd, kernels, slice, filters);
+        let mut filters = &*filters;
+        for phase in 0..winograd.phases() {
+            for point in (0..winograd.points()).filter(|&at| !winograd.shared(phase, at)) {
+                for (block, grid) in grids.iter().enumerate() {
+                    let input_point = input_strides(in_channels, grid.tiles()).1;
+                    let product_point = odd_lines(grid.tiles() * slice_stride(nr));
+                    let from = &inputs[block * sizes.inputs + point * input_point..];
+                    let to = &mut products[block * sizes.products + point * product_point..];
+                    self.multiply(kernels, grid, slice, (from, filters), to);
+                }
+                filters = &filters[slice.point_stride(in_channels, nr)..];
+            }
+            for (block, grid) in grids.iter().enumerate() {
+                let from = &products[block * sizes.products..];
+                let to = &mut dst[block * sizes.pixels..];
+                self.transform_products(winograd, kernels, grid, (phase, bias), from, to);
+            }
+        }
+    }
+
+    /// Stores the pixels of a block, a slice of channels after the other.
+    fn slices_store<'p>(
+        &self,
+        blocking: &Blocking,
+        kernels: &Kernels,
+        grid: &Grid,
+        slices: &[Slice],
+        pixels: impl Fn(usize) -> &'p [f32],
+        item: Item<'_>,
+    ) {
+        let stride = slice_stride(kernels.nr());
+        let mut sums = vec![Sum::default(); self.geometry.output.channels];
+        for (row, mut out) in item.rows.into_iter().enumerate() {
+            let at = grid.row(blocking.winograd, row, stride);
+            for (index, slice) in slices.iter().enumerate() {
+                let channels = slice.first..slice.first + slice.channels;
+                let results = (&pixels(index)[at..], stride);
+                self.store(kernels, results, channels, &mut out, &mut sums);
+            }
+        }
+        self.group(&sums, item.sums);
+    }
+}
