@@ -107,6 +107,41 @@ fn files_that_are_no_safetensors() {
 }
 
 #[test]
+#[cfg(unix)]
+fn only_regular_files_are_opened() {
+    use std::os::unix::fs::symlink;
+    let scratch = Scratch::new("irregular");
+    let fifo = scratch.0.join("fifo");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
+    assert!(made.success());
+    let shards = scratch.0.join("shards");
+    fs::create_dir(&shards).unwrap();
+    fs::write(shards.join("config.json"), "{}").unwrap();
+    let index = shards.join("diffusion_pytorch_model.safetensors.index.json");
+    fs::write(index, r#"{"weight_map": {"a": "fifo"}}"#).unwrap();
+    symlink(&fifo, shards.join("fifo")).unwrap();
+    for (path, found) in
+        [(&fifo, "fifo: a regular"), (&shards, "shards/fifo: a regular"), (&fifo, "a FIFO found")]
+    {
+        let error = fails(path);
+        assert_eq!(error.kind(), ErrorKind::Format, "{error}");
+        assert!(error.message().contains(found), "{error}");
+    }
+    assert!(fails(Path::new("/dev/zero")).message().contains("a device found"));
+    // A configuration may come through a pipe, but ends.
+    let mut options = ModelOptions::default();
+    options.config_path = Some("/dev/zero".into());
+    let error = Model::open_with(Fixture::open("sd_like").path(), &options).err().unwrap();
+    assert!(error.message().contains("/dev/zero: over"), "{error}");
+
+    let link = scratch.0.join("link.safetensors");
+    symlink(Fixture::open("ldm_bare").path(), &link).unwrap();
+    let mut options = ModelOptions::default();
+    options.config = Fixture::open("ldm_bare").expected_config();
+    Model::open_with(&link, &options).unwrap();
+}
+
+#[test]
 fn hostile_headers() {
     let scratch = Scratch::new("headers");
     let tensor = |shape: &str, from: &str, to: &str| {

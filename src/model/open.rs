@@ -13,7 +13,7 @@ use super::weights::{Decoder, Encoder};
 use crate::base::buffer::Bytes;
 use crate::base::dtype::DType;
 use crate::base::error::{Error, Result};
-use crate::checkpoint::{Checkpoint, Layout};
+use crate::checkpoint::{Checkpoint, Layout, read_text};
 
 /// Which halves of the autoencoder a model needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -206,8 +206,7 @@ fn configure(
         (config.clone(), "given".to_owned())
     } else if let Some(path) = &options.config_path {
         let name = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|e| Error::io(format!("{name}: {e}")))?;
-        (read(&text, &name)?, name)
+        (read(&read_text(path)?, &name)?, name)
     } else if let Some((text, path)) = &checkpoint.config {
         (read(text, path)?, path.clone())
     } else {
