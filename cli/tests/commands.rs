@@ -60,6 +60,15 @@ fn reconstruct_writes_a_picture_and_its_psnr() {
 }
 
 #[test]
+fn the_embedded_model_reconstructs_a_photo_it_has_not_seen() {
+    let folder = Folder::new();
+    let photo = data("../../../examples/astronaut.png");
+    let report = folder.json(["reconstruct", photo.to_str().unwrap(), "-o", "out.png"]);
+    let psnr = report["psnr_db"].as_f64().unwrap();
+    assert!(psnr >= 26.0, "{psnr} dB");
+}
+
+#[test]
 fn reconstruct_prints_one_line_for_a_person() {
     let folder = Folder::new();
     let input = data("photo_40x24.png");
@@ -124,6 +133,26 @@ fn encode_writes_what_of_the_posterior_is_asked_for() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("decoding their mean"));
     folder.succeed(["reconstruct", path, "-o", "mode.png"]);
     assert_eq!(folder.read("moments.png"), folder.read("mode.png"));
+}
+
+#[test]
+fn what_of_an_array_is_left_out_is_said() {
+    let folder = Folder::new();
+    let channels = latent_channels(&folder);
+    let (height, width) = (20, 33);
+    let whole: Vec<f32> = noise(2 * 3 * height * width).collect();
+    folder.write("odd.npy", &npy(&[2, 3, height, width], whole));
+    let output = folder.run(["encode", "odd.npy", "-o", "odd-latents.npy", "--json"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.starts_with("vaekl: odd.npy: 33x20, of which 32x16 are encoded"), "{said}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["batch"], 2);
+    assert_eq!(report["shape"], serde_json::json!([2, channels, 2, 4]));
+    let output = folder.run(["reconstruct", "odd.npy", "-o", "odd-out.npy"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("32x16 are encoded"), "{output:?}");
+    // An array of whole latents needs no words.
+    folder.write("even.npy", &npy(&[1, 3, 16, 32], noise(3 * 16 * 32)));
+    folder.succeed(["encode", "even.npy", "-o", "out.npy"]);
 }
 
 #[test]
