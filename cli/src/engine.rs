@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use ndarray::{Array4, ArrayView4};
+use ndarray::{Array4, ArrayView4, ArrayViewMut4};
 use vaekl::{
     Attention, Config, DType, DiagonalGaussian, Model, ModelOptions, Parts, Session, SessionOptions,
 };
@@ -50,6 +50,27 @@ impl<'a> Engine<'a> {
     /// The model's configuration.
     pub(crate) fn config(&self) -> &Config {
         self.session.model().config()
+    }
+
+    /// Makes latents of the encoder what the diffusion model works on.
+    pub(crate) fn scale(&self, latents: ArrayViewMut4<'_, f32>) -> Result<()> {
+        self.remark_on_scaling();
+        Ok(self.config().scale_latents(latents)?)
+    }
+
+    /// The inverse of [`Engine::scale`].
+    pub(crate) fn unscale(&self, latents: ArrayViewMut4<'_, f32>) -> Result<()> {
+        self.remark_on_scaling();
+        Ok(self.config().unscale_latents(latents)?)
+    }
+
+    /// A wrong guess gives a wrong picture without an error.
+    fn remark_on_scaling(&self) {
+        if let Some(guess) = self.session.model().info().guessed_scaling()
+            && !self.options.quiet
+        {
+            report::remark(&format!("the scaling of latents was guessed: {guess}"));
+        }
     }
 
     /// Fails where the machine has not the memory to encode a picture of this size.

@@ -287,7 +287,40 @@ fn info_of_a_bare_file_tells_what_was_guessed() {
     assert_eq!(report["config"]["block_out_channels"], serde_json::json!([8, 12, 16]));
     assert_eq!(report["config"]["scaling_factor"], 0.13025);
     assert!(report["foreign_tensors"].as_u64().unwrap() > 0);
-    assert!(!report["guessed"].as_array().unwrap().is_empty(), "{report}");
+    assert_eq!(report["config_source"], "inferred from shapes, with preset sdxl");
+    let usual = "silu: shapes do not tell, all known families have it";
+    assert_eq!(report["guessed"], serde_json::json!([format!("act_fn = {usual}")]));
+    // 4 latent channels and three levels are the upscaler's.
+    let report = folder.json(["info", model, "--norm-num-groups", "4"]);
+    assert_eq!(report["config_source"], "inferred from shapes");
+    let guess = report["guessed"][1].as_str().unwrap();
+    assert!(guess.starts_with("preset = sd-x4-upscaler: "), "{guess}");
+}
+
+#[test]
+fn a_guessed_scaling_is_said_where_it_matters() {
+    let folder = Folder::new();
+    let model = data("../../../tests/data/ldm_checkpoint/model.safetensors");
+    let model = ["--model", model.to_str().unwrap(), "--norm-num-groups", "4"];
+    let picture = data("photo_40x24.png");
+    let encode = ["encode", picture.to_str().unwrap(), "-o", "latents.npy"];
+    let decode = ["decode", "latents.npy", "-o", "out.npy"];
+    for command in [&encode[..], &decode] {
+        let scaled = [command, &model, &["--scaled"]].concat();
+        let said = String::from_utf8(folder.run(&scaled).stderr).unwrap();
+        let expected = "vaekl: the scaling of latents was guessed: preset = sd-x4-upscaler: ";
+        assert!(said.starts_with(expected) && said.lines().count() == 1, "{said}");
+        folder.succeed([&scaled[..], &["--preset", "sdxl"]].concat());
+        folder.succeed([command, &model].concat());
+    }
+}
+
+#[test]
+fn groups_beside_a_configuration_are_refused() {
+    let folder = Folder::new();
+    let model = data("grey_model");
+    let line = folder.fail(1, ["info", model.to_str().unwrap(), "--norm-num-groups", "4"]);
+    assert!(line.contains("norm_num_groups: none expected beside a configuration"), "{line}");
 }
 
 #[test]

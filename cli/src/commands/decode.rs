@@ -65,7 +65,7 @@ fn read_latents(
         return Err(Failure::at(path, what));
     }
     if arguments.scaled {
-        engine.config().unscale_latents(latents.view_mut())?;
+        engine.unscale(latents.view_mut())?;
     }
     Ok(latents)
 }

@@ -31,7 +31,7 @@ pub(super) fn run(context: &Context<'_>, arguments: &Encode) -> Result<()> {
         Posterior::Moments => ("moments", posterior.moments().to_owned()),
     };
     if arguments.scaled {
-        engine.config().scale_latents(latents.view_mut())?;
+        engine.scale(latents.view_mut())?;
     }
 
     array_file::write(&mut target, name, latents.view())?;
