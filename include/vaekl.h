@@ -207,12 +207,19 @@ typedef struct vaekl_model_options {
   vaekl_dtype weight_dtype;
   // A config.json to use; default NULL: the checkpoint's own, or inferred from shapes.
   const char *config_path;
-  // Name of a family of models ("sd", "sdxl", "flux"...) that tells what shapes cannot: scaling,
-  // shift, latent statistics. Default NULL: guessed where the checkpoint has no configuration.
+  // Name of a family of models that tells what shapes cannot, and overrides a configuration:
+  // scaling, shift, latent statistics. "sd", "sdxl", "sdxl-fp16-fix", "sd3", "flux",
+  // "playground-v2.5", "sd-x4-upscaler" or "cogview4". Default NULL: guessed where the checkpoint
+  // has no configuration.
   const char *preset;
   // Variant of a diffusers folder: "fp16" opens diffusion_pytorch_model.fp16.safetensors. Default
   // NULL: none.
   const char *variant;
+  // Groups of the GroupNorms of a checkpoint without a configuration, whose shapes do not tell.
+  // Default 0: from the configuration, or 32 where there is none.
+  uint32_t norm_num_groups;
+  // 0, for a later version.
+  uint32_t reserved;
 } vaekl_model_options;
 
 // What is known of an open model.

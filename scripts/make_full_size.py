@@ -38,8 +38,11 @@ import torch
 from diffusers import AutoencoderKL
 from safetensors.torch import save_file
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-import make_fixtures as fixtures  # noqa: E402  (the path is set just above)
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "fixtures"))
+from files import WEIGHTS, check_pins  # noqa: E402  (the path is set just above)
+from layouts import foreign_tensors, to_ldm  # noqa: E402
+from models import calibrate, config_of, randomise, smooth_picture  # noqa: E402
+from references import psnr  # noqa: E402
 
 SEED = 15
 CONFIG = {
@@ -52,13 +55,12 @@ CONFIG = {
     "scaling_factor": 0.18215,
 }
 DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
-WEIGHTS = "diffusion_pytorch_model"
 
 
 def make_model() -> AutoencoderKL:
     vae = AutoencoderKL(**CONFIG).eval()
-    fixtures.randomise(vae, SEED)
-    fixtures.calibrate(vae, side=16)
+    randomise(vae, SEED)
+    calibrate(vae, side=16)
     return vae
 
 
@@ -82,7 +84,7 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def write_folders(out: Path, vae: AutoencoderKL) -> None:
-    config = json.dumps(fixtures.config_of(vae), indent=2) + "\n"
+    config = json.dumps(config_of(vae), indent=2) + "\n"
     state = vae.state_dict()
     for name, dtype in DTYPES.items():
         folder = out / ("sd15vae" if name == "f32" else f"sd15vae-{name}")
@@ -94,16 +96,16 @@ def write_folders(out: Path, vae: AutoencoderKL) -> None:
 
 
 def write_single_files(out: Path, vae: AutoencoderKL) -> None:
-    ldm = {k: v.contiguous() for k, v in fixtures.to_ldm(vae.state_dict(), levels=4).items()}
+    ldm = {k: v.contiguous() for k, v in to_ldm(vae.state_dict(), levels=4).items()}
     save(out / "sd15vae_ldm.safetensors", ldm)
     prefixed = {f"first_stage_model.{k}": v for k, v in ldm.items()}
-    save(out / "sd15vae_ldm_prefixed.safetensors", prefixed | fixtures.foreign_tensors())
+    save(out / "sd15vae_ldm_prefixed.safetensors", prefixed | foreign_tensors())
 
 
 def write_inputs(out: Path) -> tuple[torch.Tensor, torch.Tensor]:
     g = torch.Generator().manual_seed(SEED + 1)
     latents = torch.randn(1, 4, 64, 64, generator=g)
-    image = fixtures.smooth_picture(g, (1, 3, 512, 512))
+    image = smooth_picture(g, (1, 3, 512, 512))
     np.save(out / "latents_64.npy", latents.numpy())
     np.save(out / "image_512.npy", image.numpy())
     return latents, image
@@ -130,7 +132,7 @@ def print_errors(out: Path) -> None:
     for kind in ("decode", "moments"):
         single, double = (torch.from_numpy(np.load(out / "ref" / f"{kind}_{n}.npy")) for n in ("f32", "f64"))
         worst = (single.double() - double).abs().max().item()
-        print(f"{kind}: diffusers f32 against f64: {fixtures.psnr(single, double):.2f} dB, max abs {worst:.3g}")
+        print(f"{kind}: diffusers f32 against f64: {psnr(single, double):.2f} dB, max abs {worst:.3g}")
 
 
 def main() -> None:
@@ -139,7 +141,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--skip-f64", action="store_true", help="leave out the slow float64 runs")
     options = parser.parse_args()
-    fixtures.check_pins()
+    check_pins()
     torch.set_num_threads(options.threads)
     out = options.out
     out.mkdir(parents=True, exist_ok=True)

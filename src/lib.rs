@@ -58,7 +58,7 @@ pub use arch::Level;
 pub use base::dtype::DType;
 pub use base::error::{Error, ErrorKind, Result};
 pub use latents::{DiagonalGaussian, Generator};
-pub use model::{Activation, Config, Model, ModelInfo, ModelOptions, Parts, Preset};
+pub use model::{Activation, Config, Guess, Model, ModelInfo, ModelOptions, Parts, Preset};
 pub use run::{
     Attention, AutoencoderKlOutput, CancelHandle, DecoderOutput, Plan, Progress, Session,
     SessionOptions, plan_decode, plan_encode,

@@ -107,6 +107,41 @@ fn files_that_are_no_safetensors() {
 }
 
 #[test]
+#[cfg(unix)]
+fn only_regular_files_are_opened() {
+    use std::os::unix::fs::symlink;
+    let scratch = Scratch::new("irregular");
+    let fifo = scratch.0.join("fifo");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
+    assert!(made.success());
+    let shards = scratch.0.join("shards");
+    fs::create_dir(&shards).unwrap();
+    fs::write(shards.join("config.json"), "{}").unwrap();
+    let index = shards.join("diffusion_pytorch_model.safetensors.index.json");
+    fs::write(index, r#"{"weight_map": {"a": "fifo"}}"#).unwrap();
+    symlink(&fifo, shards.join("fifo")).unwrap();
+    for (path, found) in
+        [(&fifo, "fifo: a regular"), (&shards, "shards/fifo: a regular"), (&fifo, "a FIFO found")]
+    {
+        let error = fails(path);
+        assert_eq!(error.kind(), ErrorKind::Format, "{error}");
+        assert!(error.message().contains(found), "{error}");
+    }
+    assert!(fails(Path::new("/dev/zero")).message().contains("a device found"));
+    // A configuration may come through a pipe, but ends.
+    let mut options = ModelOptions::default();
+    options.config_path = Some("/dev/zero".into());
+    let error = Model::open_with(Fixture::open("sd_like").path(), &options).err().unwrap();
+    assert!(error.message().contains("/dev/zero: over"), "{error}");
+
+    let link = scratch.0.join("link.safetensors");
+    symlink(Fixture::open("ldm_bare").path(), &link).unwrap();
+    let mut options = ModelOptions::default();
+    options.config = Fixture::open("ldm_bare").expected_config();
+    Model::open_with(&link, &options).unwrap();
+}
+
+#[test]
 fn hostile_headers() {
     let scratch = Scratch::new("headers");
     let tensor = |shape: &str, from: &str, to: &str| {
@@ -257,6 +292,29 @@ fn variants_are_chosen_by_name_or_when_there_is_one() {
 }
 
 #[test]
+fn a_sharded_variant_opens_by_itself() {
+    let scratch = Scratch::new("shards");
+    let fixture = Fixture::open("sd_like");
+    scratch.write("config.json", fs::read(fixture.folder.join("config.json")).unwrap());
+    let mut map = serde_json::Map::new();
+    for (part, number) in [("encoder", 1), ("decoder", 2)] {
+        let name = format!("diffusion_pytorch_model.fp16-0000{number}-of-00002.safetensors");
+        // The convolutions around the latents go with the second.
+        let of_part = |tensor: &str| tensor.starts_with("encoder") == (part == "encoder");
+        let bytes = changed("sd_like", |n, v| of_part(n).then(|| (n.into(), v.shape().to_vec())));
+        for tensor in SafeTensors::deserialize(&bytes).unwrap().names() {
+            map.insert(tensor.to_string(), name.clone().into());
+        }
+        scratch.write(&name, bytes);
+    }
+    let index = serde_json::json!({ "weight_map": map }).to_string();
+    scratch.write("diffusion_pytorch_model.safetensors.index.fp16.json", index);
+    let model = Model::open(&scratch.0).unwrap();
+    assert_eq!(model.info().variant.as_deref(), Some("fp16"));
+    assert_eq!(model.info().parameters, fixture.meta["parameters"].as_u64().unwrap());
+}
+
+#[test]
 fn foreign_tensors_are_counted_and_left_alone() {
     let fixture = Fixture::open("ldm_checkpoint");
     let model = fixture.model(|_| {});
@@ -299,4 +357,11 @@ fn a_configuration_that_does_not_fit_the_file_is_refused() {
     assert!(config(|c| c.latent_channels += 1).unwrap().contains("expected"));
     assert!(config(|c| c.norm_num_groups = 7).unwrap().contains("norm_num_groups"));
     assert!(config(|c| c.layers_per_block += 1).unwrap().contains("missing"));
+    let mut options = ModelOptions::default();
+    options.norm_num_groups = Some(4);
+    let error = Model::open_with(fixture.path(), &options).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    for part in ["norm_num_groups: none expected", "config.json", "; 4 found"] {
+        assert!(error.message().contains(part), "{error}");
+    }
 }

@@ -32,7 +32,8 @@ Outputs appear whole or not at all, and replace what had their name. Pictures ha
 
 The environment variable VAEKL_CPU (portable, avx2 or avx512) lowers the instruction set in use.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 130 cancelled by Ctrl-C.";
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 cancelled by Ctrl-C or SIGTERM; a second \
+one does not wait for the work to stop.";
 
 const EXAMPLES: &str = "\
 Examples:

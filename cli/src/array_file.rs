@@ -37,7 +37,10 @@ pub(crate) fn read(path: &Path, names: &[&str]) -> Result<Array4<f32>> {
     if data.is_empty() {
         return Err(Failure::at(path, format!("shape {shape:?} holds nothing")));
     }
-    Ok(Array4::from_shape_vec(dims, widen(dtype, data)).expect("the readers check the length"))
+    let array = Array4::from_shape_vec(dims, to_f32(dtype, data));
+    let array = array.expect("the readers check the length");
+    check_range(dtype, data, &array).map_err(|message| Failure::at(path, message))?;
+    Ok(array)
 }
 
 /// Writes `array` as `f32`; `name` is the tensor's in a `.safetensors` file.
@@ -87,15 +90,30 @@ fn pick<'data>(
     }
 }
 
-fn widen(dtype: DType, data: &[u8]) -> Vec<f32> {
-    fn map<const N: usize>(data: &[u8], widen: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-        data.as_chunks().0.iter().map(|&bytes| widen(bytes)).collect()
+fn to_f32(dtype: DType, data: &[u8]) -> Vec<f32> {
+    fn map<const N: usize>(data: &[u8], convert: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+        data.as_chunks().0.iter().map(|&bytes| convert(bytes)).collect()
     }
     match dtype {
         DType::F32 => map(data, f32::from_le_bytes),
         DType::F16 => map(data, |bytes| f16::from_le_bytes(bytes).to_f32()),
         DType::Bf16 => map(data, |bytes| bf16::from_le_bytes(bytes).to_f32()),
         DType::F64 => map(data, |bytes| f64::from_le_bytes(bytes) as f32),
+    }
+}
+
+/// Names a number of 64 bits that is none of 32. Infinities in the file are left to the library.
+fn check_range(dtype: DType, data: &[u8], array: &Array4<f32>) -> std::result::Result<(), String> {
+    if dtype != DType::F64 {
+        return Ok(());
+    }
+    let values = data.as_chunks().0.iter().map(|&bytes| f64::from_le_bytes(bytes));
+    let mut pairs = values.zip(array.indexed_iter());
+    match pairs.find(|(value, (_, narrow))| value.is_finite() && narrow.is_infinite()) {
+        Some((value, ((b, c, y, x), _))) => Err(format!(
+            "{value:e} at batch {b}, channel {c}, row {y}, column {x} exceeds the range of f32"
+        )),
+        None => Ok(()),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use ndarray::{Array4, ArrayView4};
+use ndarray::{Array4, ArrayView4, ArrayViewMut4};
 use vaekl::{
     Attention, Config, DType, DiagonalGaussian, Model, ModelOptions, Parts, Session, SessionOptions,
 };
@@ -52,24 +52,57 @@ impl<'a> Engine<'a> {
         self.session.model().config()
     }
 
-    /// Encodes `sample`; the seconds are the call's alone.
+    /// Makes latents of the encoder what the diffusion model works on.
+    pub(crate) fn scale(&self, latents: ArrayViewMut4<'_, f32>) -> Result<()> {
+        self.remark_on_scaling();
+        Ok(self.config().scale_latents(latents)?)
+    }
+
+    /// The inverse of [`Engine::scale`].
+    pub(crate) fn unscale(&self, latents: ArrayViewMut4<'_, f32>) -> Result<()> {
+        self.remark_on_scaling();
+        Ok(self.config().unscale_latents(latents)?)
+    }
+
+    /// A wrong guess gives a wrong picture without an error.
+    fn remark_on_scaling(&self) {
+        if let Some(guess) = self.session.model().info().guessed_scaling()
+            && !self.options.quiet
+        {
+            report::remark(&format!("the scaling of latents was guessed: {guess}"));
+        }
+    }
+
+    /// Fails where the machine has not the memory to encode a picture of this size.
+    pub(crate) fn fits_encode(&self, height: usize, width: usize) -> vaekl::Result<()> {
+        let options = session_options(self.options);
+        vaekl::plan_encode(self.session.model(), &options, height, width)?.fits_machine()
+    }
+
+    /// Encodes `sample`, which is of the file `input`; the seconds are the call's alone.
     pub(crate) fn encode(
         &mut self,
+        input: &Path,
         sample: ArrayView4<'_, f32>,
     ) -> Result<(DiagonalGaussian, f64)> {
-        let (output, seconds) = self.timed("encode", |session| session.encode(sample))?;
+        let (output, seconds) = self.timed("encode", input, |session| session.encode(sample))?;
         Ok((output.latent_dist, seconds))
     }
 
-    /// Decodes raw `latents`; the seconds are the call's alone.
-    pub(crate) fn decode(&mut self, latents: ArrayView4<'_, f32>) -> Result<(Array4<f32>, f64)> {
-        let (output, seconds) = self.timed("decode", |session| session.decode(latents))?;
+    /// Decodes raw `latents`, which are of the file `input`; the seconds are the call's alone.
+    pub(crate) fn decode(
+        &mut self,
+        input: &Path,
+        latents: ArrayView4<'_, f32>,
+    ) -> Result<(Array4<f32>, f64)> {
+        let (output, seconds) = self.timed("decode", input, |session| session.decode(latents))?;
         Ok((output.sample, seconds))
     }
 
     fn timed<T>(
         &mut self,
         label: &'static str,
+        input: &Path,
         call: impl FnOnce(&mut Session) -> vaekl::Result<T>,
     ) -> Result<(T, f64)> {
         self.interrupt.check()?;
@@ -79,7 +112,7 @@ impl<'a> Engine<'a> {
         let result = call(&mut self.session);
         let seconds = start.elapsed().as_secs_f64();
         bar.finish_and_clear();
-        let output = result?;
+        let output = result.map_err(|error| error.within(input.display()))?;
         self.interrupt.check()?;
         self.remark_on_dtype();
         Ok((output, seconds))

@@ -1,7 +1,7 @@
 //! Why a command ends early: one line for a person, an exit code for a script.
 
 use std::fmt;
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 
 use vaekl::ErrorKind;
@@ -28,8 +28,14 @@ impl Failure {
         Self::Failed(format!("{}: {what}", path.display()))
     }
 
-    /// The process's exit code.
-    pub(crate) fn exit_code(&self) -> u8 {
+    /// Prints the one line, and gives the process's exit code.
+    pub(crate) fn tell(&self) -> u8 {
+        // A closed stderr leaves nobody to tell.
+        let _ = writeln!(io::stderr(), "vaekl: {self}");
+        self.exit_code()
+    }
+
+    fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
             Self::Failed(_) | Self::Library(_) => 1,

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use vaekl::CancelHandle;
 
 use crate::failure::{Failure, Result};
+use crate::output;
 
 /// Whether Ctrl-C was pressed, and what it stops. Clones share it.
 #[derive(Clone, Default)]
@@ -19,7 +20,8 @@ struct State {
 
 impl Interrupt {
     /// Takes over Ctrl-C: from now on the process ends by returning [`Failure::Cancelled`], which
-    /// lets temporary files be removed on the way.
+    /// lets temporary files be removed on the way. Where that does not come, as in a read that waits
+    /// for a pipe, a second Ctrl-C ends it at once.
     pub(crate) fn install() -> Result<Self> {
         let interrupt = Self::default();
         let handler = interrupt.clone();
@@ -29,7 +31,9 @@ impl Interrupt {
     }
 
     fn raise(&self) {
-        self.0.raised.store(true, Ordering::SeqCst);
+        if self.0.raised.swap(true, Ordering::SeqCst) {
+            output::abandon(&Failure::Cancelled);
+        }
         let session = self.0.session.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(handle) = &*session {
             handle.cancel();

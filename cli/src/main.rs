@@ -30,7 +30,6 @@ mod report;
 mod resize;
 mod sample;
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -41,10 +40,6 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match commands::run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            // A closed stderr leaves nobody to tell.
-            let _ = writeln!(std::io::stderr(), "vaekl: {failure}");
-            ExitCode::from(failure.exit_code())
-        }
+        Err(failure) => failure.tell().into(),
     }
 }

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tempfile::{Builder, TempPath};
 
@@ -57,6 +58,25 @@ impl Format {
     }
 }
 
+/// Every temporary file of this process, for [`abandon`]. Of the process, as the signals are that call
+/// for it. A file that was renamed stays listed: its random name is nobody else's.
+static TEMPORARY: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+fn temporary() -> MutexGuard<'static, Vec<PathBuf>> {
+    TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes all temporary files, tells of `failure` and ends the process. Other threads may be anywhere, but neither make
+/// nor rename another file meanwhile: that takes the lock which is never given back here.
+pub(crate) fn abandon(failure: &Failure) -> ! {
+    let files = temporary();
+    for file in files.iter() {
+        // It may be gone already, and there is nobody to tell.
+        let _ = std::fs::remove_file(file);
+    }
+    std::process::exit(failure.tell().into())
+}
+
 /// An output on its way: a temporary file beside `path` until [`Target::commit`] renames it.
 /// Dropped without, it leaves nothing.
 pub(crate) struct Target {
@@ -85,10 +105,13 @@ impl Target {
         // tempfile's default keeps others from reading; the umask should decide, as for any file.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        // Listed under the same lock: `abandon` finds no file that is there and not listed.
+        let mut temporary = temporary();
         // The error's own text names the temporary file, which nobody asked for.
         let file = builder.tempfile_in(folder).map_err(|error| {
             Failure::at(path, format!("cannot write to {}: {}", folder.display(), error.kind()))
         })?;
+        temporary.push(file.path().to_owned());
         Ok(Self { path: path.to_owned(), format, temporary: file.into_temp_path() })
     }
 
@@ -118,6 +141,7 @@ impl Target {
 
     /// Renames the temporary file to its name, in place of what was there.
     pub(crate) fn commit(self) -> Result<()> {
+        let _lock = temporary();
         self.temporary.persist(&self.path).map_err(|error| error.error).at(&self.path)?;
         Ok(())
     }

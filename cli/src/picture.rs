@@ -1,13 +1,17 @@
 //! Pictures in files: png, jpeg and webp.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, Write};
 use std::path::Path;
 
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
 use image::codecs::webp::WebPEncoder;
-use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageReader, Limits};
+use image::metadata::Orientation;
+use image::{
+    DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageError, ImageFormat,
+    ImageReader, Limits,
+};
 use ndarray::{Array4, ArrayView3};
 
 use crate::failure::{AtPath, Failure, Result};
@@ -39,32 +43,112 @@ pub(crate) enum Picture {
     Bits16(Raster<u16>),
 }
 
-impl Picture {
-    /// Reads a picture of any depth and colour type, turned upright by its EXIF orientation, as
-    /// grey (`channels` 1) or RGB (3). Alpha is dropped, as by Pillow's `convert("RGB")`.
-    pub(crate) fn read(path: &Path, channels: usize) -> Result<Self> {
+/// A picture file whose header is read.
+pub(crate) struct PictureFile<'a> {
+    path: &'a Path,
+    decoder: Box<dyn ImageDecoder>,
+    orientation: Orientation,
+}
+
+impl<'a> PictureFile<'a> {
+    /// Opens a picture of any depth and colour type.
+    pub(crate) fn open(path: &'a Path) -> Result<Self> {
         let file = BufReader::new(File::open(path).at(path)?);
-        let mut reader = ImageReader::new(file).with_guessed_format().at(path)?;
+        let reader = ImageReader::new(file).with_guessed_format().at(path)?;
+        let Some(format) = reader.format() else {
+            return Err(Failure::at(path, "not a png, jpeg or webp picture"));
+        };
+        let mut file = reader.into_inner();
+        if !is_whole(format, &mut file).at(path)? {
+            return Err(Failure::at(path, "cannot read the picture: the file is cut off"));
+        }
+        file.rewind().at(path)?;
+        let mut reader = ImageReader::with_format(file, format);
         let mut limits = Limits::no_limits();
         limits.max_alloc = Some(MAX_PIXELS * 8);
         reader.limits(limits);
-        if reader.format().is_none() {
-            return Err(Failure::at(path, "not a png, jpeg or webp picture"));
-        }
-        let broken = |error| Failure::at(path, format!("cannot read the picture: {error}"));
-        let mut decoder = reader.into_decoder().map_err(broken)?;
+        let mut decoder = reader.into_decoder().map_err(|error| broken(path, error))?;
         let (width, height) = decoder.dimensions();
         let pixels = u64::from(width) * u64::from(height);
         if pixels == 0 || pixels > MAX_PIXELS {
             let range = format!("expected 1 to {MAX_PIXELS} pixels");
             return Err(Failure::at(path, format!("picture of {width}x{height}, {range}")));
         }
-        let orientation = decoder.orientation().map_err(broken)?;
-        let mut image = DynamicImage::from_decoder(decoder).map_err(broken)?;
-        image.apply_orientation(orientation);
-        Ok(Self::of_image(image, channels))
+        let orientation = decoder.orientation().map_err(|error| broken(path, error))?;
+        Ok(Self { path, decoder: Box::new(decoder), orientation })
     }
 
+    /// Width and height in pixels of the upright picture.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        let (width, height) = self.decoder.dimensions();
+        let (width, height) = (width as usize, height as usize);
+        // The upper half of the eight orientations lies on its side.
+        if self.orientation.to_exif() > 4 { (height, width) } else { (width, height) }
+    }
+
+    /// Reads the pixels, turned upright by the EXIF orientation, as grey (`channels` 1) or RGB (3).
+    /// Alpha is dropped, as by Pillow's `convert("RGB")`.
+    pub(crate) fn read(self, channels: usize) -> Result<Picture> {
+        let mut image =
+            DynamicImage::from_decoder(self.decoder).map_err(|error| broken(self.path, error))?;
+        image.apply_orientation(self.orientation);
+        Ok(Picture::of_image(image, channels))
+    }
+}
+
+fn broken(path: &Path, error: ImageError) -> Failure {
+    Failure::at(path, format!("cannot read the picture: {error}"))
+}
+
+/// Whether the file has its end. The decoders of jpeg and webp make up the pixels that are missing;
+/// that of png does not.
+fn is_whole(format: ImageFormat, file: &mut BufReader<File>) -> io::Result<bool> {
+    let whole = match format {
+        ImageFormat::Jpeg => jpeg_end(file),
+        ImageFormat::WebP => webp_end(file),
+        _ => Ok(()),
+    };
+    match whole {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        whole => whole.map(|()| true),
+    }
+}
+
+/// Finds the end-of-image marker, by way of all others: the thumbnail in a segment has an end of its
+/// own, and phones append more after that of the picture.
+fn jpeg_end(file: &mut BufReader<File>) -> io::Result<()> {
+    let mut byte = [0];
+    loop {
+        // Nothing between two segments, the coded pixels after a start of scan.
+        file.skip_until(0xff)?;
+        // A marker may have any number of 0xff before it.
+        while {
+            file.read_exact(&mut byte)?;
+            byte == [0xff]
+        } {}
+        match byte[0] {
+            // A coded 0xff, and the markers without a segment: TEM, RST0 to RST7, SOI.
+            0x00 | 0x01 | 0xd0..=0xd8 => {}
+            0xd9 => return Ok(()),
+            _ => {
+                let mut length = [0; 2];
+                file.read_exact(&mut length)?;
+                file.seek_relative(i64::from(u16::from_be_bytes(length)).max(2) - 2)?;
+            }
+        }
+    }
+}
+
+/// Goes to the last byte of `"RIFF" u32 length "WEBP" ...`, whose length is that of what follows it.
+fn webp_end(file: &mut BufReader<File>) -> io::Result<()> {
+    let mut header = [0; 8];
+    file.read_exact(&mut header)?;
+    let [.., a, b, c, d] = header;
+    file.seek_relative(i64::from(u32::from_le_bytes([a, b, c, d])) - 1)?;
+    file.read_exact(&mut [0])
+}
+
+impl Picture {
     fn of_image(image: DynamicImage, channels: usize) -> Self {
         let (width, height) = (image.width() as usize, image.height() as usize);
         let color = image.color();
@@ -83,14 +167,6 @@ impl Picture {
                 _ => image.into_rgb8().into_raw(),
             };
             Self::Bits8(Raster { width, height, channels, data })
-        }
-    }
-
-    /// Width and height in pixels.
-    pub(crate) fn size(&self) -> (usize, usize) {
-        match self {
-            Self::Bits8(raster) => (raster.width, raster.height),
-            Self::Bits16(raster) => (raster.width, raster.height),
         }
     }
 

@@ -8,13 +8,29 @@ use vaekl::Config;
 use crate::array_file;
 use crate::failure::{Failure, Result};
 use crate::output::{Format, Target};
-use crate::picture::{self, Picture};
+use crate::picture::{self, PictureFile};
 
 /// Reads what the encoder takes: a picture, resized to whole latents if need be, or an array, which
 /// is passed as it is. The second value is what to tell the user about it.
-pub(crate) fn read(path: &Path, config: &Config) -> Result<(Array4<f32>, Option<String>)> {
+///
+/// `fits(height, width)` may refuse the size of a picture before its pixels are decoded.
+pub(crate) fn read(
+    path: &Path,
+    config: &Config,
+    fits: impl FnOnce(usize, usize) -> vaekl::Result<()>,
+) -> Result<(Array4<f32>, Option<String>)> {
+    let factor = config.downscale();
     if Format::of(path).is_ok_and(Format::is_array) {
-        return Ok((array_file::read(path, &["image", "sample"])?, None));
+        let array = array_file::read(path, &["image", "sample"])?;
+        let (_, _, height, width) = array.dim();
+        let (whole_width, whole_height) = whole_latents(path, "array", (width, height), factor)?;
+        let remark = format!(
+            "{}: {width}x{height}, of which {whole_width}x{whole_height} are encoded: columns and \
+             rows that do not fill a latent of {factor}x{factor} are left out",
+            path.display()
+        );
+        let all = (whole_width, whole_height) == (width, height);
+        return Ok((array, (!all).then_some(remark)));
     }
     let channels = config.in_channels;
     if channels != 1 && channels != 3 {
@@ -22,14 +38,13 @@ pub(crate) fn read(path: &Path, config: &Config) -> Result<(Array4<f32>, Option<
             format!("the model takes {channels} channels, which only an array file can hold");
         return Err(Failure::at(path, what));
     }
-    let picture = Picture::read(path, channels)?;
-    let (width, height) = picture.size();
-    let factor = config.downscale();
-    let (new_width, new_height) = (width - width % factor, height - height % factor);
-    if new_width == 0 || new_height == 0 {
-        let what = format!("picture of {width}x{height}, expected at least {factor}x{factor}");
-        return Err(Failure::at(path, what));
-    }
+    let file = PictureFile::open(path)?;
+    let (width, height) = file.size();
+    let (new_width, new_height) = whole_latents(path, "picture", (width, height), factor)?;
+    fits(new_height, new_width).map_err(|error| {
+        error.within(format_args!("{}: picture of {width}x{height}", path.display()))
+    })?;
+    let picture = file.read(channels)?;
     if (new_width, new_height) == (width, height) {
         return Ok((picture.to_array(), None));
     }
@@ -38,6 +53,20 @@ pub(crate) fn read(path: &Path, config: &Config) -> Result<(Array4<f32>, Option<
         path.display()
     );
     Ok((picture.resized(new_width, new_height).to_array(), Some(remark)))
+}
+
+/// Width and height without what does not fill a latent.
+fn whole_latents(
+    path: &Path,
+    what: &str,
+    (width, height): (usize, usize),
+    factor: usize,
+) -> Result<(usize, usize)> {
+    if width < factor || height < factor {
+        let what = format!("{what} of {width}x{height}, expected at least {factor}x{factor}");
+        return Err(Failure::at(path, what));
+    }
+    Ok((width - width % factor, height - height % factor))
 }
 
 /// Where pictures go: one array file for the batch, or a picture file for each.
@@ -115,6 +144,7 @@ mod tests {
     use safetensors::SafeTensors;
 
     use super::*;
+    use crate::picture::Picture;
 
     /// The library's fixtures: picture files, and what Pillow and diffusers make of them.
     fn images() -> PathBuf {
@@ -122,7 +152,7 @@ mod tests {
     }
 
     fn rgb(name: &str) -> Picture {
-        Picture::read(&images().join(name), 3).unwrap()
+        PictureFile::open(&images().join(name)).unwrap().read(3).unwrap()
     }
 
     #[test]
@@ -158,7 +188,7 @@ mod tests {
         let mut config = Config::default();
         config.block_out_channels = vec![32; 4];
         for (name, resized) in [("rgb.png", false), ("resize_45x29.png", true)] {
-            let (array, remark) = read(&images().join(name), &config).unwrap();
+            let (array, remark) = read(&images().join(name), &config, |_, _| Ok(())).unwrap();
             assert_eq!(remark.is_some(), resized, "{name}");
             let tensor = expected.tensor(&format!("{name}/preprocessed")).unwrap();
             assert_eq!(tensor.shape(), array.shape(), "{name}");

@@ -60,6 +60,15 @@ fn reconstruct_writes_a_picture_and_its_psnr() {
 }
 
 #[test]
+fn the_embedded_model_reconstructs_a_photo_it_has_not_seen() {
+    let folder = Folder::new();
+    let photo = data("../../../examples/astronaut.png");
+    let report = folder.json(["reconstruct", photo.to_str().unwrap(), "-o", "out.png"]);
+    let psnr = report["psnr_db"].as_f64().unwrap();
+    assert!(psnr >= 26.0, "{psnr} dB");
+}
+
+#[test]
 fn reconstruct_prints_one_line_for_a_person() {
     let folder = Folder::new();
     let input = data("photo_40x24.png");
@@ -124,6 +133,26 @@ fn encode_writes_what_of_the_posterior_is_asked_for() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("decoding their mean"));
     folder.succeed(["reconstruct", path, "-o", "mode.png"]);
     assert_eq!(folder.read("moments.png"), folder.read("mode.png"));
+}
+
+#[test]
+fn what_of_an_array_is_left_out_is_said() {
+    let folder = Folder::new();
+    let channels = latent_channels(&folder);
+    let (height, width) = (20, 33);
+    let whole: Vec<f32> = noise(2 * 3 * height * width).collect();
+    folder.write("odd.npy", &npy(&[2, 3, height, width], whole));
+    let output = folder.run(["encode", "odd.npy", "-o", "odd-latents.npy", "--json"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.starts_with("vaekl: odd.npy: 33x20, of which 32x16 are encoded"), "{said}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["batch"], 2);
+    assert_eq!(report["shape"], serde_json::json!([2, channels, 2, 4]));
+    let output = folder.run(["reconstruct", "odd.npy", "-o", "odd-out.npy"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("32x16 are encoded"), "{output:?}");
+    // An array of whole latents needs no words.
+    folder.write("even.npy", &npy(&[1, 3, 16, 32], noise(3 * 16 * 32)));
+    folder.succeed(["encode", "even.npy", "-o", "out.npy"]);
 }
 
 #[test]
@@ -258,7 +287,40 @@ fn info_of_a_bare_file_tells_what_was_guessed() {
     assert_eq!(report["config"]["block_out_channels"], serde_json::json!([8, 12, 16]));
     assert_eq!(report["config"]["scaling_factor"], 0.13025);
     assert!(report["foreign_tensors"].as_u64().unwrap() > 0);
-    assert!(!report["guessed"].as_array().unwrap().is_empty(), "{report}");
+    assert_eq!(report["config_source"], "inferred from shapes, with preset sdxl");
+    let usual = "silu: shapes do not tell, all known families have it";
+    assert_eq!(report["guessed"], serde_json::json!([format!("act_fn = {usual}")]));
+    // 4 latent channels and three levels are the upscaler's.
+    let report = folder.json(["info", model, "--norm-num-groups", "4"]);
+    assert_eq!(report["config_source"], "inferred from shapes");
+    let guess = report["guessed"][1].as_str().unwrap();
+    assert!(guess.starts_with("preset = sd-x4-upscaler: "), "{guess}");
+}
+
+#[test]
+fn a_guessed_scaling_is_said_where_it_matters() {
+    let folder = Folder::new();
+    let model = data("../../../tests/data/ldm_checkpoint/model.safetensors");
+    let model = ["--model", model.to_str().unwrap(), "--norm-num-groups", "4"];
+    let picture = data("photo_40x24.png");
+    let encode = ["encode", picture.to_str().unwrap(), "-o", "latents.npy"];
+    let decode = ["decode", "latents.npy", "-o", "out.npy"];
+    for command in [&encode[..], &decode] {
+        let scaled = [command, &model, &["--scaled"]].concat();
+        let said = String::from_utf8(folder.run(&scaled).stderr).unwrap();
+        let expected = "vaekl: the scaling of latents was guessed: preset = sd-x4-upscaler: ";
+        assert!(said.starts_with(expected) && said.lines().count() == 1, "{said}");
+        folder.succeed([&scaled[..], &["--preset", "sdxl"]].concat());
+        folder.succeed([command, &model].concat());
+    }
+}
+
+#[test]
+fn groups_beside_a_configuration_are_refused() {
+    let folder = Folder::new();
+    let model = data("grey_model");
+    let line = folder.fail(1, ["info", model.to_str().unwrap(), "--norm-num-groups", "4"]);
+    assert!(line.contains("norm_num_groups: none expected beside a configuration"), "{line}");
 }
 
 #[test]

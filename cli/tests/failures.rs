@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Folder, data, noise, npy, safetensors};
+use common::{Folder, data, noise, npy, npy_f64, safetensors};
 
 fn picture() -> String {
     data("photo_40x24.png").to_str().unwrap().to_owned()
@@ -77,12 +77,48 @@ fn inputs_that_are_not_there_or_not_what_they_say() {
         ("cut.png", "cut.png: cannot read the picture"),
         ("tiny.png", "tiny.png: picture of 5x3, expected at least 8x8"),
         ("missing.npy", "missing.npy: No such file"),
+        ("small.npy", "small.npy: array of 9x7, expected at least 8x8"),
+        ("grey.npy", "grey.npy: picture: 3 channels expected (in_channels), 1 found"),
+        ("nan.npy", "nan.npy: picture: NaN at channel 1, row 2, column 3"),
+        ("large.npy", "large.npy: -1e300 at batch 0, channel 1, row 2, column 3 exceeds the range"),
     ];
+    folder.write("small.npy", &npy(&[1, 3, 7, 9], noise(3 * 7 * 9)));
+    folder.write("grey.npy", &npy(&[1, 1, 8, 8], noise(64)));
+    let at = 64 + 2 * 8 + 3;
+    let mut values: Vec<f32> = noise(3 * 64).collect();
+    let large = values.iter().enumerate().map(|(i, &v)| if i == at { -1e300 } else { v.into() });
+    folder.write("large.npy", &npy_f64(&[1, 3, 8, 8], large));
+    values[at] = f32::NAN;
+    folder.write("nan.npy", &npy(&[1, 3, 8, 8], values));
     for (input, part) in cases {
         for (command, output) in [("encode", "out.npy"), ("reconstruct", "out.png")] {
             let line = folder.fail(1, [command, input, "-o", output]);
             assert!(line.contains(part), "{line}");
         }
+    }
+}
+
+#[test]
+fn pictures_that_are_cut_off() {
+    let folder = Folder::new();
+    let cuts = |name: &str, bytes: &[u8]| {
+        for length in [bytes.len() / 2, bytes.len() * 9 / 10, bytes.len() - 1] {
+            folder.write(name, &bytes[..length]);
+            let line = folder.fail(1, ["encode", name, "-o", "out.npy"]);
+            assert!(line.contains(&format!("{name}: cannot read the picture")), "{length}: {line}");
+        }
+    };
+    // The thumbnail in its EXIF segment has an end of its own.
+    let mut jpeg = std::fs::read(data("photo_turned_6.jpg")).unwrap();
+    let thumbnail = b"\xff\xe1\x00\x0eExif\0\0\xff\xd8\xff\xd9\0\0".iter().copied();
+    jpeg.splice(2..2, thumbnail);
+    let webp = std::fs::read(data("photo.webp")).unwrap();
+    cuts("cut.jpg", &jpeg);
+    cuts("cut.webp", &webp);
+    // What stands after the end is nobody's business.
+    for (name, bytes) in [("more.jpg", &jpeg), ("more.webp", &webp)] {
+        folder.write(name, &[bytes, &b"something that a phone appended"[..]].concat());
+        folder.succeed(["encode", name, "-o", "out.npy", "--quiet"]);
     }
 }
 
@@ -101,6 +137,27 @@ fn gigantic_and_empty_pictures_are_refused_by_their_header() {
     folder.write("empty.png", &png_header(0, 16));
     let line = folder.fail(1, ["reconstruct", "empty.png", "-o", "out.png"]);
     assert!(line.contains("empty.png: "), "{line}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_picture_beyond_memory_is_refused_by_its_header() {
+    let folder = Folder::new();
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap();
+    let kib = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap();
+    let memory = 1024 * kib.trim().trim_end_matches(" kB").parse::<u64>().unwrap();
+    let plan = folder.json(["info"])["encode"]["workspace_bytes"].as_u64().unwrap();
+    // The most pixels that are read, 1024 times the 512x512 that `info` tells of.
+    if memory > 1000 * plan {
+        println!("skipped: the machine has memory for any picture");
+        return;
+    }
+    folder.write("large.png", &png_header(1 << 14, 1 << 14));
+    for (command, output) in [("encode", "out.npy"), ("reconstruct", "out.png")] {
+        let line = folder.fail(1, [command, "large.png", "-o", output]);
+        assert!(line.contains("large.png: picture of 16384x16384: "), "{line}");
+        assert!(line.contains("bytes of workspace needed"), "{line}");
+    }
 }
 
 /// A PNG with RGB pixels that never come.
@@ -161,7 +218,7 @@ fn a_latent_that_is_not_finite_is_named() {
         let values = noise(channels * 20).enumerate().map(|(i, v)| if i == at { bad } else { v });
         folder.write("bad.npy", &npy(&[1, channels, 4, 5], values));
         let line = folder.fail(1, ["decode", "bad.npy", "-o", "out.png"]);
-        let expected = format!("{text} at channel 2, row 3, column 1");
+        let expected = format!("bad.npy: latents: {text} at channel 2, row 3, column 1");
         assert!(line.contains(&expected), "{line}");
     }
 }

@@ -42,7 +42,7 @@ impl Case {
             vec![text(&self.folder.join("model.safetensors")), "--config".into(), config]
         };
         let mut arguments = vec![command.to_owned(), text(input)];
-        arguments.extend(["-o", "out.safetensors", "--json", "--model"].map(String::from));
+        arguments.extend(["-o", "out.safetensors", "--quiet", "--model"].map(String::from));
         arguments.extend(model);
         arguments.extend(options.iter().map(|&option| option.to_owned()));
         self.outputs.succeed(&arguments);

@@ -5,7 +5,7 @@ mod common;
 
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{Folder, data, noise, npy};
@@ -28,25 +28,62 @@ fn cancelled_by(signal: &str) {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // The temporary file is there from the beginning; a little later the decode is under way.
+    wait_for_temporary(&folder);
+    // A little later the decode is under way.
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(child.try_wait().unwrap().is_none(), "finished too early to be cancelled");
+
+    kill(&child, signal);
+    let (status, stderr) = end_of(child);
+    assert_eq!(status.code(), Some(130), "{stderr}");
+    assert_eq!(stderr, "vaekl: cancelled\n");
+    assert_eq!(folder.files(), ["big.npy"]);
+}
+
+#[test]
+fn a_second_signal_ends_what_waits_for_ever() {
+    let folder = Folder::new();
+    let made = Command::new("mkfifo").arg(folder.path("fifo.npy")).status().unwrap();
+    assert!(made.success());
+    let mut child = folder
+        .command(["decode", "fifo.npy", "-o", "out.npy"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_for_temporary(&folder);
+    // Opening the FIFO waits for a writer; the first signal asks, and is not heard.
+    kill(&child, "-TERM");
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(child.try_wait().unwrap().is_none(), "did not wait for the FIFO");
+    kill(&child, "-INT");
+    let (status, stderr) = end_of(child);
+    assert_eq!(status.code(), Some(130), "{stderr}");
+    assert_eq!(stderr, "vaekl: cancelled\n");
+    assert_eq!(folder.files(), ["fifo.npy"]);
+}
+
+/// Waits for the temporary file, which is there from the beginning.
+fn wait_for_temporary(folder: &Folder) {
     let start = Instant::now();
     while folder.files().len() < 2 {
         assert!(start.elapsed() < Duration::from_secs(30), "no temporary file");
         std::thread::sleep(Duration::from_millis(5));
     }
-    std::thread::sleep(Duration::from_millis(500));
-    assert!(child.try_wait().unwrap().is_none(), "finished too early to be cancelled");
+}
 
-    let pressed = Instant::now();
+fn kill(child: &Child, signal: &str) {
     let killed = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
     assert!(killed.success());
+}
+
+/// How the process ends, which must be soon, and what it says.
+fn end_of(mut child: Child) -> (ExitStatus, String) {
+    let start = Instant::now();
     let status = child.wait().unwrap();
-    assert!(pressed.elapsed() < Duration::from_secs(10), "took {:?}", pressed.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(10), "took {:?}", start.elapsed());
     let mut stderr = String::new();
     child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
-    assert_eq!(status.code(), Some(130), "{stderr}");
-    assert_eq!(stderr, "vaekl: cancelled\n");
-    assert_eq!(folder.files(), ["big.npy"]);
+    (status, stderr)
 }
 
 #[test]

@@ -1,7 +1,15 @@
 #!/usr/bin/env python3
 # /// script
 # requires-python = ">=3.10"
-# dependencies = ["torch==2.15.0", "diffusers==0.42.1", "transformers", "accelerate", "scikit-image==0.26.0", "safetensors", "numpy"]
+# dependencies = [
+#   "torch==2.15.0",
+#   "diffusers==0.42.1",
+#   "transformers==5.24.0",
+#   "accelerate==1.15.0",
+#   "scikit-image==0.26.0",
+#   "safetensors==0.8.0",
+#   "numpy==2.4.6",
+# ]
 # ///
 """Trains the default model of the `vaekl` command: a small AutoencoderKL, f8, 16 latent channels.
 

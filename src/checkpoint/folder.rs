@@ -142,7 +142,14 @@ fn variants(folder: &Path) -> Result<Vec<String>> {
                 name.strip_prefix(&format!("{STEM}{EXTENSION}.index."))
                     .and_then(|rest| rest.strip_suffix(".json"))
             });
-        found.extend(variant.map(str::to_owned));
+        found.extend(variant.filter(|variant| !is_shard(variant)).map(str::to_owned));
     }
     Ok(found.into_iter().collect())
+}
+
+/// Whether what stands where a variant does ends as a shard of one: `fp16-00001-of-00002`.
+fn is_shard(variant: &str) -> bool {
+    let digits = |text: &str| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let mut ends = variant.rsplitn(4, '-');
+    ends.next().is_some_and(digits) && ends.next() == Some("of") && ends.next().is_some_and(digits)
 }

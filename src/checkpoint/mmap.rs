@@ -1,30 +1,55 @@
 //! Mapping a file into memory.
 
-use std::fs::File;
+use std::fs::{File, FileType};
 use std::path::Path;
 
 use memmap2::Mmap;
 
 use super::cannot_open;
 use crate::base::buffer::Bytes;
-use crate::base::error::Result;
+use crate::base::error::{Error, Result};
 
-/// Maps the file at `path`. Pages are read when they are first used and may be dropped by the system.
+/// Maps the regular file at `path`, or where a link there leads. Pages are read when they are first used and may be dropped by the system.
 ///
 /// The file must not change while it is mapped: a file cut short under us ends the process with SIGBUS,
 /// as with every program that maps its weights. Replacing it by renaming another over it is harmless.
 ///
 /// # Errors
-/// `Io`, naming the file.
+/// `Io`, naming the file; `Format` for what is no regular file.
 pub(super) fn map(path: &Path) -> Result<Bytes> {
-    let file = File::open(path).map_err(|error| cannot_open(path, &error))?;
-    let length = file.metadata().map_err(|error| cannot_open(path, &error))?.len();
-    if length == 0 {
+    let failed = |error| cannot_open(path, &error);
+    // Looked at before it is opened: the opening of a FIFO waits for a writer, that of a device may do
+    // anything.
+    let kind = std::fs::metadata(path).map_err(failed)?.file_type();
+    if !kind.is_file() {
+        let (path, found) = (path.display(), name_of(kind));
+        return Err(Error::format(format!("{path}: a regular file expected, {found} found")));
+    }
+    let file = File::open(path).map_err(failed)?;
+    if file.metadata().map_err(failed)?.len() == 0 {
         // An empty file cannot be mapped; it is told apart as any other malformed one.
         return Ok(Bytes::new(Vec::new()));
     }
     // SAFETY: the mapping is private and read-only. That nobody truncates or rewrites the file meanwhile
     // is asked of the user, above and in the documentation of `Model::open`.
-    let map = unsafe { Mmap::map(&file) }.map_err(|error| cannot_open(path, &error))?;
+    let map = unsafe { Mmap::map(&file) }.map_err(failed)?;
     Ok(Bytes::new(map))
+}
+
+/// What is no regular file, for a person.
+fn name_of(kind: FileType) -> &'static str {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        if kind.is_fifo() {
+            return "a FIFO";
+        }
+        if kind.is_char_device() || kind.is_block_device() {
+            return "a device";
+        }
+        if kind.is_socket() {
+            return "a socket";
+        }
+    }
+    if kind.is_dir() { "a folder" } else { "another kind" }
 }

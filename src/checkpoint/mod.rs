@@ -11,6 +11,8 @@ mod safetensors;
 mod tensor;
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use crate::base::buffer::Bytes;
@@ -91,16 +93,19 @@ fn cannot_open(path: &Path, error: &std::io::Error) -> Error {
     Error::io(format!("{}: {error}", path.display()))
 }
 
-/// Reads a small text file.
-fn read_text(path: &Path) -> Result<String> {
-    /// A configuration or an index is far below; a larger file is something else.
+/// Reads a small text file, which may be a pipe.
+pub(crate) fn read_text(path: &Path) -> Result<String> {
+    /// A configuration or an index is far below; a larger file, or a device without end, is something
+    /// else.
     const MOST: u64 = 64 << 20;
-    let size = std::fs::metadata(path).map_err(|error| cannot_open(path, &error))?.len();
-    if size > MOST {
-        let message = format!("{}: {size} bytes are too many for a JSON file", path.display());
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MOST + 1).read_to_end(&mut bytes))
+        .map_err(|error| cannot_open(path, &error))?;
+    if bytes.len() as u64 > MOST {
+        let message = format!("{}: over {MOST} bytes, too many for a JSON file", path.display());
         return Err(Error::format(message));
     }
-    let bytes = std::fs::read(path).map_err(|error| cannot_open(path, &error))?;
     String::from_utf8(bytes)
         .map_err(|error| Error::format(format!("{}: not UTF-8: {error}", path.display())))
 }

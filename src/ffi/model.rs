@@ -41,12 +41,19 @@ pub struct vaekl_model_options {
     pub weight_dtype: vaekl_dtype,
     /// A config.json to use; default NULL: the checkpoint's own, or inferred from shapes.
     pub config_path: *const c_char,
-    /// Name of a family of models ("sd", "sdxl", "flux"...) that tells what shapes cannot: scaling,
-    /// shift, latent statistics. Default NULL: guessed where the checkpoint has no configuration.
+    /// Name of a family of models that tells what shapes cannot, and overrides a configuration:
+    /// scaling, shift, latent statistics. "sd", "sdxl", "sdxl-fp16-fix", "sd3", "flux",
+    /// "playground-v2.5", "sd-x4-upscaler" or "cogview4". Default NULL: guessed where the checkpoint
+    /// has no configuration.
     pub preset: *const c_char,
     /// Variant of a diffusers folder: "fp16" opens diffusion_pytorch_model.fp16.safetensors. Default
     /// NULL: none.
     pub variant: *const c_char,
+    /// Groups of the GroupNorms of a checkpoint without a configuration, whose shapes do not tell.
+    /// Default 0: from the configuration, or 32 where there is none.
+    pub norm_num_groups: u32,
+    /// 0, for a later version.
+    pub reserved: u32,
 }
 
 // SAFETY: integers and raw pointers, the first of them the size.
@@ -63,6 +70,8 @@ unsafe impl Growing for vaekl_model_options {
             config_path: ptr::null(),
             preset: ptr::null(),
             variant: ptr::null(),
+            norm_num_groups: 0,
+            reserved: 0,
         }
     }
 }
@@ -88,9 +97,17 @@ impl vaekl_model_options {
                 args::text(self.variant, "options.variant")?,
             )
         };
-        let preset = preset.map(str::parse).transpose()?;
-        let variant = variant.map(str::to_owned);
-        Ok(ModelOptions { parts, config_path, preset, variant, ..ModelOptions::default() })
+        if self.reserved != 0 {
+            return Err(args::unknown("options.reserved", "0", self.reserved));
+        }
+        Ok(ModelOptions {
+            parts,
+            config_path,
+            config: None,
+            preset: preset.map(str::parse).transpose()?,
+            norm_num_groups: (self.norm_num_groups != 0).then_some(self.norm_num_groups as usize),
+            variant: variant.map(str::to_owned),
+        })
     }
 
     fn check_device(&self) -> Result<()> {

@@ -386,6 +386,7 @@ pub unsafe extern "C" fn vaekl_session_free(session: *mut vaekl_session) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::status::{VAEKL_ERR_INTERNAL, VAEKL_ERR_STATE, VAEKL_OK};
     use super::super::types::{VAEKL_DTYPE_F16, VAEKL_DTYPE_U8};
     use super::*;
 
@@ -411,6 +412,31 @@ mod tests {
         assert_eq!((options.threads, options.fuse_qkv), (3, true));
         assert_eq!(options.activation_dtype, crate::base::dtype::DType::F16);
         assert_eq!(options.attention, Attention::RowByRow);
+    }
+
+    #[test]
+    fn a_panic_poisons_the_session_and_not_the_model() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/models/default");
+        let model = crate::model::Model::open(path).unwrap();
+        let session = || {
+            let session = Session::new(&model, &SessionOptions::default()).unwrap();
+            vaekl_session::new(session, defaults().callback())
+        };
+        let call = |session: &vaekl_session, body: &dyn Fn()| {
+            let body = |_: &mut Session| {
+                body();
+                Ok(())
+            };
+            // SAFETY: the session lives as long as the borrow, and errors may be NULL.
+            unsafe { guard(ptr::null_mut(), || enter(session, body)) }
+        };
+        let first = session();
+        assert_eq!(call(&first, &|| {}), VAEKL_OK);
+        assert_eq!(call(&first, &|| panic!("a defect")), VAEKL_ERR_INTERNAL);
+        for _ in 0..2 {
+            assert_eq!(call(&first, &|| unreachable!()), VAEKL_ERR_STATE);
+        }
+        assert_eq!(call(&session(), &|| {}), VAEKL_OK);
     }
 
     #[test]

@@ -2,22 +2,51 @@
 //! A configuration for a file that has none: everything that shapes tell, and guesses that say so.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::config::Config;
 use super::presets::Preset;
 use crate::base::error::{Error, Result};
 use crate::checkpoint::{Checkpoint, Layout, Tensor};
 
-/// Reads the configuration off the shapes of a checkpoint's tensors. What shapes do not tell is taken
-/// from `preset` and `groups`, or guessed and written to `guessed` with the reason.
+/// Something of a configuration that was guessed. Displayed as `what = value: reason`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Guess {
+    /// The field of the configuration, or `preset` for all those that a family of models fixes.
+    pub what: &'static str,
+    /// What it was guessed to be.
+    pub value: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl Guess {
+    fn new(what: &'static str, value: impl ToString, reason: impl Into<String>) -> Self {
+        Self { what, value: value.to_string(), reason: reason.into() }
+    }
+
+    /// Whether scaling, shift and statistics of the latents rest on it.
+    pub(super) fn is_of_scaling(&self) -> bool {
+        ["preset", "scaling_factor"].contains(&self.what)
+    }
+}
+
+impl fmt::Display for Guess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} = {}: {}", self.what, self.value, self.reason)
+    }
+}
+
+/// Reads the configuration off the shapes of a checkpoint's tensors. What shapes do not tell is guessed
+/// and written to `guessed`, but for the `groups` that are given, and for what a family fixes.
 ///
 /// # Errors
 /// `Model`, naming the tensor, when the tensors contradict each other.
 pub(super) fn infer(
     checkpoint: &Checkpoint,
-    preset: Option<Preset>,
     groups: Option<usize>,
-    guessed: &mut Vec<String>,
+    guessed: &mut Vec<Guess>,
 ) -> Result<Config> {
     let shapes = Shapes(&checkpoint.tensors);
     let mut config = Config::default();
@@ -39,6 +68,7 @@ pub(super) fn infer(
     config.use_quant_conv = shapes.has("quant_conv.weight");
     config.use_post_quant_conv = shapes.has("post_quant_conv.weight");
 
+    let usual = "shapes do not tell, all known families have it";
     config.norm_num_groups = groups.unwrap_or(32);
     if groups.is_none() {
         let odd = config.block_out_channels.iter().find(|&&channels| !channels.is_multiple_of(32));
@@ -48,30 +78,36 @@ pub(super) fn infer(
                  configuration"
             )));
         }
-        guessed.push("norm_num_groups = 32: shapes do not tell, all known families have it".into());
+        guessed.push(Guess::new("norm_num_groups", 32, usual));
     }
-    guessed.push("act_fn = silu: shapes do not tell, all known families have it".into());
-    let preset = preset.or_else(|| guess(checkpoint, &config, guessed));
-    match preset {
-        Some(preset) => preset.apply(&mut config),
-        None => {
-            config.scaling_factor = 1.0;
-            guessed.push(format!(
-                "scaling_factor = 1: no known family has {} latent channels at {} pixels a latent",
-                config.latent_channels,
-                config.downscale()
-            ));
-        }
-    }
+    guessed.push(Guess::new("act_fn", config.act_fn.name(), usual));
     config.validate()?;
     Ok(config)
 }
 
-/// The family that channels and neighbouring tensors suggest.
-fn guess(checkpoint: &Checkpoint, config: &Config, guessed: &mut Vec<String>) -> Option<Preset> {
+/// Sets what a family fixes, by the family that the checkpoint suggests.
+pub(super) fn guess_family(checkpoint: &Checkpoint, config: &mut Config, guessed: &mut Vec<Guess>) {
+    if let Some((preset, reason)) = family(checkpoint, config) {
+        preset.apply(config);
+        guessed.push(Guess::new("preset", preset.name(), reason));
+        return;
+    }
+    config.scaling_factor = 1.0;
+    let (channels, downscale) = (config.latent_channels, config.downscale());
+    let reason =
+        format!("no known family has {channels} latent channels at {downscale} pixels a latent");
+    guessed.push(Guess::new("scaling_factor", 1, reason));
+    let reason = "shapes do not tell; f16 activations become f32";
+    guessed.push(Guess::new("force_upcast", config.force_upcast, reason));
+    let size = format!("{}x{}", config.sample_size.0, config.sample_size.1);
+    guessed.push(Guess::new("sample_size", size, "shapes do not tell, diffusers' default"));
+}
+
+/// The family that channels and neighbouring tensors suggest, and why.
+fn family(checkpoint: &Checkpoint, config: &Config) -> Option<(Preset, &'static str)> {
     let beside = |part: &str| checkpoint.foreign.iter().any(|name| name.contains(part));
     let quant = config.use_quant_conv || config.use_post_quant_conv;
-    let (preset, reason) = match (config.latent_channels, config.block_out_channels.len()) {
+    Some(match (config.latent_channels, config.block_out_channels.len()) {
         (4, 4) if beside("edm_mean") => (Preset::Playground25, "the file has edm_mean"),
         (4, 4) if beside("conditioner.embedders.1.") => {
             (Preset::Sdxl, "the file has two text encoders under conditioner.embedders")
@@ -91,9 +127,7 @@ fn guess(checkpoint: &Checkpoint, config: &Config, guessed: &mut Vec<String>) ->
         }
         (16, 4) => (Preset::Sd3, "16 latent channels; FLUX's has the same shapes"),
         _ => return None,
-    };
-    guessed.push(format!("preset {}: {reason}", preset.name()));
-    Some(preset)
+    })
 }
 
 struct Shapes<'a>(&'a BTreeMap<String, Tensor>);

@@ -12,5 +12,6 @@ mod presets;
 pub(crate) mod weights;
 
 pub use config::{Activation, Config};
+pub use infer::Guess;
 pub use open::{Model, ModelInfo, ModelOptions, Parts};
 pub use presets::Preset;

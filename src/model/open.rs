@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use super::build::{Builder, Totals};
 use super::config::Config;
-use super::infer::infer;
+use super::infer::{Guess, guess_family, infer};
 use super::presets::Preset;
 use super::weights::{Decoder, Encoder};
 use crate::base::buffer::Bytes;
 use crate::base::dtype::DType;
 use crate::base::error::{Error, Result};
-use crate::checkpoint::{Checkpoint, Layout};
+use crate::checkpoint::{Checkpoint, Layout, read_text};
 
 /// Which halves of the autoencoder a model needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -40,7 +40,8 @@ pub struct ModelOptions {
     /// Scaling, shift and statistics of the latents: for a file without a configuration, or instead of
     /// what the configuration says.
     pub preset: Option<Preset>,
-    /// Groups of the GroupNorms of a file without a configuration; 32 where it is not given.
+    /// Groups of the GroupNorms of a file without a configuration, 32 where it is not given. An error
+    /// where there is a configuration, which has them.
     pub norm_num_groups: Option<usize>,
     /// Variant of a diffusers folder: `fp16` opens `diffusion_pytorch_model.fp16.safetensors`.
     pub variant: Option<String>,
@@ -66,8 +67,15 @@ pub struct ModelInfo {
     pub variant: Option<String>,
     /// Where the configuration came from, for a person: a path, or "inferred from shapes".
     pub config_source: String,
-    /// Fields of the configuration that were guessed, each with the reason.
-    pub guessed: Vec<String>,
+    /// What of the configuration was guessed.
+    pub guessed: Vec<Guess>,
+}
+
+impl ModelInfo {
+    /// The guess that scaling, shift and statistics of the latents rest on, where they were guessed.
+    pub fn guessed_scaling(&self) -> Option<&Guess> {
+        self.guessed.iter().find(|guess| guess.is_of_scaling())
+    }
 }
 
 struct Inner {
@@ -98,11 +106,9 @@ impl Model {
     /// use vaekl::{Model, ModelOptions, Preset};
     ///
     /// let mut options = ModelOptions::default();
+    /// // Instead of what the configuration says of the scaling of latents.
     /// options.preset = Some(Preset::Flux);
-    /// // A bare file, whose configuration is inferred but for what no shape tells.
-    /// options.norm_num_groups = Some(8);
-    /// let model = Model::open_with("models/default/diffusion_pytorch_model.safetensors", &options)?;
-    /// assert_eq!(model.config().latent_channels, 16);
+    /// let model = Model::open_with("models/default", &options)?;
     /// assert_eq!(model.config().shift_factor, Some(0.1159));
     /// # Ok::<(), vaekl::Error>(())
     /// ```
@@ -198,21 +204,36 @@ impl Model {
 fn configure(
     checkpoint: &Checkpoint,
     options: &ModelOptions,
-    guessed: &mut Vec<String>,
+    guessed: &mut Vec<Guess>,
 ) -> Result<(Config, String)> {
     let read = |text: &str, path: &str| Config::from_json(text).map_err(|error| error.within(path));
-    let (mut config, mut source) = if let Some(config) = &options.config {
+    let there = if let Some(config) = &options.config {
         config.validate()?;
-        (config.clone(), "given".to_owned())
+        Some((config.clone(), "given".to_owned()))
     } else if let Some(path) = &options.config_path {
         let name = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|e| Error::io(format!("{name}: {e}")))?;
-        (read(&text, &name)?, name)
+        Some((read(&read_text(path)?, &name)?, name))
     } else if let Some((text, path)) = &checkpoint.config {
-        (read(text, path)?, path.clone())
+        Some((read(text, path)?, path.clone()))
     } else {
-        let config = infer(checkpoint, options.preset, options.norm_num_groups, guessed)?;
-        return Ok((config, "inferred from shapes".into()));
+        None
+    };
+    let (mut config, mut source) = match (there, options.norm_num_groups) {
+        (Some((config, source)), Some(groups)) => {
+            return Err(Error::invalid(format!(
+                "norm_num_groups: none expected beside a configuration ({source}), which has {}; \
+                 {groups} found",
+                config.norm_num_groups
+            )));
+        }
+        (Some(there), None) => there,
+        (None, groups) => {
+            let mut config = infer(checkpoint, groups, guessed)?;
+            if options.preset.is_none() {
+                guess_family(checkpoint, &mut config, guessed);
+            }
+            (config, "inferred from shapes".to_owned())
+        }
     };
     if let Some(preset) = options.preset {
         preset.apply(&mut config);

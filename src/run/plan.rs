@@ -4,8 +4,9 @@
 use crate::arch::Level;
 use crate::backend::recorder::Recorder;
 use crate::backend::{Algorithm, Backend, Layout, Slot};
+use crate::base::buffer::physical_memory;
 use crate::base::dtype::DType;
-use crate::base::error::{Error, Result};
+use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::shape::Shape;
 use crate::kernels::{Kernels, threads};
 use crate::model::blocks::Settings;
@@ -25,6 +26,33 @@ pub struct Plan {
     pub multiply_adds: u64,
     /// Whether the result is that of the whole picture in one piece.
     pub exact: bool,
+}
+
+impl Plan {
+    /// Whether the machine has the memory for it. A session refuses a call that does not pass; asking
+    /// first spares the reading of its input.
+    ///
+    /// ```
+    /// use vaekl::{ErrorKind, Model, SessionOptions, plan_encode};
+    ///
+    /// let model = Model::open("models/default")?;
+    /// let plan = plan_encode(&model, &SessionOptions::default(), 1 << 20, 1 << 20)?;
+    /// assert_eq!(plan.fits_machine().unwrap_err().kind(), ErrorKind::OutOfMemory);
+    /// # Ok::<(), vaekl::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `OutOfMemory`, with the bytes needed and those the machine has.
+    pub fn fits_machine(&self) -> Result<()> {
+        match physical_memory() {
+            Some(have) if self.workspace_bytes > have => {
+                let need = self.workspace_bytes;
+                let message = format!("{need} bytes of workspace needed, the machine has {have}");
+                Err(Error::new(ErrorKind::OutOfMemory, message))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Which network a call runs.
@@ -100,7 +128,7 @@ pub(crate) fn input_channels(model: &Model, direction: Direction) -> usize {
 /// ```
 ///
 /// # Errors
-/// As [`Session::decode`](crate::Session::decode), without the arithmetic's own.
+/// As [`Session::decode`](crate::Session::decode), without the arithmetic's and the memory's own.
 pub fn plan_decode(
     model: &Model,
     options: &SessionOptions,
@@ -113,7 +141,7 @@ pub fn plan_decode(
 /// What an encode of a picture of `height` rows of `width` would need in a session with `options`.
 ///
 /// # Errors
-/// As [`Session::encode`](crate::Session::encode), without the arithmetic's own.
+/// As [`Session::encode`](crate::Session::encode), without the arithmetic's and the memory's own.
 pub fn plan_encode(
     model: &Model,
     options: &SessionOptions,

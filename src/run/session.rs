@@ -12,7 +12,7 @@ use super::plan::{self, Direction, Plan, Resources, check_size};
 use crate::arch::Level;
 use crate::backend::cpu::Cpu;
 use crate::backend::{Algorithm, Backend, Layout};
-use crate::base::buffer::{AlignedBuf, physical_memory};
+use crate::base::buffer::AlignedBuf;
 use crate::base::dtype::DType;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::shape::Shape;
@@ -431,16 +431,11 @@ impl Session {
         }
         check_size(direction, shape.2, shape.3)?;
         let (plan, _) = self.plan(direction, shape.2, shape.3)?;
-        match physical_memory() {
-            Some(have) if plan.workspace_bytes > have => Err(Error::new(
-                ErrorKind::OutOfMemory,
-                format!(
-                    "{what} of {}x{} (width x height): {} bytes of workspace needed, the machine has {have}",
-                    shape.3, shape.2, plan.workspace_bytes
-                ),
-            )),
-            _ => Ok(()),
-        }
+        let (height, width) = (shape.2, shape.3);
+        let within = |error: Error| {
+            error.within(format_args!("{what} of {width}x{height} (width x height)"))
+        };
+        plan.fits_machine().map_err(within)
     }
 
     fn resources(&self) -> Resources {

@@ -1,4 +1,5 @@
 /* arguments MODEL DATA: what the interface makes of NULL, garbage and unsupported wishes. */
+#include <stddef.h>
 #include <stdint.h>
 
 #include "check.h"
@@ -94,7 +95,16 @@ static void model_options(const char *path) {
   REFUSED(preset, "\xff\xfe", invalid, "options.preset: UTF-8");
   REFUSED(variant, "no-such-variant", VAEKL_ERR_IO, "no-such-variant");
   REFUSED(config_path, "/no/such/config.json", VAEKL_ERR_IO, "/no/such/config.json");
+  REFUSED(norm_num_groups, 4, invalid, "norm_num_groups: none expected beside a configuration");
+  REFUSED(reserved, 1, invalid, "options.reserved");
 #undef REFUSED
+
+  /* A caller of yesterday, whose struct ended before norm_num_groups. */
+  CHECK(vaekl_model_options_init(&o, offsetof(vaekl_model_options, norm_num_groups)) == VAEKL_OK);
+  o.norm_num_groups = 7;
+  CHECK_OK(vaekl_model_open(path, &o, &model, &error));
+  vaekl_model_free(model);
+  model = NULL;
 
   /* A caller of tomorrow: what it leaves zero is fine, what it sets is not known here. */
   CHECK(vaekl_model_options_init(&wide.known, sizeof wide) == VAEKL_OK);
@@ -103,6 +113,27 @@ static void model_options(const char *path) {
   vaekl_model_free(model);
   wide.unknown = 1;
   CHECK_FAILS(vaekl_model_open(path, &wide.known, &model, &error), invalid, "does not know");
+}
+
+/* A file without a configuration takes from the options what its shapes do not tell. */
+static void bare_file(const char *dir) {
+  char path[4096];
+  vaekl_model_options o;
+  vaekl_model *model = NULL;
+  vaekl_model_info info;
+  snprintf(path, sizeof path, "%s/model.safetensors", dir);
+  CHECK_FAILS(vaekl_model_open(path, NULL, &model, &error), VAEKL_ERR_MODEL, "norm_num_groups");
+  CHECK(vaekl_model_options_init(&o, sizeof o) == VAEKL_OK);
+  o.norm_num_groups = 3;
+  CHECK_FAILS(vaekl_model_open(path, &o, &model, &error), VAEKL_ERR_MODEL, "norm_num_groups (3)");
+  o.norm_num_groups = 4;
+  o.preset = "sdxl";
+  CHECK_OK(vaekl_model_open(path, &o, &model, &error));
+  info.struct_size = sizeof info;
+  CHECK(vaekl_model_get_info(model, &info) == VAEKL_OK);
+  CHECK(info.parameters == 90847 && fabsf(info.scaling_factor - 0.13025f) < 1e-7f);
+  CHECK(info.guessed == 1); /* the activation function */
+  vaekl_model_free(model);
 }
 
 static void session_options(const vaekl_model *model) {
@@ -193,6 +224,7 @@ int main(int argc, char **argv) {
   nulls(model);
   model_options(argv[1]);
   session_options(model);
+  bare_file(argv[2]);
   files(argv[2]);
   plans(model);
   vaekl_model_free(model);

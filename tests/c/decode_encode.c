@@ -4,11 +4,36 @@
 /* What diffusers gives in fp64, and how far f32 may be from it. */
 static const float TOLERANCE = 1e-4f;
 
+/* A smaller size, for results that are compared with each other: valgrind is slow at arithmetic. */
+enum {
+  SMALL_LATENT_W = 3,
+  SMALL_LATENT_H = 2,
+  SMALL_LATENTS = SMALL_LATENT_W * SMALL_LATENT_H * LATENT_C,
+  SMALL_W = 8 * SMALL_LATENT_W,
+  SMALL_H = 8 * SMALL_LATENT_H,
+  SMALL_PIXELS = SMALL_W * SMALL_H,
+  SMALL_VALUES = SMALL_PIXELS * CHANNELS
+};
+
+static vaekl_latent small_latent(void *data, vaekl_dtype dtype) {
+  vaekl_latent view = latent_view(data, dtype);
+  view.width = SMALL_LATENT_W;
+  view.height = SMALL_LATENT_H;
+  return view;
+}
+
+static vaekl_image small_image(void *data, vaekl_dtype dtype, vaekl_layout layout) {
+  vaekl_image view = image_view(data, dtype, layout);
+  view.width = SMALL_W;
+  view.height = SMALL_H;
+  return view;
+}
+
 static void to_chw(const float *hwc, float *chw) {
   int i, c;
-  for (i = 0; i < PIXELS; i++) {
+  for (i = 0; i < SMALL_PIXELS; i++) {
     for (c = 0; c < CHANNELS; c++) {
-      chw[c * PIXELS + i] = hwc[i * CHANNELS + c];
+      chw[c * SMALL_PIXELS + i] = hwc[i * CHANNELS + c];
     }
   }
 }
@@ -23,10 +48,10 @@ static int to_u8(float value) {
 /* Strides leave the bytes between rows, planes and around the picture alone. */
 static void decode_with_strides(vaekl_session *session, const vaekl_latent *latent,
                                 const float *chw) {
-  const size_t row = WIDTH * sizeof(float) + 12, plane = HEIGHT * row + 20;
+  const size_t row = SMALL_W * sizeof(float) + 12, plane = SMALL_H * row + 20;
   const size_t len = CHANNELS * plane + 64;
   unsigned char *bytes = (unsigned char *)malloc(len);
-  vaekl_image image = image_view(bytes + 32, VAEKL_DTYPE_F32, VAEKL_LAYOUT_CHW);
+  vaekl_image image = small_image(bytes + 32, VAEKL_DTYPE_F32, VAEKL_LAYOUT_CHW);
   size_t at, touched = 0;
   int c, y;
   CHECK(bytes != NULL);
@@ -35,10 +60,10 @@ static void decode_with_strides(vaekl_session *session, const vaekl_latent *late
   image.plane_stride = plane;
   CHECK_OK(vaekl_decode(session, latent, &image, &error));
   for (c = 0; c < CHANNELS; c++) {
-    for (y = 0; y < HEIGHT; y++) {
+    for (y = 0; y < SMALL_H; y++) {
       unsigned char *found = bytes + 32 + (size_t)c * plane + (size_t)y * row;
-      CHECK(memcmp(found, chw + c * PIXELS + y * WIDTH, WIDTH * sizeof(float)) == 0);
-      memset(found, 0xa5, WIDTH * sizeof(float));
+      CHECK(memcmp(found, chw + c * SMALL_PIXELS + y * SMALL_W, SMALL_W * sizeof(float)) == 0);
+      memset(found, 0xa5, SMALL_W * sizeof(float));
     }
   }
   for (at = 0; at < len; at++) {
@@ -58,8 +83,8 @@ static int32_t collect(void *user, uint32_t y, uint32_t count, const void *rows,
   uint32_t i;
   CHECK(y == c->next && count > 0);
   for (i = 0; i < count; i++) {
-    memcpy(c->pixels + (size_t)(y + i) * WIDTH * CHANNELS,
-           (const unsigned char *)rows + i * row_stride, WIDTH * CHANNELS);
+    memcpy(c->pixels + (size_t)(y + i) * SMALL_W * CHANNELS,
+           (const unsigned char *)rows + i * row_stride, SMALL_W * CHANNELS);
   }
   c->next = y + count;
   return c->next > c->stop_at;
@@ -67,79 +92,91 @@ static int32_t collect(void *user, uint32_t y, uint32_t count, const void *rows,
 
 static void decode_in_rows(vaekl_session *session, const vaekl_latent *latent,
                            const unsigned char *pixels) {
-  static unsigned char found[VALUES];
-  collector all = {found, 0, HEIGHT}, some = {found, 0, 10};
+  static unsigned char found[SMALL_VALUES];
+  collector all = {found, 0, SMALL_H}, some = {found, 0, 10};
   CHECK_OK(vaekl_decode_rows(session, latent, VAEKL_DTYPE_U8, collect, &all, &error));
-  CHECK(all.next == HEIGHT && memcmp(found, pixels, VALUES) == 0);
+  CHECK(all.next == SMALL_H && memcmp(found, pixels, SMALL_VALUES) == 0);
   CHECK_FAILS(vaekl_decode_rows(session, latent, VAEKL_DTYPE_U8, collect, &some, &error),
               VAEKL_ERR_CANCELLED, "");
-  CHECK(some.next < HEIGHT);
+  CHECK(some.next < SMALL_H);
 }
 
 static void decode(vaekl_session *session, const char *dir) {
-  static float hwc[VALUES], chw[VALUES], turned[VALUES];
-  static unsigned char u8[VALUES];
-  static uint16_t half[VALUES];
+  static float found[VALUES];
   float *latents = read_floats(dir, "latents.f32", LATENTS);
   float *expected = read_floats(dir, "decoded.f32", VALUES);
   vaekl_latent latent = latent_view(latents, VAEKL_DTYPE_F32);
-  vaekl_image image = image_view(chw, VAEKL_DTYPE_F32, VAEKL_LAYOUT_CHW);
+  vaekl_image image = image_view(found, VAEKL_DTYPE_F32, VAEKL_LAYOUT_CHW);
   int i;
 
   CHECK_OK(vaekl_decode(session, &latent, &image, &error));
-  check_close(chw, expected, VALUES, TOLERANCE);
+  check_close(found, expected, VALUES, TOLERANCE);
   CHECK(vaekl_session_memory(session) > 0);
-  image = image_view(hwc, VAEKL_DTYPE_F32, VAEKL_LAYOUT_HWC);
-  CHECK_OK(vaekl_decode(session, &latent, &image, &error));
-  to_chw(hwc, turned);
-  CHECK(memcmp(chw, turned, sizeof chw) == 0);
-  decode_with_strides(session, &latent, chw);
-
-  image = image_view(u8, VAEKL_DTYPE_U8, VAEKL_LAYOUT_HWC);
-  CHECK_OK(vaekl_decode(session, &latent, &image, &error));
-  for (i = 0; i < VALUES; i++) {
-    CHECK(u8[i] == to_u8(hwc[i]));
-  }
-  decode_in_rows(session, &latent, u8);
-
-  /* bfloat16 is the upper half of a float, rounded. */
-  image = image_view(half, VAEKL_DTYPE_BF16, VAEKL_LAYOUT_HWC);
-  CHECK_OK(vaekl_decode(session, &latent, &image, &error));
-  for (i = 0; i < VALUES; i++) {
-    uint32_t bits = (uint32_t)half[i] << 16;
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    CHECK(fabsf(value - hwc[i]) <= fabsf(hwc[i]) / 256.0f);
-  }
 
   /* What the diffusion model works on is 0.18215 times as large. */
   for (i = 0; i < LATENTS; i++) {
     latents[i] *= 0.18215f;
   }
   latent.scale = VAEKL_LATENT_SCALED;
-  image = image_view(hwc, VAEKL_DTYPE_F32, VAEKL_LAYOUT_CHW);
   CHECK_OK(vaekl_decode(session, &latent, &image, &error));
-  check_close(hwc, expected, VALUES, TOLERANCE);
+  check_close(found, expected, VALUES, TOLERANCE);
   free(expected);
   free(latents);
 }
 
+static void decode_to_every_kind(vaekl_session *session) {
+  static float hwc[SMALL_VALUES], chw[SMALL_VALUES], turned[SMALL_VALUES];
+  static unsigned char u8[SMALL_VALUES];
+  static uint16_t half[SMALL_VALUES];
+  float latents[SMALL_LATENTS];
+  vaekl_latent latent = small_latent(latents, VAEKL_DTYPE_F32);
+  vaekl_image image = small_image(chw, VAEKL_DTYPE_F32, VAEKL_LAYOUT_CHW);
+  int i;
+
+  for (i = 0; i < SMALL_LATENTS; i++) {
+    latents[i] = sinf((float)i);
+  }
+  CHECK_OK(vaekl_decode(session, &latent, &image, &error));
+  image = small_image(hwc, VAEKL_DTYPE_F32, VAEKL_LAYOUT_HWC);
+  CHECK_OK(vaekl_decode(session, &latent, &image, &error));
+  to_chw(hwc, turned);
+  CHECK(memcmp(chw, turned, sizeof chw) == 0);
+  decode_with_strides(session, &latent, chw);
+
+  image = small_image(u8, VAEKL_DTYPE_U8, VAEKL_LAYOUT_HWC);
+  CHECK_OK(vaekl_decode(session, &latent, &image, &error));
+  for (i = 0; i < SMALL_VALUES; i++) {
+    CHECK(u8[i] == to_u8(hwc[i]));
+  }
+  decode_in_rows(session, &latent, u8);
+
+  /* bfloat16 is the upper half of a float, rounded. */
+  image = small_image(half, VAEKL_DTYPE_BF16, VAEKL_LAYOUT_HWC);
+  CHECK_OK(vaekl_decode(session, &latent, &image, &error));
+  for (i = 0; i < SMALL_VALUES; i++) {
+    uint32_t bits = (uint32_t)half[i] << 16;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    CHECK(fabsf(value - hwc[i]) <= fabsf(hwc[i]) / 256.0f);
+  }
+}
+
 /* A batch gives what its latents give alone. Its latents are bfloat16. */
 static void decode_batch(vaekl_session *session) {
-  static float out[3][VALUES];
-  uint16_t latents[2 * LATENTS];
-  vaekl_latent latent = latent_view(latents, VAEKL_DTYPE_BF16);
+  static float out[3][SMALL_VALUES];
+  uint16_t latents[2 * SMALL_LATENTS];
+  vaekl_latent latent = small_latent(latents, VAEKL_DTYPE_BF16);
   vaekl_image images[2];
   int i;
-  for (i = 0; i < 2 * LATENTS; i++) {
+  for (i = 0; i < 2 * SMALL_LATENTS; i++) {
     latents[i] = (uint16_t)((i % 2 ? 0xbf00 : 0x3f00) + i % 120);
   }
-  images[0] = image_view(out[0], VAEKL_DTYPE_F32, VAEKL_LAYOUT_HWC);
-  images[1] = image_view(out[1], VAEKL_DTYPE_F32, VAEKL_LAYOUT_HWC);
+  images[0] = small_image(out[0], VAEKL_DTYPE_F32, VAEKL_LAYOUT_HWC);
+  images[1] = small_image(out[1], VAEKL_DTYPE_F32, VAEKL_LAYOUT_HWC);
   latent.batch = 2;
   CHECK_OK(vaekl_decode(session, &latent, images, &error));
   latent.batch = 1;
-  latent.data = latents + LATENTS;
+  latent.data = latents + SMALL_LATENTS;
   images[0].data = out[2];
   CHECK_OK(vaekl_decode(session, &latent, images, &error));
   CHECK(memcmp(out[1], out[2], sizeof out[1]) == 0);
@@ -148,14 +185,14 @@ static void decode_batch(vaekl_session *session) {
   /* A NaN in the second is found before the first is written. */
   latent.batch = 2;
   latent.data = latents;
-  latents[LATENTS + LATENT_W * LATENT_H + LATENT_W + 2] = 0x7fc0;
+  latents[SMALL_LATENTS + SMALL_LATENT_W * SMALL_LATENT_H + SMALL_LATENT_W + 2] = 0x7fc0;
   memset(out[2], 0xa5, sizeof out[2]);
   memset(out[1], 0xa5, sizeof out[1]);
   CHECK_FAILS(vaekl_decode(session, &latent, images, &error), VAEKL_ERR_INVALID_ARGUMENT,
               "batch 1, channel 1, row 1, column 2");
   CHECK(memcmp(out[1], out[2], sizeof out[1]) == 0);
   latent.batch = 1;
-  latent.data = latents + LATENTS;
+  latent.data = latents + SMALL_LATENTS;
   CHECK_FAILS(vaekl_decode(session, &latent, images, &error), VAEKL_ERR_INVALID_ARGUMENT, "NaN");
   CHECK(memcmp(out[1], out[2], sizeof out[1]) == 0);
 }
@@ -197,9 +234,7 @@ static void bad_views(vaekl_session *session) {
 }
 
 static void encode(vaekl_session *session, const char *dir, uint64_t seed) {
-  static unsigned char u8[VALUES];
-  static float as_float[VALUES];
-  float found[2 * LATENTS], again[2 * LATENTS];
+  float found[2 * LATENTS];
   float *pixels = read_floats(dir, "image.f32", VALUES);
   float *moments = read_floats(dir, "moments.f32", 2 * LATENTS);
   float *mode = read_floats(dir, "mode.f32", LATENTS);
@@ -212,70 +247,95 @@ static void encode(vaekl_session *session, const char *dir, uint64_t seed) {
   check_close(found, mode, LATENTS, TOLERANCE);
   CHECK_OK(vaekl_encode(session, &image, VAEKL_POSTERIOR_SAMPLE, seed, &latent, &error));
   check_close(found, sample, LATENTS, 10 * TOLERANCE);
-  latent.data = again;
-  CHECK_OK(vaekl_encode(session, &image, VAEKL_POSTERIOR_SAMPLE, seed, &latent, &error));
-  CHECK(memcmp(found, again, LATENTS * sizeof(float)) == 0);
-  CHECK_OK(vaekl_encode(session, &image, VAEKL_POSTERIOR_SAMPLE, seed + 1, &latent, &error));
-  CHECK(memcmp(found, again, LATENTS * sizeof(float)) != 0);
   latent.scale = VAEKL_LATENT_SCALED;
   CHECK_OK(vaekl_encode(session, &image, VAEKL_POSTERIOR_MODE, 0, &latent, &error));
   for (i = 0; i < LATENTS; i++) {
-    CHECK(fabsf(again[i] - mode[i] * 0.18215f) <= TOLERANCE);
+    CHECK(fabsf(found[i] - mode[i] * 0.18215f) <= TOLERANCE);
   }
-
   latent.channels = 2 * LATENT_C;
-  CHECK_FAILS(vaekl_encode(session, &image, VAEKL_POSTERIOR_MOMENTS, 0, &latent, &error),
-              VAEKL_ERR_INVALID_ARGUMENT, "out.scale");
   latent.scale = VAEKL_LATENT_RAW;
   CHECK_OK(vaekl_encode(session, &image, VAEKL_POSTERIOR_MOMENTS, 0, &latent, &error));
-  check_close(again, moments, 2 * LATENTS, TOLERANCE);
-
-  /* Bytes are v / 255 * 2 - 1, interleaved or not. */
-  for (i = 0; i < VALUES; i++) {
-    u8[i] = (unsigned char)(i * 7 % 256);
-    as_float[i] = (float)u8[i] / 255.0f * 2.0f - 1.0f;
-  }
-  image = image_view(u8, VAEKL_DTYPE_U8, VAEKL_LAYOUT_HWC);
-  CHECK_OK(vaekl_encode(session, &image, VAEKL_POSTERIOR_MOMENTS, 0, &latent, &error));
-  latent.data = found;
-  image = image_view(as_float, VAEKL_DTYPE_F32, VAEKL_LAYOUT_HWC);
-  CHECK_OK(vaekl_encode(session, &image, VAEKL_POSTERIOR_MOMENTS, 0, &latent, &error));
-  CHECK(memcmp(found, again, sizeof found) == 0);
-
-  /* 55 columns halve to 27, 13 and 6. */
-  image.width = WIDTH - 1;
-  CHECK_FAILS(vaekl_encode(session, &image, VAEKL_POSTERIOR_MOMENTS, 0, &latent, &error),
-              VAEKL_ERR_INVALID_ARGUMENT, "out: 6x5 (width x height) expected, 7x5 found");
-  image.width = 7;
-  CHECK_FAILS(vaekl_encode(session, &image, VAEKL_POSTERIOR_MOMENTS, 0, &latent, &error),
-              VAEKL_ERR_INVALID_ARGUMENT, "at least 8x8 pixels");
-  CHECK_FAILS(vaekl_encode(session, &image, 3, 0, &latent, &error), VAEKL_ERR_INVALID_ARGUMENT,
-              "posterior");
-  image.width = WIDTH;
-  as_float[WIDTH * CHANNELS + 4] = INFINITY;
-  memset(found, 0xa5, sizeof found);
-  memset(again, 0xa5, sizeof again);
-  CHECK_FAILS(vaekl_encode(session, &image, VAEKL_POSTERIOR_MOMENTS, 0, &latent, &error),
-              VAEKL_ERR_INVALID_ARGUMENT, "inf at channel 1, row 1, column 1");
-  CHECK(memcmp(found, again, sizeof found) == 0);
+  check_close(found, moments, 2 * LATENTS, TOLERANCE);
   free(sample);
   free(mode);
   free(moments);
   free(pixels);
 }
 
+static void encode_from_every_kind(vaekl_session *session, uint64_t seed) {
+  static unsigned char u8[SMALL_VALUES];
+  static float as_float[SMALL_VALUES];
+  float found[2 * SMALL_LATENTS], again[2 * SMALL_LATENTS];
+  vaekl_image image = small_image(as_float, VAEKL_DTYPE_F32, VAEKL_LAYOUT_HWC);
+  vaekl_latent latent = small_latent(found, VAEKL_DTYPE_F32);
+  int i;
+
+  /* Bytes are v / 255 * 2 - 1, interleaved or not. */
+  for (i = 0; i < SMALL_VALUES; i++) {
+    u8[i] = (unsigned char)(i * 7 % 256);
+    as_float[i] = (float)u8[i] / 255.0f * 2.0f - 1.0f;
+  }
+  CHECK_OK(vaekl_encode(session, &image, VAEKL_POSTERIOR_SAMPLE, seed, &latent, &error));
+  latent.data = again;
+  CHECK_OK(vaekl_encode(session, &image, VAEKL_POSTERIOR_SAMPLE, seed, &latent, &error));
+  CHECK(memcmp(found, again, SMALL_LATENTS * sizeof(float)) == 0);
+  CHECK_OK(vaekl_encode(session, &image, VAEKL_POSTERIOR_SAMPLE, seed + 1, &latent, &error));
+  CHECK(memcmp(found, again, SMALL_LATENTS * sizeof(float)) != 0);
+
+  latent.channels = 2 * LATENT_C;
+  CHECK_OK(vaekl_encode(session, &image, VAEKL_POSTERIOR_MOMENTS, 0, &latent, &error));
+  latent.data = found;
+  image = small_image(u8, VAEKL_DTYPE_U8, VAEKL_LAYOUT_HWC);
+  CHECK_OK(vaekl_encode(session, &image, VAEKL_POSTERIOR_MOMENTS, 0, &latent, &error));
+  CHECK(memcmp(found, again, sizeof found) == 0);
+}
+
+static void bad_pictures(vaekl_session *session) {
+  const vaekl_status invalid = VAEKL_ERR_INVALID_ARGUMENT;
+  static float values[VALUES];
+  float found[2 * LATENTS], untouched[2 * LATENTS];
+  vaekl_image image = image_view(values, VAEKL_DTYPE_F32, VAEKL_LAYOUT_HWC);
+  vaekl_latent latent = latent_view(found, VAEKL_DTYPE_F32);
+  const uint32_t kind = VAEKL_POSTERIOR_MOMENTS;
+  memset(found, 0xa5, sizeof found);
+  memset(untouched, 0xa5, sizeof untouched);
+
+  latent.channels = 2 * LATENT_C;
+  latent.scale = VAEKL_LATENT_SCALED;
+  CHECK_FAILS(vaekl_encode(session, &image, kind, 0, &latent, &error), invalid, "out.scale");
+  latent.scale = VAEKL_LATENT_RAW;
+  /* 55 columns halve to 27, 13 and 6. */
+  image.width = WIDTH - 1;
+  CHECK_FAILS(vaekl_encode(session, &image, kind, 0, &latent, &error), invalid,
+              "out: 6x5 (width x height) expected, 7x5 found");
+  image.width = 7;
+  CHECK_FAILS(vaekl_encode(session, &image, kind, 0, &latent, &error), invalid,
+              "at least 8x8 pixels");
+  CHECK_FAILS(vaekl_encode(session, &image, 3, 0, &latent, &error), invalid, "posterior");
+  image.width = WIDTH;
+  values[WIDTH * CHANNELS + 4] = INFINITY;
+  CHECK_FAILS(vaekl_encode(session, &image, kind, 0, &latent, &error), invalid,
+              "inf at channel 1, row 1, column 1");
+  CHECK(memcmp(found, untouched, sizeof found) == 0);
+}
+
 int main(int argc, char **argv) {
   vaekl_model *model;
   vaekl_session *session;
+  uint64_t seed;
   CHECK(argc == 4);
   model = open_model(argv[1]);
   session = new_session(model, 2);
   /* The session has its own reference. */
   vaekl_model_free(model);
+  seed = strtoull(argv[3], NULL, 10);
   decode(session, argv[2]);
+  decode_to_every_kind(session);
   decode_batch(session);
   bad_views(session);
-  encode(session, argv[2], strtoull(argv[3], NULL, 10));
+  encode(session, argv[2], seed);
+  encode_from_every_kind(session, seed);
+  bad_pictures(session);
   vaekl_session_free(session);
   puts("ok");
   return 0;

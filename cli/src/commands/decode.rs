@@ -26,7 +26,7 @@ pub(super) fn run(context: &Context<'_>, arguments: &Decode) -> Result<()> {
     let shape = [batch, engine.config().out_channels, height, width];
     let mut targets = SampleTarget::new(target, shape)?;
 
-    let (output, decode_s) = engine.decode(latents.view())?;
+    let (output, decode_s) = engine.decode(&arguments.latents, latents.view())?;
 
     targets.write(output.view())?;
     context.interrupt.check()?;
@@ -65,7 +65,7 @@ fn read_latents(
         return Err(Failure::at(path, what));
     }
     if arguments.scaled {
-        engine.config().unscale_latents(latents.view_mut())?;
+        engine.unscale(latents.view_mut())?;
     }
     Ok(latents)
 }

@@ -17,12 +17,13 @@ pub(super) fn run(context: &Context<'_>, arguments: &Encode) -> Result<()> {
     check_usage(arguments)?;
     let mut target = Target::create(&arguments.output)?;
     let mut engine = Engine::open(context.options, &context.interrupt, Parts::Encoder)?;
-    let (input, remark) = sample::read(&arguments.image, engine.config())?;
+    let fits = |height, width| engine.fits_encode(height, width);
+    let (input, remark) = sample::read(&arguments.image, engine.config(), fits)?;
     if let Some(remark) = remark {
         context.remark(&remark);
     }
 
-    let (posterior, encode_s) = engine.encode(input.view())?;
+    let (posterior, encode_s) = engine.encode(&arguments.image, input.view())?;
     let seed = arguments.seed.unwrap_or(0);
     let (name, mut latents): (_, Array4<f32>) = match arguments.posterior {
         Posterior::Mode => ("latents", posterior.mode().to_owned()),
@@ -30,19 +31,20 @@ pub(super) fn run(context: &Context<'_>, arguments: &Encode) -> Result<()> {
         Posterior::Moments => ("moments", posterior.moments().to_owned()),
     };
     if arguments.scaled {
-        engine.config().scale_latents(latents.view_mut())?;
+        engine.scale(latents.view_mut())?;
     }
 
     array_file::write(&mut target, name, latents.view())?;
     context.interrupt.check()?;
     target.commit()?;
 
-    let (_, _, height, width) = input.dim();
+    let (batch, _, height, width) = input.dim();
     let mut report = Report::default();
     engine.report(&mut report);
     report.set_seconds("encode_s", encode_s);
     report.set("width", width);
     report.set("height", height);
+    report.set("batch", batch);
     report.set("shape", json!(latents.shape()));
     report.set("tensor", name);
     report.set_output(std::slice::from_ref(&arguments.output));

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use serde_json::{Map, Value, json};
-use vaekl::{ErrorKind, Level, Model, ModelInfo, Parts, Plan};
+use vaekl::{ErrorKind, Guess, Level, Model, ModelInfo, Parts, Plan};
 
 use super::Context;
 use crate::args::Info;
@@ -79,7 +79,7 @@ impl Facts {
         report.set("layout", info.layout.as_str());
         report.set("variant", info.variant.clone());
         report.set("config_source", info.config_source.as_str());
-        report.set("guessed", json!(info.guessed));
+        report.set("guessed", info.guessed.iter().map(Guess::to_string).collect::<Vec<_>>());
         let dtypes = info.dtypes.iter().map(|(dtype, &count)| (dtype.to_string(), count.into()));
         report.set("dtypes", dtypes.collect::<Map<String, Value>>());
         report.set("config", self.config.clone());
@@ -122,7 +122,7 @@ impl Facts {
             }
         }
         lines.push(("config", info.config_source.clone()));
-        lines.extend(info.guessed.iter().map(|guess| ("guessed", guess.clone())));
+        lines.extend(info.guessed.iter().map(|guess| ("guessed", guess.to_string())));
         let mut text = String::new();
         // Writing to a string cannot fail.
         for (name, value) in lines {

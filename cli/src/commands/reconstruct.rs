@@ -13,7 +13,8 @@ use crate::sample::{self, SampleTarget};
 pub(super) fn run(context: &Context<'_>, arguments: &Reconstruct) -> Result<()> {
     let target = Target::create(&arguments.output)?;
     let mut engine = Engine::open(context.options, &context.interrupt, Parts::Both)?;
-    let (input, remark) = sample::read(&arguments.image, engine.config())?;
+    let fits = |height, width| engine.fits_encode(height, width);
+    let (input, remark) = sample::read(&arguments.image, engine.config(), fits)?;
     if let Some(remark) = remark {
         context.remark(&remark);
     }
@@ -23,8 +24,8 @@ pub(super) fn run(context: &Context<'_>, arguments: &Reconstruct) -> Result<()> 
     let shape = [batch, engine.config().out_channels, height, width];
     let mut targets = SampleTarget::new(target, shape)?;
 
-    let (posterior, encode_s) = engine.encode(input.view())?;
-    let (output, decode_s) = engine.decode(posterior.mode())?;
+    let (posterior, encode_s) = engine.encode(&arguments.image, input.view())?;
+    let (output, decode_s) = engine.decode(&arguments.image, posterior.mode())?;
     let psnr = sample::psnr(input.view(), output.view());
 
     targets.write(output.view())?;

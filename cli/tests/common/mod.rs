@@ -113,12 +113,24 @@ impl Folder {
 
 /// A `.npy` file of `<f4`.
 pub(crate) fn npy(shape: &[usize], values: impl IntoIterator<Item = f32>) -> Vec<u8> {
+    let mut bytes = npy_header("<f4", shape);
+    bytes.extend(values.into_iter().flat_map(f32::to_le_bytes));
+    bytes
+}
+
+/// A `.npy` file of `<f8`.
+pub(crate) fn npy_f64(shape: &[usize], values: impl IntoIterator<Item = f64>) -> Vec<u8> {
+    let mut bytes = npy_header("<f8", shape);
+    bytes.extend(values.into_iter().flat_map(f64::to_le_bytes));
+    bytes
+}
+
+fn npy_header(descr: &str, shape: &[usize]) -> Vec<u8> {
     let dims: String = shape.iter().map(|dim| format!("{dim}, ")).collect();
-    let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({dims}), }}\n");
+    let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({dims}), }}\n");
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
     bytes.extend((header.len() as u16).to_le_bytes());
     bytes.extend(header.as_bytes());
-    bytes.extend(values.into_iter().flat_map(f32::to_le_bytes));
     bytes
 }
 
