@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::backend::cpu::Cpu;
 use crate::backend::{Act, Attention, Backend, Conv, Slot};
-use crate::base::buffer::{AlignedBuf, Elements, ElementsMut, cast, cast_mut};
+use crate::base::buffer::{AlignedBuf, Bytes, Elements, ElementsMut, cast, cast_mut};
 use crate::base::shape::Shape;
 use crate::kernels::threads::Threads;
 use crate::kernels::{Gemm, Init, Kernels};
@@ -121,6 +121,7 @@ pub fn layer(layer: Layer, level: Level, threads: usize, runs: usize) -> Result<
     let number = |i: usize| ((i * 7919) % 1024) as f32 / 512.0 - 1.0;
     let weight: Vec<u8> =
         (0..to * from * kernel * kernel).flat_map(|i| number(i).to_le_bytes()).collect();
+    let weight = Bytes::new(weight);
     let (kernels, threads) = (Kernels::new(level), Threads::new(threads)?);
     let filters = [Filter {
         name: "layer",

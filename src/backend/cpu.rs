@@ -111,6 +111,9 @@ impl<'a> Cpu<'a> {
         let sums = job
             .run(self.threads, self.kernels, target, scratch, &mut tick)
             .ok_or_else(cancelled)?;
+        for filter in conv.filters {
+            filter.weight.release();
+        }
         if let Some(group) = sums.iter().position(|sum| !sum.square.is_finite()) {
             let message = format!(
                 "{name}: the output is not finite in group {group} of {} ({} storage)",

@@ -205,18 +205,48 @@ impl<'a> ElementsMut<'a> {
     }
 }
 
+/// Memory that [`Bytes`] are a part of.
+pub(crate) trait Owner: AsRef<[u8]> + Send + Sync {
+    /// Lets the system have the memory of `range` until it is read again, where it can be had again.
+    fn release(&self, range: Range<usize>);
+}
+
+/// Memory that is held as long as its owner lives.
+struct Held<T>(T);
+
+impl<T: AsRef<[u8]>> AsRef<[u8]> for Held<T> {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_ref()
+    }
+}
+
+impl<T: AsRef<[u8]> + Send + Sync> Owner for Held<T> {
+    fn release(&self, _: Range<usize>) {}
+}
+
 /// Immutable shared bytes: a mapped file, owned memory or a caller's buffer, and a range of it.
 #[derive(Clone)]
 pub(crate) struct Bytes {
-    owner: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    owner: Arc<dyn Owner>,
     range: Range<usize>,
 }
 
 impl Bytes {
     /// All bytes of `owner`.
     pub(crate) fn new(owner: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
+        Self::owned_by(Held(owner))
+    }
+
+    /// All bytes of `owner`, which can let go of them.
+    pub(crate) fn owned_by(owner: impl Owner + 'static) -> Self {
         let len = owner.as_ref().len();
         Self { owner: Arc::new(owner), range: 0..len }
+    }
+
+    /// Lets the system have the memory of these bytes until they are read again: only what a run works on
+    /// is resident, not the whole model.
+    pub(crate) fn release(&self) {
+        self.owner.release(self.range.clone());
     }
 
     /// A part of these bytes, sharing their owner. Panics when `range` is out of bounds.

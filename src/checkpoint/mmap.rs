@@ -1,15 +1,40 @@
 //! Mapping a file into memory.
 
 use std::fs::{File, FileType};
+use std::ops::Range;
 use std::path::Path;
 
 use memmap2::Mmap;
 
 use super::cannot_open;
-use crate::base::buffer::Bytes;
+use crate::base::buffer::{Bytes, Owner};
 use crate::base::error::{Error, Result};
 
-/// Maps the regular file at `path`, or where a link there leads. Pages are read when they are first used and may be dropped by the system.
+/// A mapped file.
+struct Mapped(Mmap);
+
+impl AsRef<[u8]> for Mapped {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Owner for Mapped {
+    fn release(&self, range: Range<usize>) {
+        #[cfg(target_os = "linux")]
+        // SAFETY: nobody writes to the mapping, so that its pages are those of the file, and are read from
+        // there again: the bytes do not change.
+        let _ = unsafe {
+            let advice = memmap2::UncheckedAdvice::DontNeed;
+            self.0.unchecked_advise_range(advice, range.start, range.len())
+        };
+        #[cfg(not(target_os = "linux"))]
+        let _ = range;
+    }
+}
+
+/// Maps the regular file at `path`, or where a link there leads. Pages are read when they are first used
+/// and may be dropped by the system.
 ///
 /// The file must not change while it is mapped: a file cut short under us ends the process with SIGBUS,
 /// as with every program that maps its weights. Replacing it by renaming another over it is harmless.
@@ -33,7 +58,7 @@ pub(super) fn map(path: &Path) -> Result<Bytes> {
     // SAFETY: the mapping is private and read-only. That nobody truncates or rewrites the file meanwhile
     // is asked of the user, above and in the documentation of `Model::open`.
     let map = unsafe { Mmap::map(&file) }.map_err(failed)?;
-    Ok(Bytes::new(map))
+    Ok(Bytes::owned_by(Mapped(map)))
 }
 
 /// What is no regular file, for a person.

@@ -18,7 +18,7 @@ mod winograd;
 
 use std::ops::{ControlFlow, Range};
 
-use crate::base::buffer::{Elements, ElementsMut, align_up, cast_mut};
+use crate::base::buffer::{Bytes, Elements, ElementsMut, align_up, cast_mut};
 use crate::base::dtype::DType;
 use crate::base::error::{Error, Result};
 use crate::base::shape::Shape;
@@ -32,7 +32,7 @@ pub(crate) struct Filter<'a> {
     /// Path in the network, for messages.
     pub(crate) name: &'a str,
     /// `[out_channels, in_channels, kernel, kernel]`, little-endian, perhaps unaligned.
-    pub(crate) weight: &'a [u8],
+    pub(crate) weight: &'a Bytes,
     pub(crate) dtype: DType,
     /// `[out_channels]`.
     pub(crate) bias: &'a [f32],
