@@ -7,6 +7,7 @@
 mod transform;
 
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 
 use super::Kernels;
 use super::convert::{StoredBf16, StoredF16, StoredF32, StoredF64};
@@ -329,6 +330,26 @@ impl<T: Transform<TILE, OUT, TAPS>, const TILE: usize, const OUT: usize, const T
     }
 }
 
+/// Row `y` of transformed columns. They are written one by one and not as an array of zeros first, which
+/// would cost as much as a transform. Nor are they made by `array::from_fn`: its closures may be compiled
+/// without the instruction set.
+///
+/// # Safety
+/// All columns are written.
+#[inline(always)]
+unsafe fn row<S: Simd, const ROWS: usize, const COLUMNS: usize>(
+    s: S,
+    columns: &[MaybeUninit<[S::V; ROWS]>; COLUMNS],
+    y: usize,
+) -> [S::V; COLUMNS] {
+    let mut row = [s.splat(0.0); COLUMNS];
+    for (value, column) in row.iter_mut().zip(columns) {
+        // SAFETY: the caller's promise.
+        *value = unsafe { column.assume_init_ref() }[y];
+    }
+    row
+}
+
 struct Inputs<'a, T, const TILE: usize, const OUT: usize, const TAPS: usize> {
     tiles: &'a Tiles,
     src: &'a [f32],
@@ -354,18 +375,16 @@ impl<T: Transform<TILE, OUT, TAPS>, const TILE: usize, const OUT: usize, const T
                 unsafe {
                     let from = src.as_ptr().add(y0 * row_stride + x0 * pixel_stride + channel);
                     let to = dst.as_mut_ptr().add(tile * tiles.tile_stride + channel);
-                    let mut columns = [[zero; TILE]; TILE];
-                    for x in 0..TILE {
+                    let mut columns = [const { MaybeUninit::uninit() }; TILE];
+                    for (x, column) in columns.iter_mut().enumerate() {
                         let mut d = [zero; TILE];
                         for (y, d) in d.iter_mut().enumerate() {
                             *d = s.load_ptr(from.add(y * row_stride + x * pixel_stride));
                         }
-                        for (row, value) in columns.iter_mut().zip(T::input(s, d)) {
-                            row[x] = value;
-                        }
+                        column.write(T::input(s, d));
                     }
-                    for (y, &row) in columns.iter().enumerate() {
-                        let points = T::input(s, row);
+                    for y in 0..TILE {
+                        let points = T::input(s, row(s, &columns, y));
                         for (x, &point) in points.iter().enumerate() {
                             s.store_ptr(point, to.add((y * TILE + x) * tiles.point_stride));
                         }
@@ -403,18 +422,16 @@ impl<T: Transform<TILE, OUT, TAPS>, const TILE: usize, const OUT: usize, const T
                 unsafe {
                     let from = src.as_ptr().add(tile * tiles.tile_stride + channel);
                     let to = dst.as_mut_ptr().add(y0 * row_stride + x0 * pixel_stride + channel);
-                    let mut columns = [[zero; TILE]; OUT];
-                    for x in 0..TILE {
+                    let mut columns = [const { MaybeUninit::uninit() }; TILE];
+                    for (x, column) in columns.iter_mut().enumerate() {
                         let mut m = [zero; TILE];
                         for (y, m) in m.iter_mut().enumerate() {
                             *m = s.load_ptr(from.add((y * TILE + x) * tiles.point_stride));
                         }
-                        for (row, value) in columns.iter_mut().zip(T::output(s, m)) {
-                            row[x] = value;
-                        }
+                        column.write(T::output(s, m));
                     }
-                    for (y, &row) in columns.iter().enumerate() {
-                        let pixels = T::output(s, row);
+                    for y in 0..OUT {
+                        let pixels = T::output(s, row(s, &columns, y));
                         for (x, &pixel) in pixels.iter().enumerate() {
                             let to = to.add(y * row_stride + x * pixel_stride);
                             s.store_ptr(s.add(pixel, bias), to);
