@@ -5,6 +5,7 @@ mod attention;
 mod elementwise;
 mod gemm;
 mod pack;
+mod winograd;
 
 use super::Kernels;
 use crate::arch::Level;
