@@ -1,6 +1,6 @@
 //! Every convolution shape of Stable Diffusion's decoder and encoder at 512x512, by itself and warm: time,
-//! rate counted as direct convolution, rate of multiplications really done, and its share of the peak of
-//! fused multiply-adds in the same process.
+//! rate counted as direct convolution, rate of multiplications really done, its share of the peak of fused
+//! multiply-adds in the same process, and the relative rms error against f64.
 //!
 //!     cargo bench --features bench --bench layers -- [THREADS [FIRST_WORDS_OF_A_SHAPE]]
 
@@ -47,8 +47,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let wanted = arguments.get(1).cloned().unwrap_or_default();
     let level = Level::detect()?;
     println!("{level}, {threads} threads, peak {:.0} GFLOP/s", peak(level, threads));
-    println!("{:<40} {:>9} {:>8} {:>7} {:>6} {:>5}", "", "", "ms", "direct", "true", "peak");
+    println!(
+        "{:<40} {:>9} {:>8} {:>7} {:>6} {:>5} {:>8}",
+        "", "", "ms", "direct", "true", "peak", "error"
+    );
     let (mut decode, mut encode) = ((0.0, 0.0), (0.0, 0.0));
+    let mut winograd = (0.0, 0.0);
     let mut peaks = Vec::new();
     for &(size, from, to, kernel, resample, residual, decodes, encodes) in LAYERS {
         let before = peak(level, threads);
@@ -56,26 +60,31 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         if !format!("{size}x{size}x{from} {to}").starts_with(&wanted) {
             continue;
         }
-        let run = layer(shape, level, threads, 5)?;
+        let (run, error) = layer(shape, level, threads, 5)?;
         let peak = (before + peak(level, threads)) / 2.0;
         peaks.push(peak);
         let rate = |work: u64| 2.0 * work as f64 / run.seconds / 1e9;
         println!(
-            "{:<40} {:>9} {:>8.2} {:>7.0} {:>6.0} {:>4.0}%{}",
+            "{:<40} {:>9} {:>8.2} {:>7.0} {:>6.0} {:>4.0}% {:>8}",
             run.shape,
             run.method,
             run.seconds * 1e3,
             rate(run.direct),
             rate(run.done),
             rate(run.done) / peak * 100.0,
-            if residual { "  + residual" } else { "" }
+            error.map_or("residual".to_owned(), |error| format!("{error:.1e}"))
         );
-        for (sum, count) in [(&mut decode, decodes), (&mut encode, encodes)] {
+        let of_winograd = if run.method.starts_with('F') { decodes + encodes } else { 0 };
+        for (sum, count) in
+            [(&mut decode, decodes), (&mut encode, encodes), (&mut winograd, of_winograd)]
+        {
             sum.0 += run.seconds * f64::from(count);
             sum.1 += 2.0 * run.done as f64 * f64::from(count) / peak / 1e9;
         }
     }
-    for (what, (seconds, at_peak)) in [("decode", decode), ("encode", encode)] {
+    for (what, (seconds, at_peak)) in
+        [("decode", decode), ("encode", encode), ("Winograd", winograd)]
+    {
         println!(
             "{what}: {:.0} ms in these layers, {:.0} % of the peak",
             seconds * 1e3,
