@@ -1,6 +1,6 @@
 """libvaekl, by its C interface: f32, or bf16 storage with f32 sums.
 
-VAEKL_LIBRARY names the shared library. The structs are those of include/vaekl.h as far as they are used here.
+VAEKL_LIBRARY names the shared library. The structs are those of include/vaekl.h.
 """
 
 import ctypes
@@ -33,11 +33,12 @@ class Latent(Structure):
 
 
 class SessionOptions(Structure):
-    """The first fields only: `struct_size` says so to the library."""
-
     _fields_ = [
         ("struct_size", c_size_t), ("memory_budget", c_uint64), ("threads", c_uint32),
-        ("activation_dtype", c_uint32),
+        ("activation_dtype", c_uint32), ("tiling", c_uint32), ("tile_size", c_uint32),
+        ("tile_overlap", c_uint32), ("scratch_dir", c_char_p), ("workspace", c_void_p),
+        ("workspace_size", c_size_t), ("progress", c_void_p), ("progress_user", c_void_p),
+        ("attention", c_uint32), ("fuse_qkv", c_uint32),
     ]  # fmt: skip
 
 
