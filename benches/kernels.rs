@@ -3,7 +3,7 @@
 //!
 //!     cargo bench --features bench --bench kernels
 
-use vaekl::bench::{self, Product};
+use vaekl::bench::{self, Pass, Product};
 use vaekl::{Level, Result};
 
 fn main() -> Result<()> {
@@ -22,6 +22,21 @@ fn main() -> Result<()> {
         ] {
             let rate = bench::gemm(level, Product { rows, taps, depth, columns, pairs })?;
             println!("  {what:<32} {rate:6.1} GFLOP/s, {:.0} %", rate / peak * 100.0);
+        }
+        for (what, pass) in [
+            ("load with GroupNorm and SiLU", Pass::Load),
+            ("tiles of F(8,3) to points", Pass::Input),
+            ("points of F(8,3) to tiles", Pass::Output),
+            ("store with GroupNorm's sums", Pass::Store),
+            ("store with residual and sums", Pass::Residual),
+        ] {
+            let time = bench::pass(level, pass)?;
+            // What the multiply-adds of a convolution from 128 to 128 channels take at the peak.
+            let convolution = 2.0 * 128.0 * 100.0 / 64.0 / peak;
+            let share = time / convolution * 100.0;
+            println!(
+                "  {what:<32} {time:6.3} ns a value, {share:.1} % of F(8,3)'s products at the peak"
+            );
         }
         println!("  peak again {:.1} GFLOP/s", bench::peak(level, 1));
     }

@@ -57,7 +57,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for &(size, from, to, kernel, resample, residual, decodes, encodes) in LAYERS {
         let before = peak(level, threads);
         let shape = Layer { size, from, to, kernel, resample, residual };
-        if !format!("{size}x{size}x{from} {to}").starts_with(&wanted) {
+        if !format!("{size}x{size}x{from} {to} {kernel} {resample}").starts_with(&wanted) {
             continue;
         }
         let (run, error) = layer(shape, level, threads, 5)?;

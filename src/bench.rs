@@ -10,7 +10,7 @@ use crate::backend::{Act, Attention, Backend, Conv, Slot};
 use crate::base::buffer::{AlignedBuf, Bytes, Elements, ElementsMut, cast, cast_mut};
 use crate::base::shape::Shape;
 use crate::kernels::threads::Threads;
-use crate::kernels::{Gemm, Init, Kernels};
+use crate::kernels::{AffineAct, Gemm, Init, Kernels, Store, Sum, Tiles, Winograd};
 use crate::ops::conv::{self, Filter, Geometry, Prologue, Resample, Source};
 use crate::run::{Direction, network, planned};
 use crate::{DType, Level, Model, Result, SessionOptions};
@@ -102,6 +102,105 @@ pub fn gemm(level: Level, product: Product) -> Result<f64> {
             count += 1;
         }
         best = best.max(flops * f64::from(count) / start.elapsed().as_secs_f64() / 1e9);
+    }
+    Ok(best)
+}
+
+/// A pass over a block of a picture by itself: 2 by 13 tiles of F(8, 3) with 128 channels, as they pass
+/// through a convolution.
+#[derive(Clone, Copy, Debug)]
+pub enum Pass {
+    /// GroupNorm's scale and shift, and SiLU.
+    Load,
+    /// Tiles to points.
+    Input,
+    /// Points to tiles.
+    Output,
+    /// Rounding, and GroupNorm's sums.
+    Store,
+    /// The same, with what was there added before.
+    Residual,
+}
+
+/// Nanoseconds of one thread for a value of a block's output, the best of several tenths of a second.
+pub fn pass(level: Level, pass: Pass) -> Result<f64> {
+    const CHANNELS: usize = 128;
+    const SLICE: usize = 32;
+    let kernels = Kernels::new(level);
+    let winograd = Winograd::F8;
+    let (down, across) = (2, 13);
+    let (rows, columns) = (down * winograd.outputs(), across * winograd.outputs());
+    let (loaded, width) = (rows + 2, columns + 2);
+    let buffer = |values: usize| AlignedBuf::zeroed(values * size_of::<f32>(), "a block");
+    let mut pixels = buffer(loaded * width * CHANNELS)?;
+    let mut other = buffer(loaded * width * CHANNELS)?;
+    let mut points = buffer(winograd.points() * (down * across + 1) * (CHANNELS + 16))?;
+    let pixels: &mut [f32] = cast_mut(&mut pixels);
+    let other: &mut [f32] = cast_mut(&mut other);
+    let points: &mut [f32] = cast_mut(&mut points);
+    for (i, value) in pixels.iter_mut().enumerate() {
+        *value = 4.0 * number(i);
+    }
+    let tiles = |channels: usize, columns: usize, tile_stride: usize| Tiles {
+        down,
+        across,
+        row_stride: columns * channels,
+        pixel_stride: channels,
+        tile_stride,
+        point_stride: down * across * tile_stride + 16,
+        channels,
+    };
+    let (scale, shift) = (vec![0.9; CHANNELS], vec![0.1; CHANNELS]);
+    let mut sums = vec![Sum::default(); SLICE];
+    let mut run = || match pass {
+        Pass::Load => {
+            let job = AffineAct {
+                src: Elements::F32(pixels),
+                src_stride: CHANNELS,
+                pixels: loaded * width,
+                channels: CHANNELS,
+                affine: Some((&scale, &shift)),
+                act: Some(Act::Silu),
+                dst_stride: CHANNELS,
+            };
+            kernels.affine_act(&job, other);
+        }
+        Pass::Input => {
+            let tiles = tiles(CHANNELS, width, CHANNELS + 16);
+            kernels.winograd_input(winograd, &tiles, pixels, points);
+        }
+        Pass::Output => {
+            for slice in 0..CHANNELS / SLICE {
+                let tiles = tiles(SLICE, columns, SLICE);
+                let to = &mut other[slice * SLICE..];
+                kernels.winograd_output(winograd, &tiles, points, &shift, to);
+            }
+        }
+        Pass::Store | Pass::Residual => {
+            for slice in 0..CHANNELS / SLICE {
+                let job = Store {
+                    acc: pixels,
+                    acc_stride: SLICE,
+                    pixels: rows * columns,
+                    channels: SLICE,
+                    residual: matches!(pass, Pass::Residual),
+                    stream: false,
+                    dst_stride: CHANNELS,
+                };
+                let to = ElementsMut::F32(&mut other[slice * SLICE..]);
+                kernels.store(&job, to, Some(&mut sums));
+            }
+        }
+    };
+    let values = (rows * columns * CHANNELS) as f64;
+    let mut best = f64::INFINITY;
+    for _ in 0..5 {
+        let (start, mut count) = (Instant::now(), 0);
+        while start.elapsed().as_secs_f64() < 0.1 {
+            run();
+            count += 1;
+        }
+        best = best.min(start.elapsed().as_secs_f64() / f64::from(count) / values * 1e9);
     }
     Ok(best)
 }

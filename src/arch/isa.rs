@@ -31,6 +31,13 @@ pub(crate) unsafe trait Simd: Copy + Send + Sync {
     /// # Safety
     /// `to` points to `LANES` writable values.
     unsafe fn store_ptr(self, x: Self::V, to: *mut f32);
+    /// As `store_ptr`, past the caches; other threads see it after a `fence`.
+    ///
+    /// # Safety
+    /// `to` points to `LANES` writable values, and is a multiple of their size.
+    unsafe fn stream_ptr(self, x: Self::V, to: *mut f32);
+    /// Ends a series of `stream_ptr`.
+    fn fence(self);
     fn widen_f16(self, from: &[f16]) -> Self::V;
     fn widen_bf16(self, from: &[bf16]) -> Self::V;
     /// Rounds to nearest, ties to even; overflow gives infinity.
@@ -42,6 +49,8 @@ pub(crate) unsafe trait Simd: Copy + Send + Sync {
     fn sub(self, a: Self::V, b: Self::V) -> Self::V;
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
     fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a / b` to 1 ulp, for `b` in [2^-126, 2^126].
+    fn div_near(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a * b + c`, rounded once.
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// The larger; `b` when either is NaN.
@@ -64,6 +73,8 @@ pub(crate) unsafe trait Simd: Copy + Send + Sync {
     fn wide_store(self, x: Self::Wide, to: &mut [f64]);
     /// Asks for the cache line at `at`, which need not be readable.
     fn prefetch(self, at: *const f32);
+    /// The same, as far as the second-level cache.
+    fn prefetch_second(self, at: *const f32);
 
     #[inline(always)]
     fn load(self, from: &[f32]) -> Self::V {
@@ -77,6 +88,21 @@ pub(crate) unsafe trait Simd: Copy + Send + Sync {
         assert!(to.len() >= Self::LANES);
         // SAFETY: checked.
         unsafe { self.store_ptr(x, to.as_mut_ptr()) }
+    }
+
+    /// As `store`, past the caches where `to` is aligned for it; `fence` comes after.
+    #[inline(always)]
+    fn stream(self, x: Self::V, to: &mut [f32]) {
+        assert!(to.len() >= Self::LANES);
+        let to = to.as_mut_ptr();
+        // SAFETY: checked.
+        unsafe {
+            if (to as usize).is_multiple_of(Self::LANES * size_of::<f32>()) {
+                self.stream_ptr(x, to);
+            } else {
+                self.store_ptr(x, to);
+            }
+        }
     }
 
     /// The largest of the values; order does not matter.

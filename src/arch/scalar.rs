@@ -30,6 +30,13 @@ unsafe impl Simd for Scalar {
         unsafe { *to = x }
     }
     #[inline(always)]
+    unsafe fn stream_ptr(self, x: f32, to: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe { *to = x }
+    }
+    #[inline(always)]
+    fn fence(self) {}
+    #[inline(always)]
     fn widen_f16(self, from: &[f16]) -> f32 {
         from[0].to_f32()
     }
@@ -59,6 +66,10 @@ unsafe impl Simd for Scalar {
     }
     #[inline(always)]
     fn div(self, a: f32, b: f32) -> f32 {
+        a / b
+    }
+    #[inline(always)]
+    fn div_near(self, a: f32, b: f32) -> f32 {
         a / b
     }
     #[inline(always)]
@@ -107,4 +118,6 @@ unsafe impl Simd for Scalar {
     }
     #[inline(always)]
     fn prefetch(self, _at: *const f32) {}
+    #[inline(always)]
+    fn prefetch_second(self, _at: *const f32) {}
 }

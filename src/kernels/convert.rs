@@ -9,6 +9,16 @@ pub(super) trait Element: Copy {
     fn load<S: Simd>(s: S, from: &[Self]) -> S::V;
     /// Rounds to nearest, ties to even.
     fn store<S: Simd>(s: S, x: S::V, to: &mut [Self]);
+    /// As `store`, past the caches where type and alignment allow it; `Simd::fence` comes after.
+    #[inline(always)]
+    fn stream<S: Simd>(s: S, x: S::V, to: &mut [Self]) {
+        Self::store(s, x, to);
+    }
+    /// What a store of `x` left in `to`.
+    #[inline(always)]
+    fn stored<S: Simd>(s: S, _x: S::V, to: &[Self]) -> S::V {
+        Self::load(s, to)
+    }
     fn to_f32(self) -> f32;
     fn from_f32(x: f32) -> Self;
 }
@@ -21,6 +31,14 @@ impl Element for f32 {
     #[inline(always)]
     fn store<S: Simd>(s: S, x: S::V, to: &mut [Self]) {
         s.store(x, to);
+    }
+    #[inline(always)]
+    fn stream<S: Simd>(s: S, x: S::V, to: &mut [Self]) {
+        s.stream(x, to);
+    }
+    #[inline(always)]
+    fn stored<S: Simd>(_s: S, x: S::V, _to: &[Self]) -> S::V {
+        x
     }
     #[inline(always)]
     fn to_f32(self) -> f32 {

@@ -16,6 +16,9 @@ pub(crate) struct Store<'a> {
     pub(crate) channels: usize,
     /// Add what `dst` holds.
     pub(crate) residual: bool,
+    /// Write past the caches, where f32 lines allow it: for what is too large to be found there again. A
+    /// line is then not read before it is written, nor does it drive out what the caches hold.
+    pub(crate) stream: bool,
     pub(crate) dst_stride: usize,
 }
 
@@ -47,6 +50,11 @@ impl Kernels {
     }
 }
 
+/// Vectors of channels whose sums are kept in registers: two, a slice of Winograd's.
+const VECTORS: usize = 2;
+/// Pixels ahead that are asked for where they are read before they are written.
+const AHEAD: usize = 4;
+
 struct Pixels<'a, T> {
     job: &'a Store<'a>,
     dst: &'a mut [T],
@@ -57,54 +65,87 @@ impl<T: Element> Kernel for Pixels<'_, T> {
     type Output = ();
 
     /// ```text
-    /// for each vector of channels          its sums stay in registers
+    /// for each few vectors of channels     their sums stay in registers
     ///     for each pixel                   a column of cache lines
     /// ```
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Self { job, dst, mut sums } = self;
-        if let Some(sums) = &sums {
-            assert_eq!(sums.len(), job.channels);
+    fn run<S: Simd>(mut self, s: S) {
+        let channels = self.job.channels;
+        if let Some(sums) = &self.sums {
+            assert_eq!(sums.len(), channels);
         }
-        let whole = job.channels / S::LANES * S::LANES;
-        for c in (0..whole).step_by(S::LANES) {
-            let zeros = s.wide_load(&[0.0; 16]);
-            let (mut sum, mut square) = (zeros, zeros);
-            for pixel in 0..job.pixels {
-                let mut x = s.load(&job.acc[pixel * job.acc_stride + c..]);
-                let to = &mut dst[pixel * job.dst_stride + c..][..S::LANES];
+        let mut first = 0;
+        while first + VECTORS * S::LANES <= channels {
+            self.columns::<S, VECTORS>(s, first);
+            first += VECTORS * S::LANES;
+        }
+        while first + S::LANES <= channels {
+            self.columns::<S, 1>(s, first);
+            first += S::LANES;
+        }
+        for channel in first..channels {
+            self.column(channel);
+        }
+        if self.job.stream {
+            s.fence();
+        }
+    }
+}
+
+impl<T: Element> Pixels<'_, T> {
+    /// `N` vectors of channels of all pixels, from channel `first` on.
+    #[inline(always)]
+    fn columns<S: Simd, const N: usize>(&mut self, s: S, first: usize) {
+        let job = self.job;
+        let zeros = s.wide_load(&[0.0; 16]);
+        let (mut totals, mut squares) = ([zeros; N], [zeros; N]);
+        for pixel in 0..job.pixels {
+            let acc = &job.acc[pixel * job.acc_stride + first..][..N * S::LANES];
+            let to = &mut self.dst[pixel * job.dst_stride + first..][..N * S::LANES];
+            for v in 0..N {
+                let mut x = s.load(&acc[v * S::LANES..]);
+                let to = &mut to[v * S::LANES..][..S::LANES];
                 if job.residual {
+                    s.prefetch(to.as_ptr().wrapping_add(AHEAD * job.dst_stride).cast());
                     x = s.add(x, T::load(s, to));
                 }
-                T::store(s, x, to);
-                if sums.is_some() {
-                    s.accumulate(T::load(s, to), &mut sum, &mut square);
+                if job.stream {
+                    T::stream(s, x, to);
+                } else {
+                    T::store(s, x, to);
                 }
-            }
-            if let Some(sums) = &mut sums {
-                let (mut values, mut squares) = ([0.0; 16], [0.0; 16]);
-                s.wide_store(sum, &mut values);
-                s.wide_store(square, &mut squares);
-                for (lane, total) in sums[c..c + S::LANES].iter_mut().enumerate() {
-                    *total = *total + Sum { sum: values[lane], square: squares[lane] };
+                if self.sums.is_some() {
+                    s.accumulate(T::stored(s, x, to), &mut totals[v], &mut squares[v]);
                 }
             }
         }
-        for c in whole..job.channels {
-            let mut total = Sum::default();
-            for pixel in 0..job.pixels {
-                let mut x = job.acc[pixel * job.acc_stride + c];
-                let to = &mut dst[pixel * job.dst_stride + c];
-                if job.residual {
-                    x += to.to_f32();
-                }
-                *to = T::from_f32(x);
-                let stored = f64::from(to.to_f32());
-                total = total + Sum { sum: stored, square: stored * stored };
+        let Some(sums) = &mut self.sums else { return };
+        for (v, sums) in sums[first..][..N * S::LANES].chunks_exact_mut(S::LANES).enumerate() {
+            let (mut total, mut square) = ([0.0; 16], [0.0; 16]);
+            s.wide_store(totals[v], &mut total);
+            s.wide_store(squares[v], &mut square);
+            for (lane, sum) in sums.iter_mut().enumerate() {
+                *sum = *sum + Sum { sum: total[lane], square: square[lane] };
             }
-            if let Some(sums) = &mut sums {
-                sums[c] = sums[c] + total;
+        }
+    }
+
+    /// A channel that is left over.
+    fn column(&mut self, channel: usize) {
+        let job = self.job;
+        let mut total = Sum::default();
+        for pixel in 0..job.pixels {
+            let mut x = job.acc[pixel * job.acc_stride + channel];
+            let to = &mut self.dst[pixel * job.dst_stride + channel];
+            if job.residual {
+                x += to.to_f32();
             }
+            *to = T::from_f32(x);
+            let stored = f64::from(to.to_f32());
+            total = total + Sum { sum: stored, square: stored * stored };
+        }
+        if let Some(sums) = &mut self.sums {
+            sums[channel] = sums[channel] + total;
         }
     }
 }

@@ -265,6 +265,7 @@ impl Job<'_> {
             pixels: rows,
             channels,
             residual: false,
+            stream: false,
             dst_stride: channels,
         };
         kernels.store(&store, out, None);

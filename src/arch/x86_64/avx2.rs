@@ -40,6 +40,16 @@ unsafe impl Simd for Avx2 {
         unsafe { _mm256_storeu_ps(to, x) }
     }
     #[inline(always)]
+    unsafe fn stream_ptr(self, x: __m256, to: *mut f32) {
+        // SAFETY: the token, and the caller's promise.
+        unsafe { _mm256_stream_ps(to, x) }
+    }
+    #[inline(always)]
+    fn fence(self) {
+        // SAFETY: every x86-64 has it.
+        unsafe { _mm_sfence() }
+    }
+    #[inline(always)]
     fn widen_f16(self, from: &[f16]) -> __m256 {
         assert!(from.len() >= 8);
         // SAFETY: the token, and the length checked.
@@ -98,6 +108,10 @@ unsafe impl Simd for Avx2 {
     fn div(self, a: __m256, b: __m256) -> __m256 {
         // SAFETY: the token proves the features.
         unsafe { _mm256_div_ps(a, b) }
+    }
+    #[inline(always)]
+    fn div_near(self, a: __m256, b: __m256) -> __m256 {
+        self.div(a, b)
     }
     #[inline(always)]
     fn fma(self, a: __m256, b: __m256, c: __m256) -> __m256 {
@@ -168,6 +182,11 @@ unsafe impl Simd for Avx2 {
             _mm256_storeu_pd(to.as_mut_ptr(), x[0]);
             _mm256_storeu_pd(to.as_mut_ptr().add(4), x[1]);
         }
+    }
+    #[inline(always)]
+    fn prefetch_second(self, at: *const f32) {
+        // SAFETY: a prefetch of any address is harmless.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
     }
     #[inline(always)]
     fn prefetch(self, at: *const f32) {

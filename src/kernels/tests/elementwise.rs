@@ -2,7 +2,7 @@ use half::{bf16, f16};
 
 use super::super::{Act, AffineAct, Store, Sum};
 use super::{Guarded, Numbers, close, levels};
-use crate::base::buffer::{Elements, ElementsMut};
+use crate::base::buffer::{AlignedBuf, Elements, ElementsMut, cast_mut};
 
 const CHANNELS: [usize; 8] = [1, 3, 4, 6, 10, 17, 36, 128];
 const ACTS: [Option<Act>; 5] =
@@ -148,8 +148,10 @@ fn silu_is_precise_over_its_whole_range() {
 fn stores_round_add_and_sum() {
     for kernels in levels() {
         for channels in CHANNELS {
-            for residual in [false, true] {
-                let (mut numbers, pixels, stride) = (Numbers(11), 7, channels + 4);
+            for (residual, stream) in [(false, false), (true, false), (false, true), (true, true)] {
+                // Streams need lines that are aligned.
+                let stride = if stream { channels.next_multiple_of(16) + 16 } else { channels + 4 };
+                let (mut numbers, pixels) = (Numbers(11), 7);
                 let acc = numbers.vec(pixels * (channels + 2));
                 let before = numbers.vec(pixels * stride);
                 let job = |dst_stride| Store {
@@ -158,22 +160,25 @@ fn stores_round_add_and_sum() {
                     pixels,
                     channels,
                     residual,
+                    stream,
                     dst_stride,
                 };
-                let mut f32s = before.clone();
+                let mut aligned = AlignedBuf::zeroed(before.len() * 4, "f32 activations").unwrap();
+                let f32s: &mut [f32] = cast_mut(&mut aligned);
+                f32s.copy_from_slice(&before);
                 let mut f16s: Vec<f16> = before.iter().map(|&v| f16::from_f32(v)).collect();
                 let mut bf16s: Vec<bf16> = before.iter().map(|&v| bf16::from_f32(v)).collect();
                 let held: [Vec<f32>; 3] = [
-                    f32s.clone(),
+                    before.clone(),
                     f16s.iter().map(|v| v.to_f32()).collect(),
                     bf16s.iter().map(|v| v.to_f32()).collect(),
                 ];
                 let mut sums = vec![vec![Sum { sum: 1.0, square: 2.0 }; channels]; 3];
-                kernels.store(&job(stride), ElementsMut::F32(&mut f32s), Some(&mut sums[0]));
+                kernels.store(&job(stride), ElementsMut::F32(f32s), Some(&mut sums[0]));
                 kernels.store(&job(stride), ElementsMut::F16(&mut f16s), Some(&mut sums[1]));
                 kernels.store(&job(stride), ElementsMut::Bf16(&mut bf16s), Some(&mut sums[2]));
                 let stored: [Vec<f32>; 3] = [
-                    f32s,
+                    f32s.to_vec(),
                     f16s.iter().map(|v| v.to_f32()).collect(),
                     bf16s.iter().map(|v| v.to_f32()).collect(),
                 ];
@@ -225,6 +230,7 @@ fn rounding_is_that_of_the_half_crate() {
             pixels: 1,
             channels: n,
             residual: false,
+            stream: false,
             dst_stride: n,
         };
         let (mut halves, mut brains) = (vec![f16::ZERO; n], vec![bf16::ZERO; n]);
@@ -252,6 +258,7 @@ fn what_is_not_finite_shows_in_the_sums() {
                 pixels: 1,
                 channels: 40,
                 residual: false,
+                stream: false,
                 dst_stride: 40,
             };
             let (mut dst, mut sums) = (vec![f16::ZERO; 40], vec![Sum::default(); 40]);

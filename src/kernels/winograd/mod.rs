@@ -14,7 +14,7 @@ use super::convert::{StoredBf16, StoredF16, StoredF32, StoredF64};
 use super::pack::PackConv;
 use crate::arch::isa::{Kernel, Simd};
 use crate::base::dtype::DType;
-use transform::{F4x3, F5x2, F6x3, Transform};
+use transform::{F4x3, F5x2, F6x3, F8x3, Transform};
 
 /// A variant for 3x3 filters, by what a tile gives and takes in each direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub(crate) enum Winograd {
     F4,
     /// F(6x6, 3x3): 64 multiplications for 36 outputs.
     F6,
+    /// F(8x8, 3x3): 100 multiplications for 64 outputs.
+    F8,
     /// A picture doubled by repetition. Even and odd output rows each see two input rows, through filters
     /// whose rows are sums of the 3x3 filter's, and likewise columns: four phases F(5x5, 2x2) on the
     /// picture as it was, which share the inputs of a tile. At the point 1 a filter is the sum of its
@@ -37,6 +39,7 @@ impl Winograd {
         match self {
             Self::F4 => 4,
             Self::F6 => 6,
+            Self::F8 => 8,
             Self::Doubled => 10,
         }
     }
@@ -46,6 +49,7 @@ impl Winograd {
         match self {
             Self::F4 | Self::Doubled => 6,
             Self::F6 => 8,
+            Self::F8 => 10,
         }
     }
 
@@ -54,6 +58,7 @@ impl Winograd {
         match self {
             Self::F4 => 4,
             Self::F6 => 6,
+            Self::F8 => 8,
             Self::Doubled => 5,
         }
     }
@@ -62,7 +67,7 @@ impl Winograd {
     /// earlier, as that makes both phases of a tile see the same inputs.
     pub(crate) const fn origin(self) -> usize {
         match self {
-            Self::F4 | Self::F6 => 0,
+            Self::F4 | Self::F6 | Self::F8 => 0,
             Self::Doubled => 1,
         }
     }
@@ -75,7 +80,7 @@ impl Winograd {
     /// Sets of filters, each with outputs of its own.
     pub(crate) const fn phases(self) -> usize {
         match self {
-            Self::F4 | Self::F6 => 1,
+            Self::F4 | Self::F6 | Self::F8 => 1,
             Self::Doubled => 4,
         }
     }
@@ -89,7 +94,7 @@ impl Winograd {
     /// In the output, rows and columns between the outputs of a phase, and those before its first one.
     pub(crate) const fn phase(self, index: usize) -> (usize, (usize, usize)) {
         match self {
-            Self::F4 | Self::F6 => (1, (0, 0)),
+            Self::F4 | Self::F6 | Self::F8 => (1, (0, 0)),
             Self::Doubled => {
                 let (odd_row, odd_column) = self.odd(index);
                 (2, (1 - odd_row as usize, 1 - odd_column as usize))
@@ -131,6 +136,13 @@ macro_rules! with {
                 type $T = F6x3;
                 const $TILE: usize = 8;
                 const $OUT: usize = 6;
+                const $TAPS: usize = 3;
+                $body
+            }
+            Winograd::F8 => {
+                type $T = F8x3;
+                const $TILE: usize = 10;
+                const $OUT: usize = 8;
                 const $TAPS: usize = 3;
                 $body
             }

@@ -6,14 +6,16 @@
 //! Algorithms for Convolutional Neural Networks", 2015). Two dimensions apply a transform to columns and
 //! then to rows.
 //!
-//! The points decide the error: large powers of a point cancel in the output transform. Points in pairs
-//! of x and -x, with the reciprocals of those beyond 1, keep powers small and share most of the
-//! operations between the two of a pair. Multiplying the rows of a transform by powers of two would move
-//! no bit, as nothing overflows.
+//! The points decide the error: a rounding error in a product is multiplied by the powers of its point in
+//! the output transform. All variants have the points 0, infinity and pairs of x and -x, which share most
+//! of their operations. With each point its reciprocal is one too, which keeps the powers small. (F(4, 3)
+//! and F(5, 2) have 1 and 2, whose operations are cheaper.) Multiplying the rows of a transform by powers
+//! of two would move no bit, as nothing overflows.
 
 use crate::arch::isa::Simd;
 
-/// F(`OUT`, `TAPS`) with tiles of `TILE` = `OUT` + `TAPS` - 1 values.
+/// F(`OUT`, `TAPS`) with tiles of `TILE` = `OUT` + `TAPS` - 1 values, one for each point: 0, then x and
+/// -x for each pair, and infinity.
 pub(super) trait Transform<const TILE: usize, const OUT: usize, const TAPS: usize> {
     /// B^T d.
     fn input<S: Simd>(s: S, d: [S::V; TILE]) -> [S::V; TILE];
@@ -23,141 +25,188 @@ pub(super) trait Transform<const TILE: usize, const OUT: usize, const TAPS: usiz
     fn output<S: Simd>(s: S, m: [S::V; TILE]) -> [S::V; OUT];
 }
 
-/// F(6, 3) at 0, 1, -1, 2, -2, 1/2, -1/2 and infinity.
-pub(super) struct F6x3;
+macro_rules! transform {
+    ($(#[$doc:meta])* $name:ident: $tile:literal, $out:literal, $taps:literal, $points:expr) => {
+        $(#[$doc])*
+        pub(super) struct $name;
 
-impl Transform<8, 6, 3> for F6x3 {
-    #[inline(always)]
-    fn input<S: Simd>(s: S, d: [S::V; 8]) -> [S::V; 8] {
-        let c = |x: f32| s.splat(x);
-        let zero = s.fma(c(5.25), s.sub(d[4], d[2]), s.sub(d[0], d[6]));
-        let infinity = s.fma(c(5.25), s.sub(d[3], d[5]), s.sub(d[7], d[1]));
-        // Each pair of points: an even part and an odd part.
-        let (even, odd) =
-            (s.fma(c(-4.25), d[4], s.add(d[2], d[6])), s.fma(c(-4.25), d[3], s.add(d[1], d[5])));
-        let (one, minus_one) = (s.add(even, odd), s.sub(even, odd));
-        let (even, odd) = (
-            s.fma(c(0.25), d[2], s.fma(c(-1.25), d[4], d[6])),
-            s.fma(c(0.5), d[1], s.fma(c(-2.5), d[3], s.add(d[5], d[5]))),
-        );
-        let (two, minus_two) = (s.add(even, odd), s.sub(even, odd));
-        let (even, odd) = (
-            s.fma(c(4.0), s.fma(c(-1.25), d[4], d[2]), d[6]),
-            s.fma(c(0.5), d[5], s.fma(c(-2.5), d[3], s.add(d[1], d[1]))),
-        );
-        let (half, minus_half) = (s.add(even, odd), s.sub(even, odd));
-        [zero, one, minus_one, two, minus_two, half, minus_half, infinity]
+        impl Transform<$tile, $out, $taps> for $name {
+            #[inline(always)]
+            fn input<S: Simd>(s: S, d: [S::V; $tile]) -> [S::V; $tile] {
+                const { &Pairs::new($points) }.input(s, d)
+            }
+
+            #[inline(always)]
+            fn filter<S: Simd>(s: S, g: [S::V; $taps]) -> [S::V; $tile] {
+                const { &Pairs::new($points) }.filter(s, g)
+            }
+
+            #[inline(always)]
+            fn output<S: Simd>(s: S, m: [S::V; $tile]) -> [S::V; $out] {
+                const { &Pairs::new($points) }.output(s, m)
+            }
+        }
+    };
+}
+
+transform! {
+    /// F(4, 3).
+    F4x3: 6, 4, 3, [1.0, 2.0]
+}
+transform! {
+    /// F(5, 2): a phase of a 3x3 filter over a doubled picture.
+    F5x2: 6, 5, 2, [1.0, 2.0]
+}
+transform! {
+    /// F(6, 3).
+    F6x3: 8, 6, 3, [1.0, 2.0, 0.5]
+}
+transform! {
+    /// F(8, 3). The two pairs and their reciprocals amplify an error least among multiples of 1/40.
+    F8x3: 10, 8, 3, [0.4, 0.8, 1.25, 2.5]
+}
+
+/// The most outputs and the most pairs of points of a transform.
+const MAX_OUT: usize = 8;
+const MAX_PAIRS: usize = 4;
+
+/// Constants of the transforms for points 0, x and -x for each of `N` values x, and infinity.
+struct Pairs<const N: usize> {
+    /// x^i.
+    powers: [[f32; N]; MAX_OUT],
+    /// The product of (y - z^2) over the other values z: its coefficients from y^0 on.
+    others: [[f32; N]; N],
+    /// The same over all values, without the leading one.
+    all: [f32; N],
+    /// The reciprocal of the product of the differences from all other points, for x (and -x), and for 0.
+    scale: [f32; N],
+    zero: f32,
+}
+
+impl<const N: usize> Pairs<N> {
+    const fn new(points: [f64; N]) -> Self {
+        let mut new = Self {
+            powers: [[0.0; N]; MAX_OUT],
+            others: [[0.0; N]; N],
+            all: [0.0; N],
+            scale: [0.0; N],
+            zero: 0.0,
+        };
+        let all = product(&points, N);
+        new.zero = (1.0 / all[0]) as f32;
+        let mut k = 0;
+        while k < N {
+            let x = points[k];
+            let (mut power, mut i) = (1.0, 0);
+            while i < MAX_OUT {
+                new.powers[i][k] = power as f32;
+                power *= x;
+                i += 1;
+            }
+            let others = product(&points, k);
+            let (mut differences, mut j) = (2.0 * x * x, 0);
+            while j < N {
+                new.others[k][j] = others[j] as f32;
+                if j != k {
+                    differences *= x * x - points[j] * points[j];
+                }
+                j += 1;
+            }
+            new.all[k] = all[k] as f32;
+            new.scale[k] = (1.0 / differences) as f32;
+            k += 1;
+        }
+        new
     }
 
     #[inline(always)]
-    fn filter<S: Simd>(s: S, g: [S::V; 3]) -> [S::V; 8] {
-        let scaled = |x: f32, v: S::V| s.mul(s.splat(x), v);
-        let (even, odd) = (scaled(-2.0 / 9.0, s.add(g[0], g[2])), scaled(-2.0 / 9.0, g[1]));
-        let (one, minus_one) = (s.add(even, odd), s.sub(even, odd));
-        let (even, odd) =
-            (scaled(1.0 / 90.0, s.fma(s.splat(4.0), g[2], g[0])), scaled(1.0 / 45.0, g[1]));
-        let (two, minus_two) = (s.add(even, odd), s.sub(even, odd));
-        let (even, odd) =
-            (scaled(8.0 / 45.0, s.fma(s.splat(4.0), g[0], g[2])), scaled(16.0 / 45.0, g[1]));
-        let (half, minus_half) = (s.add(even, odd), s.sub(even, odd));
-        [g[0], one, minus_one, two, minus_two, half, minus_half, g[2]]
+    fn input<S: Simd, const TILE: usize>(&self, s: S, d: [S::V; TILE]) -> [S::V; TILE] {
+        let mut points = d;
+        let (mut zero, mut infinity) = (d[2 * N], d[2 * N + 1]);
+        for j in (0..N).rev() {
+            zero = s.fma(s.splat(self.all[j]), d[2 * j], zero);
+            infinity = s.fma(s.splat(self.all[j]), d[2 * j + 1], infinity);
+        }
+        (points[0], points[2 * N + 1]) = (zero, infinity);
+        for k in 0..N {
+            let (mut even, mut odd) = (d[2 * N], d[2 * N - 1]);
+            for j in (0..N - 1).rev() {
+                let c = s.splat(self.others[k][j]);
+                (even, odd) = (s.fma(c, d[2 * j + 2], even), s.fma(c, d[2 * j + 1], odd));
+            }
+            (points[2 * k + 1], points[2 * k + 2]) = self.pair(s, k, even, odd);
+        }
+        points
     }
 
     #[inline(always)]
-    fn output<S: Simd>(s: S, m: [S::V; 8]) -> [S::V; 6] {
-        let c = |x: f32| s.splat(x);
-        let (sum1, dif1) = (s.add(m[1], m[2]), s.sub(m[1], m[2]));
-        let (sum2, dif2) = (s.add(m[3], m[4]), s.sub(m[3], m[4]));
-        let (sum3, dif3) = (s.add(m[5], m[6]), s.sub(m[5], m[6]));
-        [
-            s.add(s.add(m[0], sum1), s.add(sum2, sum3)),
-            s.fma(c(2.0), dif2, s.fma(c(0.5), dif3, dif1)),
-            s.fma(c(4.0), sum2, s.fma(c(0.25), sum3, sum1)),
-            s.fma(c(8.0), dif2, s.fma(c(0.125), dif3, dif1)),
-            s.fma(c(16.0), sum2, s.fma(c(0.0625), sum3, sum1)),
-            s.fma(c(32.0), dif2, s.fma(c(0.03125), dif3, s.add(dif1, m[7]))),
-        ]
+    fn filter<S: Simd, const TAPS: usize, const TILE: usize>(
+        &self,
+        s: S,
+        g: [S::V; TAPS],
+    ) -> [S::V; TILE] {
+        let mut points = [s.mul(s.splat(self.zero), g[0]); TILE];
+        for k in 0..N {
+            let scale = self.scale[k];
+            let (mut even, odd) = (s.mul(s.splat(scale), g[0]), s.mul(s.splat(scale), g[1]));
+            if TAPS == 3 {
+                even = s.fma(s.splat(scale * self.powers[2][k]), g[TAPS - 1], even);
+            }
+            (points[2 * k + 1], points[2 * k + 2]) = self.pair(s, k, even, odd);
+        }
+        points[2 * N + 1] = g[TAPS - 1];
+        points
+    }
+
+    /// The values at x and -x, where `even` and `x * odd` are the two parts.
+    #[inline(always)]
+    fn pair<S: Simd>(&self, s: S, k: usize, even: S::V, odd: S::V) -> (S::V, S::V) {
+        let x = self.powers[1][k];
+        (s.fma(s.splat(x), odd, even), s.fma(s.splat(-x), odd, even))
+    }
+
+    #[inline(always)]
+    fn output<S: Simd, const TILE: usize, const OUT: usize>(
+        &self,
+        s: S,
+        m: [S::V; TILE],
+    ) -> [S::V; OUT] {
+        let (mut sums, mut differences) = ([m[0]; N], [m[0]; N]);
+        for k in 0..N {
+            sums[k] = s.add(m[2 * k + 1], m[2 * k + 2]);
+            differences[k] = s.sub(m[2 * k + 1], m[2 * k + 2]);
+        }
+        let mut outputs = [m[0]; OUT];
+        for (i, output) in outputs.iter_mut().enumerate() {
+            let parts = if i % 2 == 0 { &sums } else { &differences };
+            let powers = &self.powers[i];
+            *output = s.mul(s.splat(powers[0]), parts[0]);
+            for (&power, &part) in powers.iter().zip(parts).skip(1) {
+                *output = s.fma(s.splat(power), part, *output);
+            }
+        }
+        outputs[0] = s.add(m[0], outputs[0]);
+        outputs[OUT - 1] = s.add(m[2 * N + 1], outputs[OUT - 1]);
+        outputs
     }
 }
 
-/// B^T at 0, 1, -1, 2, -2 and infinity: it depends on the points alone.
-#[inline(always)]
-fn input6<S: Simd>(s: S, d: [S::V; 6]) -> [S::V; 6] {
-    let c = |x: f32| s.splat(x);
-    let zero = s.fma(c(4.0), d[0], s.fma(c(-5.0), d[2], d[4]));
-    let infinity = s.fma(c(4.0), d[1], s.fma(c(-5.0), d[3], d[5]));
-    let (even, odd) = (s.fma(c(-4.0), d[2], d[4]), s.fma(c(-4.0), d[1], d[3]));
-    let (one, minus_one) = (s.add(even, odd), s.sub(even, odd));
-    let (even, odd) = (s.sub(d[4], d[2]), s.mul(c(2.0), s.sub(d[3], d[1])));
-    let (two, minus_two) = (s.add(even, odd), s.sub(even, odd));
-    [zero, one, minus_one, two, minus_two, infinity]
-}
-
-/// F(4, 3) at 0, 1, -1, 2, -2 and infinity.
-pub(super) struct F4x3;
-
-impl Transform<6, 4, 3> for F4x3 {
-    #[inline(always)]
-    fn input<S: Simd>(s: S, d: [S::V; 6]) -> [S::V; 6] {
-        input6(s, d)
+/// The product of (y - z^2) over all values z but `points[but]`: its coefficients from y^0 on.
+const fn product<const N: usize>(points: &[f64; N], but: usize) -> [f64; MAX_PAIRS + 1] {
+    let mut coefficients = [0.0; MAX_PAIRS + 1];
+    coefficients[0] = 1.0;
+    let mut k = 0;
+    while k < N {
+        if k != but {
+            let square = points[k] * points[k];
+            let mut j = MAX_PAIRS;
+            while j > 0 {
+                coefficients[j] = coefficients[j - 1] - square * coefficients[j];
+                j -= 1;
+            }
+            coefficients[0] *= -square;
+        }
+        k += 1;
     }
-
-    #[inline(always)]
-    fn filter<S: Simd>(s: S, g: [S::V; 3]) -> [S::V; 6] {
-        let scaled = |x: f32, v: S::V| s.mul(s.splat(x), v);
-        let (even, odd) = (scaled(-1.0 / 6.0, s.add(g[0], g[2])), scaled(-1.0 / 6.0, g[1]));
-        let (one, minus_one) = (s.add(even, odd), s.sub(even, odd));
-        let (even, odd) =
-            (scaled(1.0 / 24.0, s.fma(s.splat(4.0), g[2], g[0])), scaled(1.0 / 12.0, g[1]));
-        let (two, minus_two) = (s.add(even, odd), s.sub(even, odd));
-        [scaled(0.25, g[0]), one, minus_one, two, minus_two, g[2]]
-    }
-
-    #[inline(always)]
-    fn output<S: Simd>(s: S, m: [S::V; 6]) -> [S::V; 4] {
-        let c = |x: f32| s.splat(x);
-        let (sum1, dif1) = (s.add(m[1], m[2]), s.sub(m[1], m[2]));
-        let (sum2, dif2) = (s.add(m[3], m[4]), s.sub(m[3], m[4]));
-        [
-            s.add(m[0], s.add(sum1, sum2)),
-            s.fma(c(2.0), dif2, dif1),
-            s.fma(c(4.0), sum2, sum1),
-            s.fma(c(8.0), dif2, s.add(dif1, m[5])),
-        ]
-    }
-}
-
-/// F(5, 2) at 0, 1, -1, 2, -2 and infinity: a phase of a 3x3 filter over a doubled picture.
-pub(super) struct F5x2;
-
-impl Transform<6, 5, 2> for F5x2 {
-    #[inline(always)]
-    fn input<S: Simd>(s: S, d: [S::V; 6]) -> [S::V; 6] {
-        input6(s, d)
-    }
-
-    #[inline(always)]
-    fn filter<S: Simd>(s: S, g: [S::V; 2]) -> [S::V; 6] {
-        let scaled = |x: f32, v: S::V| s.mul(s.splat(x), v);
-        let (one, minus_one) =
-            (scaled(-1.0 / 6.0, s.add(g[0], g[1])), scaled(-1.0 / 6.0, s.sub(g[0], g[1])));
-        let twice = s.add(g[1], g[1]);
-        let (two, minus_two) =
-            (scaled(1.0 / 24.0, s.add(g[0], twice)), scaled(1.0 / 24.0, s.sub(g[0], twice)));
-        [scaled(0.25, g[0]), one, minus_one, two, minus_two, g[1]]
-    }
-
-    #[inline(always)]
-    fn output<S: Simd>(s: S, m: [S::V; 6]) -> [S::V; 5] {
-        let c = |x: f32| s.splat(x);
-        let (sum1, dif1) = (s.add(m[1], m[2]), s.sub(m[1], m[2]));
-        let (sum2, dif2) = (s.add(m[3], m[4]), s.sub(m[3], m[4]));
-        [
-            s.add(m[0], s.add(sum1, sum2)),
-            s.fma(c(2.0), dif2, dif1),
-            s.fma(c(4.0), sum2, sum1),
-            s.fma(c(8.0), dif2, dif1),
-            s.fma(c(16.0), sum2, s.add(sum1, m[5])),
-        ]
-    }
+    coefficients
 }

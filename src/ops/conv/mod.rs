@@ -246,6 +246,9 @@ pub(crate) enum Source<'a> {
     InPlace,
 }
 
+/// Values of an output that no third-level cache keeps until the next layer reads it.
+const STREAMED: usize = 8 << 20;
+
 /// A convolution to run.
 pub(crate) struct Job<'a> {
     pub(crate) geometry: Geometry,
@@ -369,6 +372,7 @@ impl Job<'_> {
             pixels: out.len() / self.output_pitch,
             channels: channels.len(),
             residual: self.residual,
+            stream: self.geometry.output.len() >= STREAMED,
             dst_stride: self.output_pitch,
         };
         kernels.store(&store, out.tail(channels.start), Some(&mut sums[channels]));

@@ -77,7 +77,7 @@ impl Blocking {
             products * both * (tiles + FILTER) + tiles * transformed * TRANSFORM
         };
         let variants: &[Winograd] = match resample {
-            Resample::Keep => &[Winograd::F6, Winograd::F4],
+            Resample::Keep => &[Winograd::F8, Winograd::F6, Winograd::F4],
             Resample::Double => &[Winograd::Doubled],
             Resample::Halve => &[],
         };
@@ -221,6 +221,7 @@ impl Geometry {
         let name = match blocking.winograd {
             Winograd::F4 => "F(4,3)",
             Winograd::F6 => "F(6,3)",
+            Winograd::F8 => "F(8,3)",
             Winograd::Doubled => "F(5,2)",
         };
         (name, (products * self.input.channels * self.output.channels) as u64)
