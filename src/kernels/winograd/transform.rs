@@ -177,13 +177,15 @@ impl<const N: usize> Pairs<N> {
             differences[k] = s.sub(m[2 * k + 1], m[2 * k + 2]);
         }
         let mut outputs = [m[0]; OUT];
-        for (i, output) in outputs.iter_mut().enumerate() {
+        // Indices and not iterators, which would not be compiled with the instruction set.
+        #[allow(clippy::needless_range_loop)]
+        for i in 0..OUT {
             let parts = if i % 2 == 0 { &sums } else { &differences };
-            let powers = &self.powers[i];
-            *output = s.mul(s.splat(powers[0]), parts[0]);
-            for (&power, &part) in powers.iter().zip(parts).skip(1) {
-                *output = s.fma(s.splat(power), part, *output);
+            let mut output = s.mul(s.splat(self.powers[i][0]), parts[0]);
+            for k in 1..N {
+                output = s.fma(s.splat(self.powers[i][k]), parts[k], output);
             }
+            outputs[i] = output;
         }
         outputs[0] = s.add(m[0], outputs[0]);
         outputs[OUT - 1] = s.add(m[2 * N + 1], outputs[OUT - 1]);
