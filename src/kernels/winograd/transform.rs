@@ -8,8 +8,8 @@
 //!
 //! The points decide the error: a rounding error in a product is multiplied by the powers of its point in
 //! the output transform. All variants have the points 0, infinity and pairs of x and -x, which share most
-//! of their operations. With each point its reciprocal is one too, which keeps the powers small. (F(4, 3)
-//! and F(5, 2) have 1 and 2, whose operations are cheaper.) Multiplying the rows of a transform by powers
+//! of their operations. In F(6, 3) and F(8, 3) each point's reciprocal is one too, which keeps the powers
+//! small. Multiplying the rows of a transform by powers
 //! of two would move no bit, as nothing overflows.
 
 use crate::arch::isa::Simd;
@@ -54,7 +54,7 @@ transform! {
     F4x3: 6, 4, 3, [1.0, 2.0]
 }
 transform! {
-    /// F(5, 2): a phase of a 3x3 filter over a doubled picture.
+    /// F(5, 2): a phase of a 3x3 filter over a doubled picture. Phases share the point 1, the first pair's.
     F5x2: 6, 5, 2, [1.0, 2.0]
 }
 transform! {
@@ -62,7 +62,7 @@ transform! {
     F6x3: 8, 6, 3, [1.0, 2.0, 0.5]
 }
 transform! {
-    /// F(8, 3). The two pairs and their reciprocals amplify an error least among multiples of 1/40.
+    /// F(8, 3). Two pairs and their reciprocals, which amplify an error within 2 % of the least.
     F8x3: 10, 8, 3, [0.4, 0.8, 1.25, 2.5]
 }
 

@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! Winograd convolution of 3x3 filters, on blocks of tiles whose transformed values stay in cache.
+//! Winograd convolution of 3x3 filters, on blocks of tiles whose transformed values stay in the caches.
 //!
 //! Each value of the input, of the filters and of the products is transformed once, and there are two
 //! orders to do it in. Where the picture is large, the transformed filters are kept and the blocks of tiles
@@ -20,8 +20,8 @@ use super::{Block, Geometry, Job, Resample, Scratch, even};
 use crate::base::shape::Shape;
 use crate::kernels::{Gemm, Init, Kernels, Tiles, Winograd};
 
-/// Tiles of a block: two register tiles of the widest kernel. Twice as many halve how often the filters
-/// are read, but then the block's points leave the second-level cache, which costs 10 % more.
+/// Tiles of a block: two register tiles of the widest kernel. Half as many would keep the block's points in
+/// the second-level cache, but the filters are then read twice as often, which costs more.
 const BLOCK_TILES: usize = 26;
 /// Tiles of a block side by side.
 const BLOCK_ACROSS: usize = 13;
