@@ -2,7 +2,8 @@ use super::super::{Gemm, Init, Kernels, PackConv, Tiles, Winograd};
 use super::{GUARD, MARGIN, Numbers, levels};
 use crate::base::dtype::DType;
 
-const ALL: [Winograd; 4] = [Winograd::F4, Winograd::F6, Winograd::F8, Winograd::Doubled];
+const ALL: [Winograd; 5] =
+    [Winograd::F4, Winograd::F6, Winograd::F8, Winograd::Doubled, Winograd::Halved];
 
 /// A rectangle of tiles with all that a convolution of them needs.
 struct Case {
@@ -60,10 +61,11 @@ impl Case {
             for (tap, &weight) in
                 self.filters[(channel * self.in_channels + from) * 9..][..9].iter().enumerate()
             {
-                let (y, x) = (y + tap / 3, x + tap % 3);
+                let (down, right) = (tap / 3, tap % 3);
                 let value = match self.winograd {
-                    Winograd::Doubled => input(y / 2, x / 2, from),
-                    _ => input(y, x, from),
+                    Winograd::Doubled => input((y + down) / 2, (x + right) / 2, from),
+                    Winograd::Halved => input(2 * y + down, 2 * x + right, from),
+                    _ => input(y + down, x + right, from),
                 };
                 sum += f64::from(weight) * value;
             }
@@ -85,7 +87,7 @@ impl Case {
             taps: 9,
         };
         let filter_stride = panels * nr * depth + 16;
-        let mut filters = vec![GUARD; winograd.products() * filter_stride];
+        let mut filters = vec![GUARD; winograd.filters() * filter_stride];
         for panel in 0..panels {
             let at = panel * nr * depth;
             kernels.winograd_filters(winograd, &pack, panel, filter_stride, &mut filters[at..]);
@@ -122,16 +124,18 @@ impl Case {
         let mut products = vec![0.0; winograd.points() * product_point];
         let (rows, width) = self.outputs();
         let mut out = vec![GUARD; MARGIN + rows * width * columns + MARGIN];
-        let mut filters = filters.chunks_exact(filter_stride);
+        let mut met = vec![false; winograd.filters()];
         for phase in 0..winograd.phases() {
-            for point in (0..winograd.points()).filter(|&at| !winograd.shared(phase, at)) {
+            for point in 0..winograd.points() {
+                let Some(filter) = winograd.filter(phase, point) else { continue };
+                met[filter] = true;
                 let gemm = Gemm {
                     a: &inputs[MARGIN + point * input_point..],
                     a_stride: tile_stride,
                     rows: tiles,
                     taps: &[0],
                     depth,
-                    b: filters.next().expect("a filter for each product"),
+                    b: &filters[filter * filter_stride..][..filter_stride],
                     panels,
                     init: Init::Zero,
                     c_stride: columns,
@@ -152,7 +156,7 @@ impl Case {
             let end = out.len() - MARGIN;
             kernels.winograd_output(winograd, &shape, &products, &self.bias, &mut out[at..end]);
         }
-        assert!(filters.next().is_none());
+        assert!(met.iter().all(|&met| met), "each filter meets a point");
         (out, columns)
     }
 }

@@ -14,7 +14,7 @@ use super::convert::{StoredBf16, StoredF16, StoredF32, StoredF64};
 use super::pack::PackConv;
 use crate::arch::isa::{Kernel, Simd};
 use crate::base::dtype::DType;
-use transform::{F4x3, F5x2, F6x3, F8x3, Transform};
+use transform::{F4x3, F5x2, F5x3By2, F6x3, F8x3, Transform};
 
 /// A variant for 3x3 filters, by what a tile gives and takes in each direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,10 @@ pub(crate) enum Winograd {
     /// taps, which even and odd phases have in common, and so their products: 126 multiplications for
     /// 100 outputs instead of 144.
     Doubled,
+    /// A picture halved by stride 2. In each direction, even inputs meet a filter's first and last tap,
+    /// which is F(5, 2), and odd ones its middle tap, which is a product for each output: 121
+    /// multiplications for 25 outputs instead of 225.
+    Halved,
 }
 
 impl Winograd {
@@ -41,6 +45,7 @@ impl Winograd {
             Self::F6 => 6,
             Self::F8 => 8,
             Self::Doubled => 10,
+            Self::Halved => 5,
         }
     }
 
@@ -50,6 +55,7 @@ impl Winograd {
             Self::F4 | Self::Doubled => 6,
             Self::F6 => 8,
             Self::F8 => 10,
+            Self::Halved => 11,
         }
     }
 
@@ -60,6 +66,7 @@ impl Winograd {
             Self::F6 => 6,
             Self::F8 => 8,
             Self::Doubled => 5,
+            Self::Halved => 10,
         }
     }
 
@@ -67,7 +74,7 @@ impl Winograd {
     /// earlier, as that makes both phases of a tile see the same inputs.
     pub(crate) const fn origin(self) -> usize {
         match self {
-            Self::F4 | Self::F6 | Self::F8 => 0,
+            Self::F4 | Self::F6 | Self::F8 | Self::Halved => 0,
             Self::Doubled => 1,
         }
     }
@@ -80,7 +87,7 @@ impl Winograd {
     /// Sets of filters, each with outputs of its own.
     pub(crate) const fn phases(self) -> usize {
         match self {
-            Self::F4 | Self::F6 | Self::F8 => 1,
+            Self::F4 | Self::F6 | Self::F8 | Self::Halved => 1,
             Self::Doubled => 4,
         }
     }
@@ -94,7 +101,7 @@ impl Winograd {
     /// In the output, rows and columns between the outputs of a phase, and those before its first one.
     pub(crate) const fn phase(self, index: usize) -> (usize, (usize, usize)) {
         match self {
-            Self::F4 | Self::F6 | Self::F8 => (1, (0, 0)),
+            Self::F4 | Self::F6 | Self::F8 | Self::Halved => (1, (0, 0)),
             Self::Doubled => {
                 let (odd_row, odd_column) = self.odd(index);
                 (2, (1 - odd_row as usize, 1 - odd_column as usize))
@@ -102,17 +109,40 @@ impl Winograd {
         }
     }
 
-    /// Whether the product at a point is the same as in the phase before: at the point 1 of the direction
-    /// in which the two differ.
-    pub(crate) const fn shared(self, phase: usize, point: usize) -> bool {
+    /// Values of a transformed filter in each direction: one for each input of a tile, but where the
+    /// picture is halved all odd inputs meet the same.
+    const fn values(self) -> usize {
+        match self {
+            Self::Halved => 7,
+            _ => self.inputs(),
+        }
+    }
+
+    /// Transformed filters of all phases.
+    pub(crate) const fn filters(self) -> usize {
+        let (phases, values) = (self.phases(), self.values());
+        phases * values * values - (phases - 1) * values
+    }
+
+    /// Which transformed filter meets a point in a phase. None where the product is the same as in the
+    /// phase before: at the point 1 of the direction in which the two differ.
+    pub(crate) const fn filter(self, phase: usize, point: usize) -> Option<usize> {
         /// Where the transforms have the point 1.
         const ONE: usize = 1;
         let (y, x) = (point / self.inputs(), point % self.inputs());
-        match phase {
-            0 => false,
-            2 => y == ONE,
-            _ => x == ONE,
+        let values = self.values();
+        if let Self::Halved = self {
+            let (y, x) =
+                (if y < values { y } else { values - 1 }, if x < values { x } else { values - 1 });
+            return Some(y * values + x);
         }
+        let (shared, before) = match phase {
+            0 => return Some(point),
+            2 => (y == ONE, if y > ONE { values } else { 0 }),
+            _ => (x == ONE, y + (x > ONE) as usize),
+        };
+        let first = phase * self.points() - (phase - 1) * values;
+        if shared { None } else { Some(first + point - before) }
     }
 
     /// Products of all phases that are not shared.
@@ -151,6 +181,13 @@ macro_rules! with {
                 const $TILE: usize = 6;
                 const $OUT: usize = 5;
                 const $TAPS: usize = 2;
+                $body
+            }
+            Winograd::Halved => {
+                type $T = F5x3By2;
+                const $TILE: usize = 11;
+                const $OUT: usize = 5;
+                const $TAPS: usize = 3;
                 $body
             }
         }
@@ -193,8 +230,8 @@ impl Tiles {
 }
 
 impl Kernels {
-    /// Transforms the filters of panel `index`: `dst[product * point_stride + channel * nr + filter]`, the
-    /// products of each phase one after the other without the shared ones. Panics when a slice does not fit.
+    /// Transforms the filters of panel `index`: `dst[filter * point_stride + channel * nr + column]`, where
+    /// `filter` is what [`Winograd::filter`] says. Panics when a slice does not fit.
     pub(crate) fn winograd_filters(
         &self,
         winograd: Winograd,
@@ -205,7 +242,7 @@ impl Kernels {
     ) {
         let nr = self.nr();
         assert!(job.taps == 9 && point_stride >= job.in_channels * nr && nr <= MAX_NR);
-        assert!(dst.len() >= (winograd.products() - 1) * point_stride + job.in_channels * nr);
+        assert!(dst.len() >= (winograd.filters() - 1) * point_stride + job.in_channels * nr);
         let gather = match job.dtype {
             DType::F32 => super::pack::gather::<StoredF32>,
             DType::F16 => super::pack::gather::<StoredF16>,
@@ -218,7 +255,6 @@ impl Kernels {
             let channels = CHANNELS.min(job.in_channels - first);
             gather(job, index, nr, first, channels, &mut gathered);
             with!(winograd, |T, TILE, OUT, TAPS| self.isa.run(Filters::<T, TILE, OUT, TAPS> {
-                winograd,
                 gathered: &gathered,
                 channels,
                 nr,
@@ -242,7 +278,8 @@ impl Kernels {
         assert!(dst.len() >= tiles.points(winograd.points()));
         with!(winograd, |T, TILE, OUT, TAPS| {
             let transform: PhantomData<T> = PhantomData;
-            self.isa.run(Inputs::<T, TILE, OUT, TAPS> { tiles, src, dst, transform });
+            let step = winograd.step();
+            self.isa.run(Inputs::<T, TILE, OUT, TAPS> { step, tiles, src, dst, transform });
         });
     }
 
@@ -258,9 +295,9 @@ impl Kernels {
     ) {
         tiles.check();
         assert!(src.len() >= tiles.points(winograd.points()));
-        assert!(dst.len() >= tiles.pixels(winograd.step(), winograd.step()));
         assert!(bias.len() >= tiles.channels);
         with!(winograd, |T, TILE, OUT, TAPS| {
+            assert!(dst.len() >= tiles.pixels(OUT, OUT));
             let transform: PhantomData<T> = PhantomData;
             self.isa.run(Outputs::<T, TILE, OUT, TAPS> { tiles, src, bias, dst, transform });
         });
@@ -273,7 +310,6 @@ const CHANNELS: usize = 8;
 const MAX_NR: usize = 32;
 
 struct Filters<'a, T, const TILE: usize, const OUT: usize, const TAPS: usize> {
-    winograd: Winograd,
     /// `[channel][tap][nr]`.
     gathered: &'a [f32],
     channels: usize,
@@ -307,7 +343,8 @@ impl<T: Transform<TILE, OUT, TAPS>, const TILE: usize, const OUT: usize, const T
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { winograd, gathered, channels, nr, point_stride, dst, .. } = self;
+        let Self { gathered, channels, nr, point_stride, dst, .. } = self;
+        let (winograd, values) = (T::WINOGRAD, T::WINOGRAD.values());
         let zero = s.splat(0.0);
         for channel in 0..channels {
             for lane in (0..nr).step_by(S::LANES) {
@@ -317,7 +354,7 @@ impl<T: Transform<TILE, OUT, TAPS>, const TILE: usize, const OUT: usize, const T
                     // Columns first.
                     g[tap % 3][tap / 3] = s.load(&from[lane..]);
                 }
-                let mut at = channel * nr + lane;
+                let at = channel * nr + lane;
                 for phase in 0..winograd.phases() {
                     let (odd_row, odd_column) = winograd.odd(phase);
                     let mut columns = [[zero; 3]; TILE];
@@ -327,12 +364,13 @@ impl<T: Transform<TILE, OUT, TAPS>, const TILE: usize, const OUT: usize, const T
                             row[x] = point;
                         }
                     }
-                    for (y, &row) in columns.iter().enumerate() {
-                        let points = T::filter(s, of_phase(s, row, odd_column));
-                        for (x, &point) in points.iter().enumerate() {
-                            if !winograd.shared(phase, y * TILE + x) {
-                                s.store(point, &mut dst[at..]);
-                                at += point_stride;
+                    // Indices and not iterators, which would not be compiled with the instruction set.
+                    #[allow(clippy::needless_range_loop)]
+                    for y in 0..values {
+                        let points = T::filter(s, of_phase(s, columns[y], odd_column));
+                        for x in 0..values {
+                            if let Some(filter) = winograd.filter(phase, y * TILE + x) {
+                                s.store(points[x], &mut dst[filter * point_stride + at..]);
                             }
                         }
                     }
@@ -363,6 +401,7 @@ unsafe fn row<S: Simd, const ROWS: usize, const COLUMNS: usize>(
 }
 
 struct Inputs<'a, T, const TILE: usize, const OUT: usize, const TAPS: usize> {
+    step: usize,
     tiles: &'a Tiles,
     src: &'a [f32],
     dst: &'a mut [f32],
@@ -376,11 +415,11 @@ impl<T: Transform<TILE, OUT, TAPS>, const TILE: usize, const OUT: usize, const T
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { tiles, src, dst, .. } = self;
+        let Self { step, tiles, src, dst, .. } = self;
         let Tiles { down, across, row_stride, pixel_stride, .. } = *tiles;
         let zero = s.splat(0.0);
         for tile in 0..down * across {
-            let (y0, x0) = (tile / across * OUT, tile % across * OUT);
+            let (y0, x0) = (tile / across * step, tile % across * step);
             for channel in (0..tiles.channels).step_by(S::LANES) {
                 // SAFETY: `Kernels::winograd_input` checked that all pixels of all tiles lie in `src` and
                 // all their points in `dst`.

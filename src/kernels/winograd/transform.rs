@@ -12,11 +12,14 @@
 //! small. Multiplying the rows of a transform by powers
 //! of two would move no bit, as nothing overflows.
 
+use super::Winograd;
 use crate::arch::isa::Simd;
 
 /// F(`OUT`, `TAPS`) with tiles of `TILE` = `OUT` + `TAPS` - 1 values, one for each point: 0, then x and
 /// -x for each pair, and infinity.
 pub(super) trait Transform<const TILE: usize, const OUT: usize, const TAPS: usize> {
+    /// The variant that it belongs to.
+    const WINOGRAD: Winograd;
     /// B^T d.
     fn input<S: Simd>(s: S, d: [S::V; TILE]) -> [S::V; TILE];
     /// G g.
@@ -26,11 +29,13 @@ pub(super) trait Transform<const TILE: usize, const OUT: usize, const TAPS: usiz
 }
 
 macro_rules! transform {
-    ($(#[$doc:meta])* $name:ident: $tile:literal, $out:literal, $taps:literal, $points:expr) => {
+    ($(#[$doc:meta])* $name:ident, $winograd:expr; $tile:literal, $out:literal, $taps:literal, $points:expr) => {
         $(#[$doc])*
         pub(super) struct $name;
 
         impl Transform<$tile, $out, $taps> for $name {
+            const WINOGRAD: Winograd = $winograd;
+
             #[inline(always)]
             fn input<S: Simd>(s: S, d: [S::V; $tile]) -> [S::V; $tile] {
                 const { &Pairs::new($points) }.input(s, d)
@@ -51,19 +56,47 @@ macro_rules! transform {
 
 transform! {
     /// F(4, 3).
-    F4x3: 6, 4, 3, [1.0, 2.0]
+    F4x3, Winograd::F4; 6, 4, 3, [1.0, 2.0]
 }
 transform! {
     /// F(5, 2): a phase of a 3x3 filter over a doubled picture. Phases share the point 1, the first pair's.
-    F5x2: 6, 5, 2, [1.0, 2.0]
+    F5x2, Winograd::Doubled; 6, 5, 2, [1.0, 2.0]
 }
 transform! {
     /// F(6, 3).
-    F6x3: 8, 6, 3, [1.0, 2.0, 0.5]
+    F6x3, Winograd::F6; 8, 6, 3, [1.0, 2.0, 0.5]
 }
 transform! {
     /// F(8, 3). Two pairs and their reciprocals, which amplify an error within 2 % of the least.
-    F8x3: 10, 8, 3, [0.4, 0.8, 1.25, 2.5]
+    F8x3, Winograd::F8; 10, 8, 3, [0.4, 0.8, 1.25, 2.5]
+}
+
+/// F(5, 3) with stride 2: F(5, 2) of even inputs with the first and the last tap, six points, and five odd
+/// inputs that each meet the middle tap and belong to one output.
+pub(super) struct F5x3By2;
+
+impl Transform<11, 5, 3> for F5x3By2 {
+    const WINOGRAD: Winograd = Winograd::Halved;
+
+    #[inline(always)]
+    fn input<S: Simd>(s: S, d: [S::V; 11]) -> [S::V; 11] {
+        let [d0, d1, d2, d3, d4, d5, d6, d7, d8, d9, d10] = d;
+        let [p0, p1, p2, p3, p4, p5] = F5x2::input(s, [d0, d2, d4, d6, d8, d10]);
+        [p0, p1, p2, p3, p4, p5, d1, d3, d5, d7, d9]
+    }
+
+    #[inline(always)]
+    fn filter<S: Simd>(s: S, [first, middle, last]: [S::V; 3]) -> [S::V; 11] {
+        let [p0, p1, p2, p3, p4, p5] = F5x2::filter(s, [first, last]);
+        [p0, p1, p2, p3, p4, p5, middle, middle, middle, middle, middle]
+    }
+
+    #[inline(always)]
+    fn output<S: Simd>(s: S, m: [S::V; 11]) -> [S::V; 5] {
+        let [p0, p1, p2, p3, p4, p5, o0, o1, o2, o3, o4] = m;
+        let [e0, e1, e2, e3, e4] = F5x2::output(s, [p0, p1, p2, p3, p4, p5]);
+        [s.add(e0, o0), s.add(e1, o1), s.add(e2, o2), s.add(e3, o3), s.add(e4, o4)]
+    }
 }
 
 /// The most outputs and the most pairs of points of a transform.

@@ -124,7 +124,7 @@ impl Geometry {
         let output = Shape::new(height, width, banks.iter().sum());
         output.bytes(DType::F32)?;
         let kernel = first.kernel;
-        let winograd = (kernel == 3 && resample != Resample::Halve)
+        let winograd = (kernel == 3)
             .then(|| winograd::Blocking::choose(input.channels, output, resample))
             .flatten();
         let method = match winograd {

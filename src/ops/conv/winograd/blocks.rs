@@ -2,7 +2,7 @@
 //! Winograd convolution with the filters kept.
 //!
 //! ```text
-//! transform the filters                                    `[slice][product][panel][in_channel][nr]`
+//! transform the filters                                    `[slice][filter][panel][in_channel][nr]`
 //! for each block of tiles                                  (an item)
 //!     load and transform its inputs                        `[point][tile][in_channel]`
 //!     for each slice of output channels
@@ -82,12 +82,14 @@ impl Job<'_> {
         let (mut rows, mut filters) = (item.rows, filters);
         for slice in Slice::all(out_channels, nr) {
             let bias = &bias[slice.first..][..slice.panels * nr];
+            let filter_stride = slice.point_stride(in_channels, nr);
             for phase in 0..winograd.phases() {
-                for point in (0..winograd.points()).filter(|&at| !winograd.shared(phase, at)) {
-                    let operands = (&inputs[point * input_point..], filters);
+                for point in 0..winograd.points() {
+                    let Some(filter) = winograd.filter(phase, point) else { continue };
+                    let filter = &filters[filter * filter_stride..];
+                    let operands = (&inputs[point * input_point..], filter);
                     let to = &mut products[point * product_point..];
                     self.multiply(kernels, &grid, &slice, operands, to);
-                    filters = &filters[slice.point_stride(in_channels, nr)..];
                 }
                 self.transform_products(winograd, kernels, &grid, (phase, bias), products, pixels);
             }
@@ -96,6 +98,7 @@ impl Job<'_> {
                 let channels = slice.first..slice.first + slice.channels;
                 self.store(kernels, (&pixels[at..], stride), channels, out, &mut sums);
             }
+            filters = &filters[slice.values(winograd, in_channels, nr)..];
         }
         self.group(&sums, item.sums);
     }

@@ -71,15 +71,17 @@ impl Blocking {
         let direct = 9.0 * (output.pixels() as f64 + FILTER) * both;
         let cost = |winograd: Winograd| {
             let (down, across) = grid(winograd, output);
-            let (tiles, products) = ((down * across) as f64, winograd.products() as f64);
+            let tiles = (down * across) as f64;
+            let multiplied =
+                winograd.products() as f64 * tiles + winograd.filters() as f64 * FILTER;
             let transformed = winograd.points() as f64
                 * (in_channels as f64 + winograd.phases() as f64 * out_channels);
-            products * both * (tiles + FILTER) + tiles * transformed * TRANSFORM
+            both * multiplied + tiles * transformed * TRANSFORM
         };
         let variants: &[Winograd] = match resample {
             Resample::Keep => &[Winograd::F8, Winograd::F6, Winograd::F4],
             Resample::Double => &[Winograd::Doubled],
-            Resample::Halve => &[],
+            Resample::Halve => &[Winograd::Halved],
         };
         let (winograd, cost) = variants
             .iter()
@@ -142,7 +144,7 @@ impl Slice {
 
     /// Values of the slice's filters.
     fn values(&self, winograd: Winograd, in_channels: usize, nr: usize) -> usize {
-        winograd.products() * self.point_stride(in_channels, nr)
+        winograd.filters() * self.point_stride(in_channels, nr)
     }
 }
 
@@ -223,6 +225,7 @@ impl Geometry {
             Winograd::F6 => "F(6,3)",
             Winograd::F8 => "F(8,3)",
             Winograd::Doubled => "F(5,2)",
+            Winograd::Halved => "F(5,3)/2",
         };
         (name, (products * self.input.channels * self.output.channels) as u64)
     }
@@ -261,7 +264,7 @@ fn band(
 }
 
 impl Job<'_> {
-    /// Transforms the filters of a slice, `[product][panel][in_channel][nr]`.
+    /// Transforms the filters of a slice, `[filter][panel][in_channel][nr]`.
     fn transform_filters(
         &self,
         winograd: Winograd,

@@ -5,7 +5,7 @@
 //! for each block of tiles                                  (an item)
 //!     load and transform its inputs                        `[block][point][tile][in_channel]`
 //! for each slice of output channels                        (an item)
-//!     transform its filters                                `[product][panel][in_channel][nr]`
+//!     transform its filters                                `[filter][panel][in_channel][nr]`
 //!     for each phase
 //!         for each point                                   its filters stay in the second-level cache
 //!             for each block                               (one GEMM)
@@ -107,17 +107,18 @@ impl Job<'_> {
         let sizes = self.geometry.sizes(blocking, nr);
         let (filters, products) = scratch.split_at_mut(slice.values(winograd, in_channels, nr));
         self.transform_filters(winograd, kernels, slice, filters);
-        let mut filters = &*filters;
+        let filter_stride = slice.point_stride(in_channels, nr);
         for phase in 0..winograd.phases() {
-            for point in (0..winograd.points()).filter(|&at| !winograd.shared(phase, at)) {
+            for point in 0..winograd.points() {
+                let Some(filter) = winograd.filter(phase, point) else { continue };
+                let filter = &filters[filter * filter_stride..];
                 for (block, grid) in grids.iter().enumerate() {
                     let input_point = input_strides(in_channels, grid.tiles()).1;
                     let product_point = odd_lines(grid.tiles() * slice_stride(nr));
                     let from = &inputs[block * sizes.inputs + point * input_point..];
                     let to = &mut products[block * sizes.products + point * product_point..];
-                    self.multiply(kernels, grid, slice, (from, filters), to);
+                    self.multiply(kernels, grid, slice, (from, filter), to);
                 }
-                filters = &filters[slice.point_stride(in_channels, nr)..];
             }
             for (block, grid) in grids.iter().enumerate() {
                 let from = &products[block * sizes.products..];
