@@ -90,7 +90,15 @@ impl Case {
         let mut filters = vec![GUARD; winograd.filters() * filter_stride];
         for panel in 0..panels {
             let at = panel * nr * depth;
-            kernels.winograd_filters(winograd, &pack, panel, filter_stride, &mut filters[at..]);
+            let row_stride = 3 * nr * depth + 16;
+            let mut columns = vec![GUARD; winograd.columns() * row_stride];
+            let of = (panel, 0..depth);
+            kernels.winograd_filter_columns(winograd, &pack, of, row_stride, &mut columns);
+            for (phase, y, row) in winograd.rows() {
+                let from = &columns[winograd.column(phase, y) * row_stride..][..row_stride - 16];
+                let to = &mut filters[row.start * filter_stride + at..];
+                kernels.winograd_filter_row(winograd, (phase, row.len()), from, filter_stride, to);
+            }
         }
         for gap in filters.chunks_exact(filter_stride) {
             assert!(gap[..filter_stride - 16].iter().all(|&v| v != GUARD), "left unwritten");

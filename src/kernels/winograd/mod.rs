@@ -8,6 +8,7 @@ mod transform;
 
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 use super::Kernels;
 use super::convert::{StoredBf16, StoredF16, StoredF32, StoredF64};
@@ -15,6 +16,9 @@ use super::pack::PackConv;
 use crate::arch::isa::{Kernel, Simd};
 use crate::base::dtype::DType;
 use transform::{F4x3, F5x2, F5x3By2, F6x3, F8x3, Transform};
+
+/// Where the transforms have the point 1.
+const ONE: usize = 1;
 
 /// A variant for 3x3 filters, by what a tile gives and takes in each direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +115,7 @@ impl Winograd {
 
     /// Values of a transformed filter in each direction: one for each input of a tile, but where the
     /// picture is halved all odd inputs meet the same.
-    const fn values(self) -> usize {
+    pub(crate) const fn values(self) -> usize {
         match self {
             Self::Halved => 7,
             _ => self.inputs(),
@@ -127,13 +131,11 @@ impl Winograd {
     /// Which transformed filter meets a point in a phase. None where the product is the same as in the
     /// phase before: at the point 1 of the direction in which the two differ.
     pub(crate) const fn filter(self, phase: usize, point: usize) -> Option<usize> {
-        /// Where the transforms have the point 1.
-        const ONE: usize = 1;
         let (y, x) = (point / self.inputs(), point % self.inputs());
         let values = self.values();
         if let Self::Halved = self {
-            let (y, x) =
-                (if y < values { y } else { values - 1 }, if x < values { x } else { values - 1 });
+            let y = if y < values { y } else { values - 1 };
+            let x = if x < values { x } else { values - 1 };
             return Some(y * values + x);
         }
         let (shared, before) = match phase {
@@ -143,6 +145,36 @@ impl Winograd {
         };
         let first = phase * self.points() - (phase - 1) * values;
         if shared { None } else { Some(first + point - before) }
+    }
+
+    /// The transformed filters that a row of points meets in a phase, one after the other.
+    pub(crate) fn row(self, phase: usize, y: usize) -> Option<Range<usize>> {
+        let first = self.filter(phase, y * self.inputs())?;
+        let last = self.filter(phase, (y + 1) * self.inputs() - 1)?;
+        Some(first..last + 1)
+    }
+
+    /// All rows of transformed filters: the phase, the row and what [`Winograd::row`] says.
+    pub(crate) fn rows(self) -> impl Iterator<Item = (usize, usize, Range<usize>)> {
+        (0..self.phases()).flat_map(move |phase| {
+            let row = move |y| self.row(phase, y).map(|filters| (phase, y, filters));
+            (0..self.values()).filter_map(row)
+        })
+    }
+
+    /// Which of the [`Winograd::columns`] a row of transformed filters is made of.
+    pub(crate) const fn column(self, phase: usize, y: usize) -> usize {
+        let first =
+            if self.odd(phase).0 && self.columns() > self.values() { self.values() } else { 0 };
+        first + if y < self.values() { y } else { self.values() - 1 }
+    }
+
+    /// Rows of filters whose columns are transformed: those of even phases, then those of odd ones.
+    pub(crate) const fn columns(self) -> usize {
+        match self {
+            Self::Doubled => 2 * self.values(),
+            _ => self.values(),
+        }
     }
 
     /// Products of all phases that are not shared.
@@ -230,19 +262,20 @@ impl Tiles {
 }
 
 impl Kernels {
-    /// Transforms the filters of panel `index`: `dst[filter * point_stride + channel * nr + column]`, where
-    /// `filter` is what [`Winograd::filter`] says. Panics when a slice does not fit.
-    pub(crate) fn winograd_filters(
+    /// Transforms the columns of the filters of panel `index`, as far as they belong to `channels`:
+    /// `dst[row * row_stride + (channel * 3 + x) * nr + column]`, [`Winograd::columns`] rows. Panics when a
+    /// slice does not fit.
+    pub(crate) fn winograd_filter_columns(
         &self,
         winograd: Winograd,
         job: &PackConv<'_>,
-        index: usize,
-        point_stride: usize,
+        (index, channels): (usize, Range<usize>),
+        row_stride: usize,
         dst: &mut [f32],
     ) {
         let nr = self.nr();
-        assert!(job.taps == 9 && point_stride >= job.in_channels * nr && nr <= MAX_NR);
-        assert!(dst.len() >= (winograd.filters() - 1) * point_stride + job.in_channels * nr);
+        assert!(job.taps == 9 && row_stride >= channels.len() * 3 * nr && nr <= MAX_NR);
+        assert!(dst.len() >= (winograd.columns() - 1) * row_stride + channels.len() * 3 * nr);
         let gather = match job.dtype {
             DType::F32 => super::pack::gather::<StoredF32>,
             DType::F16 => super::pack::gather::<StoredF16>,
@@ -251,18 +284,53 @@ impl Kernels {
         };
         // The taps of a few channels, gathered so that filters lie side by side.
         let mut gathered = [0.0; CHANNELS * 9 * MAX_NR];
-        for first in (0..job.in_channels).step_by(CHANNELS) {
-            let channels = CHANNELS.min(job.in_channels - first);
-            gather(job, index, nr, first, channels, &mut gathered);
-            with!(winograd, |T, TILE, OUT, TAPS| self.isa.run(Filters::<T, TILE, OUT, TAPS> {
-                gathered: &gathered,
+        for first in channels.clone().step_by(CHANNELS) {
+            let count = CHANNELS.min(channels.end - first);
+            gather(job, index, nr, first, count, &mut gathered);
+            let at = (first - channels.start) * 3 * nr;
+            with!(winograd, |T, TILE, OUT, TAPS| {
+                self.isa.run(FilterColumns::<T, TILE, OUT, TAPS> {
+                    gathered: &gathered,
+                    channels: count,
+                    nr,
+                    row_stride,
+                    dst: &mut dst[at..],
+                    transform: PhantomData,
+                })
+            });
+        }
+    }
+
+    /// Transforms a row of filters whose columns are transformed already, `src[(channel * 3 + x) * nr +
+    /// column]`, of a phase: `dst[filter * point_stride + channel * nr + column]`, the filters of
+    /// [`Winograd::row`]. Panics when a slice does not fit.
+    pub(crate) fn winograd_filter_row(
+        &self,
+        winograd: Winograd,
+        (phase, filters): (usize, usize),
+        src: &[f32],
+        point_stride: usize,
+        dst: &mut [f32],
+    ) {
+        let nr = self.nr();
+        let channels = src.len() / (3 * nr);
+        assert!(src.len() == channels * 3 * nr && point_stride >= channels * nr);
+        assert!(dst.len() >= (filters - 1) * point_stride + channels * nr);
+        let shared = filters < winograd.values();
+        let odd = winograd.odd(phase).1;
+        with!(winograd, |T, TILE, OUT, TAPS| {
+            let transform: PhantomData<T> = PhantomData;
+            self.isa.run(FilterRow::<T, TILE, OUT, TAPS> {
+                odd,
+                shared,
+                src,
                 channels,
                 nr,
                 point_stride,
-                dst: &mut dst[first * nr..],
-                transform: PhantomData,
-            }));
-        }
+                dst,
+                transform,
+            });
+        });
     }
 
     /// Transforms the tiles of `src`, pixels, into `dst`, points. Panics when a slice is too short.
@@ -309,17 +377,6 @@ const CHANNELS: usize = 8;
 /// The widest panel.
 const MAX_NR: usize = 32;
 
-struct Filters<'a, T, const TILE: usize, const OUT: usize, const TAPS: usize> {
-    /// `[channel][tap][nr]`.
-    gathered: &'a [f32],
-    channels: usize,
-    nr: usize,
-    point_stride: usize,
-    /// From the first of the channels on.
-    dst: &'a mut [f32],
-    transform: PhantomData<T>,
-}
-
 /// A 3-tap filter as a phase sees it: as it is where the phases have three taps; where they have two,
 /// the even outputs of a doubled input see its first tap and the sum of the others, the odd ones the sum
 /// of the first two and the last.
@@ -336,43 +393,78 @@ fn of_phase<S: Simd, const TAPS: usize>(s: S, g: [S::V; 3], odd: bool) -> [S::V;
     taps
 }
 
+struct FilterColumns<'a, T, const TILE: usize, const OUT: usize, const TAPS: usize> {
+    /// `[channel][tap][nr]`.
+    gathered: &'a [f32],
+    channels: usize,
+    nr: usize,
+    row_stride: usize,
+    dst: &'a mut [f32],
+    transform: PhantomData<T>,
+}
+
 impl<T: Transform<TILE, OUT, TAPS>, const TILE: usize, const OUT: usize, const TAPS: usize> Kernel
-    for Filters<'_, T, TILE, OUT, TAPS>
+    for FilterColumns<'_, T, TILE, OUT, TAPS>
 {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { gathered, channels, nr, point_stride, dst, .. } = self;
-        let (winograd, values) = (T::WINOGRAD, T::WINOGRAD.values());
-        let zero = s.splat(0.0);
+        let Self { gathered, channels, nr, row_stride, dst, .. } = self;
+        let (values, parities) =
+            (T::WINOGRAD.values(), T::WINOGRAD.columns() / T::WINOGRAD.values());
         for channel in 0..channels {
             for lane in (0..nr).step_by(S::LANES) {
-                let mut g = [[zero; 3]; 3];
-                for (tap, from) in gathered[channel * 9 * nr..].chunks_exact(nr).take(9).enumerate()
-                {
-                    // Columns first.
-                    g[tap % 3][tap / 3] = s.load(&from[lane..]);
-                }
-                let at = channel * nr + lane;
-                for phase in 0..winograd.phases() {
-                    let (odd_row, odd_column) = winograd.odd(phase);
-                    let mut columns = [[zero; 3]; TILE];
-                    for (x, &column) in g.iter().enumerate() {
-                        let points = T::filter(s, of_phase(s, column, odd_row));
-                        for (row, point) in columns.iter_mut().zip(points) {
-                            row[x] = point;
+                for x in 0..3 {
+                    let tap = |y: usize| s.load(&gathered[(channel * 9 + 3 * y + x) * nr + lane..]);
+                    let g = [tap(0), tap(1), tap(2)];
+                    let at = (channel * 3 + x) * nr + lane;
+                    for parity in 0..parities {
+                        let points = T::filter(s, of_phase(s, g, parity == 1));
+                        // Indices and not iterators, which would not be compiled with the instruction set.
+                        #[allow(clippy::needless_range_loop)]
+                        for y in 0..values {
+                            s.store(points[y], &mut dst[(parity * values + y) * row_stride + at..]);
                         }
                     }
-                    // Indices and not iterators, which would not be compiled with the instruction set.
-                    #[allow(clippy::needless_range_loop)]
-                    for y in 0..values {
-                        let points = T::filter(s, of_phase(s, columns[y], odd_column));
-                        for x in 0..values {
-                            if let Some(filter) = winograd.filter(phase, y * TILE + x) {
-                                s.store(points[x], &mut dst[filter * point_stride + at..]);
-                            }
-                        }
+                }
+            }
+        }
+    }
+}
+
+struct FilterRow<'a, T, const TILE: usize, const OUT: usize, const TAPS: usize> {
+    odd: bool,
+    /// Whether the phase shares the point 1 with the one before.
+    shared: bool,
+    src: &'a [f32],
+    channels: usize,
+    nr: usize,
+    point_stride: usize,
+    dst: &'a mut [f32],
+    transform: PhantomData<T>,
+}
+
+impl<T: Transform<TILE, OUT, TAPS>, const TILE: usize, const OUT: usize, const TAPS: usize> Kernel
+    for FilterRow<'_, T, TILE, OUT, TAPS>
+{
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { odd, shared, src, channels, nr, point_stride, dst, .. } = self;
+        let values = T::WINOGRAD.values();
+        for channel in 0..channels {
+            for lane in (0..nr).step_by(S::LANES) {
+                let from = &src[channel * 3 * nr + lane..];
+                let g = [s.load(from), s.load(&from[nr..]), s.load(&from[2 * nr..])];
+                let points = T::filter(s, of_phase(s, g, odd));
+                let mut at = channel * nr + lane;
+                #[allow(clippy::needless_range_loop)]
+                for x in 0..values {
+                    if !(shared && x == ONE) {
+                        s.store(points[x], &mut dst[at..]);
+                        at += point_stride;
                     }
                 }
             }

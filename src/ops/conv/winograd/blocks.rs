@@ -17,8 +17,11 @@ use std::ops::ControlFlow;
 
 use super::{Blocking, Grid, Sizes, Slice, input_strides, odd_lines, slice_stride};
 use crate::kernels::threads::Threads;
-use crate::kernels::{Kernels, Sum};
+use crate::kernels::{Kernels, Sum, Winograd};
 use crate::ops::conv::{Geometry, Item, Job, Scratch, floats};
+
+/// Input channels whose filters are transformed at a time: their columns stay in the first-level cache.
+const FILTER_CHANNELS: usize = 8;
 
 impl Geometry {
     pub(super) fn blocks_scratch(&self, blocking: &Blocking, nr: usize) -> Scratch {
@@ -55,6 +58,41 @@ impl Job<'_> {
             &mut |_| ControlFlow::Continue(()),
             |(), (slice, part)| self.transform_filters(blocking.winograd, kernels, &slice, part),
         );
+    }
+
+    /// Transforms the filters of a slice, `[filter][panel][in_channel][nr]`.
+    fn transform_filters(
+        &self,
+        winograd: Winograd,
+        kernels: &Kernels,
+        slice: &Slice,
+        dst: &mut [f32],
+    ) {
+        let (nr, in_channels) = (kernels.nr(), self.geometry.input.channels);
+        let filter_stride = slice.point_stride(in_channels, nr);
+        let row_stride = FILTER_CHANNELS * 3 * nr;
+        let mut columns = vec![0.0; winograd.columns() * row_stride];
+        for panel in 0..slice.panels {
+            for first in (0..in_channels).step_by(FILTER_CHANNELS) {
+                let channels = first..in_channels.min(first + FILTER_CHANNELS);
+                let values = channels.len() * 3 * nr;
+                let at = (panel * in_channels + first) * nr;
+                self.filter_columns(
+                    winograd,
+                    kernels,
+                    (slice, panel),
+                    channels,
+                    row_stride,
+                    &mut columns,
+                );
+                for (phase, y, filters) in winograd.rows() {
+                    let from = &columns[winograd.column(phase, y) * row_stride..][..values];
+                    let to = &mut dst[filters.start * filter_stride + at..];
+                    let row = (phase, filters.len());
+                    kernels.winograd_filter_row(winograd, row, from, filter_stride, to);
+                }
+            }
+        }
     }
 
     pub(in crate::ops::conv) fn blocks_item(

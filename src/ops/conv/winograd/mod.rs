@@ -142,6 +142,14 @@ impl Slice {
         odd_lines(self.panels * nr * in_channels)
     }
 
+    /// Where the slice's filters are transformed row by row: values from a row of transformed columns to
+    /// the next, those of all columns of all panels, and those of a row of filters.
+    fn stages(&self, winograd: Winograd, in_channels: usize, nr: usize) -> (usize, usize, usize) {
+        let stride = odd_lines(in_channels * 3 * nr);
+        let columns = self.panels * winograd.columns() * stride;
+        (stride, columns, winograd.values() * self.point_stride(in_channels, nr))
+    }
+
     /// Values of the slice's filters.
     fn values(&self, winograd: Winograd, in_channels: usize, nr: usize) -> usize {
         winograd.filters() * self.point_stride(in_channels, nr)
@@ -264,22 +272,19 @@ fn band(
 }
 
 impl Job<'_> {
-    /// Transforms the filters of a slice, `[filter][panel][in_channel][nr]`.
-    fn transform_filters(
+    /// Transforms the columns of the filters of a panel of a slice, those of `channels`.
+    fn filter_columns(
         &self,
         winograd: Winograd,
         kernels: &Kernels,
-        slice: &Slice,
+        (slice, panel): (&Slice, usize),
+        channels: Range<usize>,
+        row_stride: usize,
         dst: &mut [f32],
     ) {
-        let (nr, in_channels) = (kernels.nr(), self.geometry.input.channels);
         let Some(filter) = self.filters.first() else { return };
-        let pack = filter.pack();
-        let stride = slice.point_stride(in_channels, nr);
-        for panel in 0..slice.panels {
-            let (index, at) = (slice.first / nr + panel, panel * in_channels * nr);
-            kernels.winograd_filters(winograd, &pack, index, stride, &mut dst[at..]);
-        }
+        let at = (slice.first / kernels.nr() + panel, channels);
+        kernels.winograd_filter_columns(winograd, &filter.pack(), at, row_stride, dst);
     }
 
     /// Loads the tiles of `grid` and transforms them, `[point][tile][in_channel]`, a chunk of channels

@@ -5,11 +5,13 @@
 //! for each block of tiles                                  (an item)
 //!     load and transform its inputs                        `[block][point][tile][in_channel]`
 //! for each slice of output channels                        (an item)
-//!     transform its filters                                `[filter][panel][in_channel][nr]`
+//!     transform the columns of its filters                 `[row][panel][in_channel][3][nr]`
 //!     for each phase
-//!         for each point                                   its filters stay in the second-level cache
-//!             for each block                               (one GEMM)
-//!                 products = tiles * panels
+//!         for each row of points
+//!             transform the row's filters                  `[filter][panel][in_channel][nr]`, which stay in
+//!             for each point                               the second-level cache
+//!                 for each block                           (one GEMM)
+//!                     products = tiles * panels
 //!         for each block
 //!             transform the products                       `[slice][block][pixel][channel]`
 //! for each block                                           (an item)
@@ -30,7 +32,10 @@ impl Geometry {
         let blocks = self.blocks().len();
         let slices = Slice::all(self.output.channels, nr).count();
         let filters = Slice::all(self.output.channels, nr)
-            .map(|slice| slice.values(blocking.winograd, self.input.channels, nr))
+            .map(|slice| {
+                let (_, columns, row) = slice.stages(blocking.winograd, self.input.channels, nr);
+                columns + row
+            })
             .max()
             .unwrap_or(0);
         Scratch {
@@ -105,19 +110,39 @@ impl Job<'_> {
         let (winograd, nr, in_channels) =
             (blocking.winograd, kernels.nr(), self.geometry.input.channels);
         let sizes = self.geometry.sizes(blocking, nr);
-        let (filters, products) = scratch.split_at_mut(slice.values(winograd, in_channels, nr));
-        self.transform_filters(winograd, kernels, slice, filters);
+        let (column_stride, columns, row) = slice.stages(winograd, in_channels, nr);
+        let (columns, scratch) = scratch.split_at_mut(columns);
+        let (filters, products) = scratch.split_at_mut(row);
+        let all_columns = winograd.columns() * column_stride;
+        for (panel, columns) in columns.chunks_exact_mut(all_columns).enumerate() {
+            let at = (slice, panel);
+            self.filter_columns(winograd, kernels, at, 0..in_channels, column_stride, columns);
+        }
         let filter_stride = slice.point_stride(in_channels, nr);
         for phase in 0..winograd.phases() {
-            for point in 0..winograd.points() {
-                let Some(filter) = winograd.filter(phase, point) else { continue };
-                let filter = &filters[filter * filter_stride..];
-                for (block, grid) in grids.iter().enumerate() {
-                    let input_point = input_strides(in_channels, grid.tiles()).1;
-                    let product_point = odd_lines(grid.tiles() * slice_stride(nr));
-                    let from = &inputs[block * sizes.inputs + point * input_point..];
-                    let to = &mut products[block * sizes.products + point * product_point..];
-                    self.multiply(kernels, grid, slice, (from, filter), to);
+            let mut transformed = 0..0;
+            for y in 0..winograd.inputs() {
+                let Some(row) = winograd.row(phase, y) else { continue };
+                if row != transformed {
+                    let column = winograd.column(phase, y) * column_stride;
+                    for (panel, columns) in columns.chunks_exact(all_columns).enumerate() {
+                        let from = &columns[column..][..in_channels * 3 * nr];
+                        let to = &mut filters[panel * in_channels * nr..];
+                        let row = (phase, row.len());
+                        kernels.winograd_filter_row(winograd, row, from, filter_stride, to);
+                    }
+                    transformed = row.clone();
+                }
+                for point in y * winograd.inputs()..(y + 1) * winograd.inputs() {
+                    let Some(filter) = winograd.filter(phase, point) else { continue };
+                    let filter = &filters[(filter - row.start) * filter_stride..];
+                    for (block, grid) in grids.iter().enumerate() {
+                        let input_point = input_strides(in_channels, grid.tiles()).1;
+                        let product_point = odd_lines(grid.tiles() * slice_stride(nr));
+                        let from = &inputs[block * sizes.inputs + point * input_point..];
+                        let to = &mut products[block * sizes.products + point * product_point..];
+                        self.multiply(kernels, grid, slice, (from, filter), to);
+                    }
                 }
             }
             for (block, grid) in grids.iter().enumerate() {
