@@ -10,7 +10,7 @@ use crate::backend::{Act, Attention, Backend, Conv, Slot};
 use crate::base::buffer::{AlignedBuf, Bytes, Elements, ElementsMut, cast, cast_mut};
 use crate::base::shape::Shape;
 use crate::kernels::threads::Threads;
-use crate::kernels::{AffineAct, Gemm, Init, Kernels, Store, Sum, Tiles, Winograd};
+use crate::kernels::{AffineAct, Ahead, Gemm, Init, Kernels, Store, Sum, Tiles, Winograd};
 use crate::ops::conv::{self, Filter, Geometry, Prologue, Resample, Source};
 use crate::run::{Direction, network, planned};
 use crate::{DType, Level, Model, Result, SessionOptions};
@@ -89,6 +89,7 @@ pub fn gemm(level: Level, product: Product) -> Result<f64> {
                 panels,
                 init: Init::Zero,
                 c_stride: columns,
+                ahead: Ahead::Panel,
             };
             kernels.gemm(&gemm, &mut c[pair * c_len..]);
         }

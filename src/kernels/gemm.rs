@@ -31,6 +31,16 @@ pub(crate) struct Gemm<'a> {
     pub(crate) init: Init<'a>,
     /// Values from a row of `c` to the next, `panels * nr` or more.
     pub(crate) c_stride: usize,
+    /// What is read next and far away: asked for the second-level cache meanwhile, evenly.
+    pub(crate) ahead: Ahead<'a>,
+}
+
+/// What a product asks of memory for later.
+#[derive(Clone, Copy)]
+pub(crate) enum Ahead<'a> {
+    /// The panel of `b` behind the one that is multiplied.
+    Panel,
+    Values(&'a [f32]),
 }
 
 /// What the sums begin with.
@@ -136,7 +146,7 @@ impl Kernel for Tiles<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Gemm { a, a_stride, rows, taps, depth, b, panels, init, c_stride } = *self.gemm;
+        let Gemm { a, a_stride, rows, taps, depth, b, panels, init, c_stride, ahead } = *self.gemm;
         let nr = 2 * S::LANES;
         // Tiles of one height or one less: none is left with a row or two, which would run at the
         // latency of its few chains of multiply-adds.
@@ -147,6 +157,18 @@ impl Kernel for Tiles<'_> {
             let mut row = 0;
             for tile in 0..tiles {
                 let height = height + usize::from(tile < taller);
+                let (next, next_step) = match ahead {
+                    Ahead::Panel => {
+                        let next = panel_len * (panel + 1) + panel_len / tiles * tile;
+                        (b.as_ptr().wrapping_add(next), nr / tiles)
+                    }
+                    Ahead::Values(values) => {
+                        let depth = taps.len() * depth;
+                        let step = values.len().div_ceil(panels * tiles * depth);
+                        let next = (panel * tiles + tile) * depth * step;
+                        (values.as_ptr().wrapping_add(next), step)
+                    }
+                };
                 // SAFETY: `Tiles::new` promised that rows, taps and panels lie within the slices.
                 unsafe {
                     let job = Tile {
@@ -155,10 +177,8 @@ impl Kernel for Tiles<'_> {
                         taps,
                         depth,
                         b: b.as_ptr().add(panel * panel_len),
-                        next: b
-                            .as_ptr()
-                            .wrapping_add(panel_len * (panel + 1) + panel_len / tiles * tile),
-                        next_step: nr / tiles,
+                        next,
+                        next_step,
                         init: match init {
                             Init::Zero => TileInit::Zero,
                             Init::Bias(bias) => TileInit::Bias(bias.as_ptr().add(panel * nr)),
@@ -183,8 +203,7 @@ struct Tile<'a> {
     taps: &'a [usize],
     depth: usize,
     b: *const f32,
-    /// What this tile asks of the panel behind `b`, from where on and how much a row: a part for each of
-    /// the tiles that `b` is read by, so that memory is asked evenly.
+    /// The part that this tile asks of what is read later: from where on, and values a row of `b`.
     next: *const f32,
     next_step: usize,
     init: TileInit,

@@ -19,7 +19,7 @@ mod tests;
 pub(crate) mod threads;
 mod winograd;
 
-pub(crate) use gemm::{Gemm, Init};
+pub(crate) use gemm::{Ahead, Gemm, Init};
 pub(crate) use math::Act;
 pub(crate) use norm::AffineAct;
 pub(crate) use pack::PackConv;

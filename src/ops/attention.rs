@@ -20,7 +20,7 @@ use std::ops::{ControlFlow, Range};
 use crate::base::buffer::{Elements, ElementsMut, align_up, cast_mut};
 use crate::base::error::{Error, Result};
 use crate::kernels::threads::Threads;
-use crate::kernels::{AffineAct, Gemm, Init, Kernels, Softmax, Store};
+use crate::kernels::{AffineAct, Ahead, Gemm, Init, Kernels, Softmax, Store};
 
 /// How the softmax goes over the keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -296,6 +296,7 @@ impl Job<'_> {
             panels,
             init: Init::Zero,
             c_stride: stride,
+            ahead: Ahead::Panel,
         };
         kernels.gemm(&scores, worker.scores);
         let softmax =
@@ -320,6 +321,7 @@ impl Job<'_> {
                 panels: columns / nr,
                 init: Init::Keep,
                 c_stride: columns,
+                ahead: Ahead::Panel,
             };
             kernels.gemm(&product, worker.output);
         }

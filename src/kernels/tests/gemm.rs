@@ -1,4 +1,4 @@
-use super::super::{Gemm, Init, Kernels};
+use super::super::{Ahead, Gemm, Init, Kernels};
 use super::{Guarded, Numbers, close, levels};
 
 struct Case {
@@ -55,6 +55,7 @@ fn products_agree_with_plain_loops() {
                     panels: case.panels,
                     init,
                     c_stride: columns + 7,
+                    ahead: Ahead::Panel,
                 };
                 kernels.gemm(&gemm, c.inner());
                 c.check_guards();
@@ -102,6 +103,7 @@ fn cut(kernels: &Kernels, a: &[f32], b: &[f32], cuts: &[usize]) -> Vec<u32> {
             panels: 2,
             init: Init::Zero,
             c_stride: columns,
+            ahead: Ahead::Panel,
         };
         kernels.gemm(&gemm, &mut c[first * columns..]);
         first += rows;
@@ -137,6 +139,7 @@ fn a_row_too_many_is_refused() {
         panels: 1,
         init: Init::Zero,
         c_stride: columns,
+        ahead: Ahead::Panel,
     };
     kernels.gemm(&gemm, &mut c);
 }

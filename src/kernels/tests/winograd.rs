@@ -1,4 +1,4 @@
-use super::super::{Gemm, Init, Kernels, PackConv, Tiles, Winograd};
+use super::super::{Ahead, Gemm, Init, Kernels, PackConv, Tiles, Winograd};
 use super::{GUARD, MARGIN, Numbers, levels};
 use crate::base::dtype::DType;
 
@@ -147,6 +147,7 @@ impl Case {
                     panels,
                     init: Init::Zero,
                     c_stride: columns,
+                    ahead: Ahead::Panel,
                 };
                 kernels.gemm(&gemm, &mut products[point * product_point..]);
             }

@@ -10,7 +10,7 @@ use super::band::Band;
 use super::{Geometry, Item, Job, Resample, Scratch, even, floats};
 use crate::base::shape::Shape;
 use crate::kernels::threads::Threads;
-use crate::kernels::{Gemm, Init, Kernels, Sum};
+use crate::kernels::{Ahead, Gemm, Init, Kernels, Sum};
 
 /// Input pixels a block may load: `channels` values of each stay in the second-level cache.
 const BAND_VALUES: usize = 192 * 1024;
@@ -142,6 +142,7 @@ impl Job<'_> {
                 panels,
                 init: Init::Bias(bias),
                 c_stride: panels * nr,
+                ahead: Ahead::Panel,
             };
             kernels.gemm(&gemm, results);
             let (mut column, mut first) = (0, 0);

@@ -17,7 +17,7 @@ use std::ops::ControlFlow;
 
 use super::{Blocking, Grid, Sizes, Slice, input_strides, odd_lines, slice_stride};
 use crate::kernels::threads::Threads;
-use crate::kernels::{Kernels, Sum, Winograd};
+use crate::kernels::{Ahead, Kernels, Sum, Winograd};
 use crate::ops::conv::{Geometry, Item, Job, Scratch, floats};
 
 /// Input channels whose filters are transformed at a time: their columns stay in the first-level cache.
@@ -125,7 +125,7 @@ impl Job<'_> {
                 for point in 0..winograd.points() {
                     let Some(filter) = winograd.filter(phase, point) else { continue };
                     let filter = &filters[filter * filter_stride..];
-                    let operands = (&inputs[point * input_point..], filter);
+                    let operands = (&inputs[point * input_point..], filter, Ahead::Panel);
                     let to = &mut products[point * product_point..];
                     self.multiply(kernels, &grid, &slice, operands, to);
                 }

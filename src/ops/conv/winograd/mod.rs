@@ -18,7 +18,7 @@ use std::ops::Range;
 use super::band::Band;
 use super::{Block, Geometry, Job, Resample, Scratch, even};
 use crate::base::shape::Shape;
-use crate::kernels::{Gemm, Init, Kernels, Tiles, Winograd};
+use crate::kernels::{Ahead, Gemm, Init, Kernels, Tiles, Winograd};
 
 /// Tiles of a block: two register tiles of the widest kernel. Half as many would keep the block's points in
 /// the second-level cache, but the filters are then read twice as often, which costs more.
@@ -317,13 +317,13 @@ impl Job<'_> {
         }
     }
 
-    /// Multiplies the tiles of `grid` by the filters of a slice at one point.
+    /// Multiplies the tiles of `grid` by the filters of a slice at one point, and asks `ahead`.
     fn multiply(
         &self,
         kernels: &Kernels,
         grid: &Grid,
         slice: &Slice,
-        (inputs, filters): (&[f32], &[f32]),
+        (inputs, filters, ahead): (&[f32], &[f32], Ahead<'_>),
         products: &mut [f32],
     ) {
         let in_channels = self.geometry.input.channels;
@@ -337,6 +337,7 @@ impl Job<'_> {
             panels: slice.panels,
             init: Init::Zero,
             c_stride: slice_stride(kernels.nr()),
+            ahead,
         };
         kernels.gemm(&gemm, products);
     }

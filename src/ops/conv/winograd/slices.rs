@@ -23,7 +23,7 @@ use std::ops::ControlFlow;
 use super::{Blocking, Grid, Sizes, Slice, input_strides, odd_lines, slice_stride};
 use crate::base::buffer::ElementsMut;
 use crate::kernels::threads::Threads;
-use crate::kernels::{Kernels, Sum};
+use crate::kernels::{Ahead, Kernels, Sum};
 use crate::ops::conv::{Geometry, Item, Job, Scratch, floats, merge};
 
 impl Geometry {
@@ -137,11 +137,20 @@ impl Job<'_> {
                     let Some(filter) = winograd.filter(phase, point) else { continue };
                     let filter = &filters[(filter - row.start) * filter_stride..];
                     for (block, grid) in grids.iter().enumerate() {
+                        // The inputs of the next block come from the third-level cache.
+                        let (next, at) = if block + 1 < grids.len() {
+                            (block + 1, point)
+                        } else {
+                            (0, point + 1)
+                        };
+                        let ahead = &inputs[next * sizes.inputs..][..sizes.inputs];
                         let input_point = input_strides(in_channels, grid.tiles()).1;
                         let product_point = odd_lines(grid.tiles() * slice_stride(nr));
                         let from = &inputs[block * sizes.inputs + point * input_point..];
                         let to = &mut products[block * sizes.products + point * product_point..];
-                        self.multiply(kernels, grid, slice, (from, filter), to);
+                        let ahead = ahead.get(at * input_point..(at + 1) * input_point);
+                        let ahead = Ahead::Values(ahead.unwrap_or_default());
+                        self.multiply(kernels, grid, slice, (from, filter, ahead), to);
                     }
                 }
             }
