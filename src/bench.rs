@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::backend::cpu::Cpu;
-use crate::backend::{Act, Attention, Backend, Conv, Slot};
+use crate::backend::{Act, Attention, Backend, Conv, Place, Slot, Strategy};
 use crate::base::buffer::{AlignedBuf, Bytes, Elements, ElementsMut, cast, cast_mut};
 use crate::base::shape::Shape;
 use crate::kernels::threads::Threads;
 use crate::kernels::{AffineAct, Ahead, Gemm, Init, Kernels, Store, Sum, Tiles, Winograd};
-use crate::ops::conv::{self, Filter, Geometry, Prologue, Resample, Source};
+use crate::ops::conv::{self, Filter, Geometry, Prologue, Resample, Source, Staged, Target};
+use crate::run::Planned;
 use crate::run::{Direction, network, planned};
 use crate::{DType, Level, Model, Result, SessionOptions};
 
@@ -252,19 +253,19 @@ pub fn layer(
         _ => Resample::Halve,
     };
     let input = Shape::new(size, size, from);
-    let geometry = Geometry::new(input, &filters, resample)?;
+    let geometry = Geometry::new(input, &filters, resample, usize::MAX)?;
     let normalised = kernel == 3 && resample == Resample::Keep;
     let mut source = AlignedBuf::zeroed(input.bytes(DType::F32)?, "input")?;
     for (i, value) in cast_mut::<f32>(&mut source).iter_mut().enumerate() {
         *value = number(i);
     }
     let mut target = AlignedBuf::zeroed(geometry.output().bytes(DType::F32)?, "output")?;
-    let bytes = geometry.scratch(kernels.nr(), threads.count())?;
+    let bytes = geometry.scratch(kernels.nr(), threads.count(), Staged::default())?;
     let mut scratch = AlignedBuf::zeroed(bytes, "scratch")?;
     let job = conv::Job {
         geometry: geometry.clone(),
         filters: &filters,
-        input: Source::Other(Elements::new(DType::F32, &source)),
+        input: Source::Memory(Elements::new(DType::F32, &source)),
         input_pitch: from,
         output_pitch: to,
         prologue: normalised.then(|| Prologue {
@@ -274,12 +275,14 @@ pub fn layer(
         }),
         residual: layer.residual,
         groups: if to.is_multiple_of(32) { 32 } else { 1 },
+        stream: true,
     };
     let mut times = Vec::new();
     for _ in 0..=runs {
-        let (start, out) = (Instant::now(), ElementsMut::new(DType::F32, &mut target));
+        let out = Target::Memory(ElementsMut::new(DType::F32, &mut target));
+        let start = Instant::now();
         let mut tick = |_, _| ControlFlow::Continue(());
-        std::hint::black_box(job.run(&threads, &kernels, out, &mut scratch, &mut tick));
+        std::hint::black_box(job.run(&threads, &kernels, out, &mut scratch, &mut tick)?);
         times.push(start.elapsed().as_secs_f64());
     }
     times.remove(0);
@@ -367,7 +370,7 @@ struct Watched<'c, 'a> {
 
 impl Watched<'_, '_> {
     fn note(&mut self, conv: &Conv<'_>, input: Shape, out: Shape, seconds: f64) -> Result<()> {
-        let geometry = Geometry::new(input, conv.filters, conv.resample)?;
+        let geometry = Geometry::new(input, conv.filters, conv.resample, usize::MAX)?;
         let (method, done) = geometry.method();
         let first = &conv.filters[0];
         let shape = format!("{input} -> {out}, {}x{}", first.kernel, first.kernel);
@@ -378,8 +381,8 @@ impl Watched<'_, '_> {
 }
 
 impl Backend for Watched<'_, '_> {
-    fn alloc(&mut self, shape: Shape, dtype: DType) -> Result<Slot> {
-        self.cpu.alloc(shape, dtype)
+    fn alloc(&mut self, shape: Shape, dtype: DType, place: Place) -> Result<Slot> {
+        self.cpu.alloc(shape, dtype, place)
     }
 
     fn free(&mut self, slot: Slot) {
@@ -428,17 +431,21 @@ pub fn operators(
     width: usize,
 ) -> Result<Vec<Operator>> {
     let direction = if encode { Direction::Encode } else { Direction::Decode };
-    let (layout, resources, input) = planned(model, options, direction, height, width)?;
+    let (Planned { layout, .. }, resources, input) =
+        planned(model, options, direction, height, width)?;
     let mut arena = AlignedBuf::zeroed(layout.bytes(), "workspace")?;
     let threads = Threads::new(resources.threads)?;
     let kernels = Kernels::new(Level::detect()?);
     let mut progress = |_| ControlFlow::Continue(());
-    let mut cpu =
-        Cpu::new(&threads, &kernels, resources.algorithm, &mut arena, &layout, &mut progress);
-    let input = cpu.alloc(input, DType::F32)?;
-    for (i, value) in cpu.values_mut(&input)?.iter_mut().enumerate() {
-        *value = number(i);
-    }
+    let how = (resources.algorithm, Strategy::IN_MEMORY);
+    let mut cpu = Cpu::new((&threads, &kernels), how, (&mut arena, None), &layout, &mut progress);
+    let input = cpu.alloc(input, DType::F32, Place::Memory)?;
+    cpu.fill(&input, |y, row| {
+        for (i, value) in row.iter_mut().enumerate() {
+            *value = number(y * width + i);
+        }
+        Ok(())
+    })?;
     let mut watched = Watched { cpu: &mut cpu, operators: Vec::new() };
     network(&mut watched, model, direction, resources.settings, input)?;
     Ok(watched.operators)

@@ -28,7 +28,7 @@
 //!
 //! | floor | module | what lives there |
 //! |---|---|---|
-//! | 0 | `base` | errors, element types, shapes, aligned memory |
+//! | 0 | `base` | errors, element types, shapes, aligned memory, scratch files |
 //! | 1 | `arch` | instruction sets: the only `core::arch` |
 //! | 2 | `kernels` | arithmetic on slices, and the one parallel primitive |
 //! | 3 | `ops` | convolution and attention over blocks of a picture |
@@ -60,6 +60,6 @@ pub use base::error::{Error, ErrorKind, Result};
 pub use latents::{DiagonalGaussian, Generator};
 pub use model::{Activation, Config, Guess, Model, ModelInfo, ModelOptions, Parts, Preset};
 pub use run::{
-    Attention, AutoencoderKlOutput, CancelHandle, DecoderOutput, Plan, Progress, Session,
-    SessionOptions, plan_decode, plan_encode,
+    Attention, AutoencoderKlOutput, CancelHandle, DecoderOutput, Plan, Progress, RowStream,
+    Session, SessionOptions, plan_decode, plan_encode,
 };

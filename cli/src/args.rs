@@ -40,6 +40,7 @@ Examples:
   vaekl reconstruct photo.jpg -o out.png
   vaekl encode photo.jpg -o latents.safetensors --model stable-diffusion-v1-5/vae --scaled
   vaekl decode latents.npy -o out.png --model sdxl_vae.safetensors --preset sdxl --threads 4
+  vaekl decode latents.npy -o out.png --model vae/ --memory 256M --scratch /var/tmp
   vaekl info model.safetensors
 
 'vaekl COMMAND --help' tells more.";
@@ -77,6 +78,17 @@ Examples:
   vaekl decode latents.npy -o out.png
   vaekl decode latents.safetensors -o out.npy --model vae/ --scaled";
 
+const PLAN: &str = "Show what a decode or an encode would need, without doing it: memory of the \
+process, workspace, scratch file, multiply-adds.
+
+With --memory, the fastest way that keeps it, or the least that could be kept; the plan of a call \
+with the same options is the same.";
+
+const PLAN_EXAMPLES: &str = "\
+Examples:
+  vaekl plan decode --size 1024x1024 --model vae/
+  vaekl plan decode --size 1024x1024 --model vae/ --memory 256M --scratch /var/tmp --json";
+
 const INFO: &str =
     "Show a model: its configuration, and what of it was read or guessed; parameters, \
 their dtypes and layout, memory.
@@ -111,6 +123,9 @@ pub(crate) enum Command {
     #[command(about = "Decode latents to a picture")]
     #[command(long_about = DECODE, after_long_help = DECODE_EXAMPLES)]
     Decode(Decode),
+    #[command(about = "Show what a decode or an encode would need, without doing it")]
+    #[command(long_about = PLAN, after_long_help = PLAN_EXAMPLES)]
+    Plan(Plan),
     #[command(about = "Show a model's configuration, parameters and memory")]
     #[command(long_about = INFO, after_long_help = INFO_EXAMPLES)]
     Info(Info),
@@ -156,6 +171,16 @@ pub(crate) struct Decode {
 }
 
 #[derive(Args)]
+pub(crate) struct Plan {
+    /// What to plan
+    #[arg(value_enum)]
+    pub(crate) call: Call,
+    /// Width and height of the picture, as 1024x768
+    #[arg(long, value_name = "WxH", value_parser = size, default_value = "512x512")]
+    pub(crate) size: (usize, usize),
+}
+
+#[derive(Args)]
 pub(crate) struct Info {
     /// Diffusers folder or .safetensors file
     #[arg(value_name = "MODEL", conflicts_with = "model")]
@@ -194,6 +219,13 @@ pub(crate) struct Options {
     /// One projection for query, key and value instead of three
     #[arg(long, global = true, help_heading = "Computing")]
     pub(crate) fuse_qkv: bool,
+    /// Most memory of the process, as 256M or 2G; refused before any work if it cannot be kept, and the
+    /// output is the same bytes with any [default: no limit]
+    #[arg(long, global = true, value_name = "SIZE", value_parser = bytes, help_heading = "Memory")]
+    pub(crate) memory: Option<u64>,
+    /// Folder for a scratch file without a name, where activations go that --memory has no room for
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Memory")]
+    pub(crate) scratch: Option<PathBuf>,
     /// Print one JSON object as the only line of stdout: seconds (load_s, encode_s, decode_s,
     /// total_s), peak_rss_mb (MiB), threads, cpu_level, dtype, exact, ...
     #[arg(long, global = true, help_heading = "Printing")]
@@ -201,6 +233,15 @@ pub(crate) struct Options {
     /// Print errors only, and the object of --json
     #[arg(short, long, global = true, help_heading = "Printing")]
     pub(crate) quiet: bool,
+}
+
+/// The calls of `plan`.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Call {
+    /// Latents to a picture
+    Decode,
+    /// A picture to latents
+    Encode,
 }
 
 /// What `encode` writes.
@@ -235,6 +276,31 @@ pub(crate) enum AttentionKind {
     Streamed,
     /// All scores of a few queries at a time
     RowByRow,
+}
+
+/// `300000`, `256M`, `1.5GiB`: powers of 1024, whatever the letters.
+fn bytes(text: &str) -> Result<u64, String> {
+    let expected = || format!("a size as 256M or 2G expected, {text:?} found");
+    let lower = text.trim().to_lowercase();
+    let number = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match lower[number.len()..].trim_end_matches('b').trim_end_matches('i') {
+        "" => 1.0,
+        "k" => 1024.0,
+        "m" => 1024.0 * 1024.0,
+        "g" => 1024.0 * 1024.0 * 1024.0,
+        _ => return Err(expected()),
+    };
+    let value: f64 = number.trim().parse().map_err(|_| expected())?;
+    let bytes = value * unit;
+    if (1.0..9e18).contains(&bytes) { Ok(bytes as u64) } else { Err(expected()) }
+}
+
+fn size(text: &str) -> Result<(usize, usize), String> {
+    let sides = text.split_once('x').map(|(width, height)| (width.parse(), height.parse()));
+    match sides {
+        Some((Ok(width), Ok(height))) if width > 0 && height > 0 => Ok((width, height)),
+        _ => Err(format!("width and height as 1024x768 expected, {text:?} found")),
+    }
 }
 
 fn preset(name: &str) -> Result<Preset, String> {

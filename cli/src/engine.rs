@@ -1,9 +1,10 @@
 //! A model and a session for one command: timing, progress and cancelling around its calls.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 
-use ndarray::{Array4, ArrayView4, ArrayViewMut4};
+use ndarray::{Array4, ArrayView3, ArrayView4, ArrayViewMut4};
 use vaekl::{
     Attention, Config, DType, DiagonalGaussian, Model, ModelOptions, Parts, Session, SessionOptions,
 };
@@ -99,6 +100,19 @@ impl<'a> Engine<'a> {
         Ok((output.sample, seconds))
     }
 
+    /// Decodes one raw latent `[channels, h, w]` of the file `input`, and gives the picture row by row; the
+    /// seconds are of both.
+    pub(crate) fn decode_rows(
+        &mut self,
+        input: &Path,
+        latents: ArrayView3<'_, f32>,
+        on_row: &mut dyn FnMut(usize, &[f32]) -> ControlFlow<()>,
+    ) -> Result<f64> {
+        let call = |session: &mut Session| session.decode_rows(latents, on_row);
+        let ((), seconds) = self.timed("decode", input, call)?;
+        Ok(seconds)
+    }
+
     fn timed<T>(
         &mut self,
         label: &'static str,
@@ -176,6 +190,8 @@ pub(crate) fn session_options(options: &Options) -> SessionOptions {
         AttentionKind::Streamed => Attention::Streamed,
         AttentionKind::RowByRow => Attention::RowByRow,
     };
+    session.memory_budget = options.memory.unwrap_or(0);
+    session.scratch_dir = options.scratch.clone();
     session
 }
 

@@ -213,6 +213,38 @@ pub(crate) fn to_sample(value: f32) -> u8 {
     ((value * 0.5 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8
 }
 
+/// An 8-bit png, grey or RGB, that is written row by row: the picture is never whole in memory.
+pub(crate) struct PngRows {
+    stream: png::StreamWriter<'static, BufWriter<File>>,
+    samples: Vec<u8>,
+}
+
+impl PngRows {
+    /// Begins a picture of `[channels, height, width]`.
+    pub(crate) fn new(file: &File, [channels, height, width]: [usize; 3]) -> io::Result<Self> {
+        let side = |length: usize| u32::try_from(length).map_err(io::Error::other);
+        let mut encoder =
+            png::Encoder::new(BufWriter::new(file.try_clone()?), side(width)?, side(height)?);
+        let grey = channels == 1;
+        encoder.set_color(if grey { png::ColorType::Grayscale } else { png::ColorType::Rgb });
+        encoder.set_depth(png::BitDepth::Eight);
+        let stream = encoder.write_header()?.into_stream_writer()?;
+        Ok(Self { stream, samples: Vec::with_capacity(width * channels) })
+    }
+
+    /// Writes the next row, interleaved values in [-1, 1].
+    pub(crate) fn row(&mut self, values: &[f32]) -> io::Result<()> {
+        self.samples.clear();
+        self.samples.extend(values.iter().map(|&value| to_sample(value)));
+        self.stream.write_all(&self.samples)
+    }
+
+    /// Ends the picture, of which all rows are written.
+    pub(crate) fn finish(self) -> io::Result<()> {
+        Ok(self.stream.finish()?)
+    }
+}
+
 /// Writes `[channels, height, width]` in [-1, 1] as an 8-bit picture, grey or RGB.
 pub(crate) fn write(target: &mut Target, array: ArrayView3<'_, f32>) -> Result<()> {
     let (channels, height, width) = array.dim();

@@ -112,6 +112,12 @@ impl SampleTarget {
         }
     }
 
+    /// The targets, if they are png pictures, which can be written row by row.
+    pub(crate) fn as_png(&mut self) -> Option<&mut [Target]> {
+        let png = self.targets.iter().all(|target| target.format() == Format::Png);
+        png.then_some(&mut self.targets)
+    }
+
     /// Puts the files in their places and gives these.
     pub(crate) fn commit(self) -> Result<Vec<PathBuf>> {
         let paths = self.targets.iter().map(|target| target.path().to_owned()).collect();

@@ -4,22 +4,26 @@
 use std::ops::{ControlFlow, Range};
 
 use super::workspace::carve;
-use super::{Attention, Backend, Columns, Conv, Layout, Norm, Slot};
-use crate::base::buffer::{Elements, ElementsMut, cast, cast_mut};
+use super::{Attention, Backend, Columns, Conv, Layout, Norm, Place, Slot, Strategy};
+use crate::base::buffer::{AlignedBuf, Elements, ElementsMut, cast_mut};
 use crate::base::dtype::DType;
 use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::scratch_file::{ScratchFile, Stored};
 use crate::base::shape::Shape;
 use crate::kernels::threads::Threads;
 use crate::kernels::{Kernels, Sum};
 use crate::ops::attention::{self, Algorithm, Rows};
-use crate::ops::conv::{self, Geometry, Prologue, Source};
+use crate::ops::conv::{self, Geometry, Prologue, Source, Staged, Target};
 
 /// What a run on the processor borrows from its session.
 pub(crate) struct Cpu<'a> {
     threads: &'a Threads,
     kernels: &'a Kernels,
     algorithm: Algorithm,
+    strategy: Strategy,
     arena: &'a mut [u8],
+    /// Where the activations are that the arena does not have.
+    file: Option<&'a ScratchFile>,
     layout: &'a Layout,
     /// Told the multiply-adds done so far, on the calling thread; `Break` stops the run.
     progress: &'a mut dyn FnMut(u64) -> ControlFlow<()>,
@@ -31,28 +35,68 @@ pub(crate) struct Cpu<'a> {
 }
 
 impl<'a> Cpu<'a> {
-    /// A run that follows `layout` in `arena`.
+    /// A run that follows `layout`, which was made for `strategy`, in `arena` and in `file`.
     pub(crate) fn new(
-        threads: &'a Threads,
-        kernels: &'a Kernels,
-        algorithm: Algorithm,
-        arena: &'a mut [u8],
+        (threads, kernels): (&'a Threads, &'a Kernels),
+        (algorithm, strategy): (Algorithm, Strategy),
+        (arena, file): (&'a mut [u8], Option<&'a ScratchFile>),
         layout: &'a Layout,
         progress: &'a mut dyn FnMut(u64) -> ControlFlow<()>,
     ) -> Self {
         let (entries, sums, multiply_adds) = (0, Vec::new(), 0);
-        Self { threads, kernels, algorithm, arena, layout, progress, entries, sums, multiply_adds }
+        Self {
+            threads,
+            kernels,
+            algorithm,
+            strategy,
+            arena,
+            file,
+            layout,
+            progress,
+            entries,
+            sums,
+            multiply_adds,
+        }
     }
 
-    /// The values of an `f32` activation, to fill.
-    pub(crate) fn values_mut(&mut self, slot: &Slot) -> Result<&mut [f32]> {
+    /// Fills an `f32` activation, row by row.
+    pub(crate) fn fill(
+        &mut self,
+        slot: &Slot,
+        mut row: impl FnMut(usize, &mut [f32]) -> Result<()>,
+    ) -> Result<()> {
+        let length = slot.shape.width * slot.shape.channels;
+        if let Some(stored) = self.stored(slot)? {
+            let mut buffer = AlignedBuf::zeroed(length * size_of::<f32>(), "a row")?;
+            for y in 0..slot.shape.height {
+                row(y, cast_mut(&mut buffer))?;
+                stored.write((y * buffer.len()) as u64, &buffer)?;
+            }
+            return Ok(());
+        }
         let range = self.range(slot)?;
-        Ok(cast_mut(&mut self.arena[range]))
+        let values: &mut [f32] = cast_mut(&mut self.arena[range]);
+        values.chunks_exact_mut(length).enumerate().try_for_each(|(y, values)| row(y, values))
     }
 
-    /// The values of an `f32` activation.
-    pub(crate) fn values(&self, slot: &Slot) -> Result<&[f32]> {
-        Ok(cast(&self.arena[self.range(slot)?]))
+    /// The bytes of an activation, of the arena or of the scratch file.
+    pub(crate) fn place(&self, slot: &Slot) -> Result<Range<usize>> {
+        self.range(slot)
+    }
+
+    /// The part of the scratch file that an activation has, if it has one.
+    fn stored(&self, slot: &Slot) -> Result<Option<Stored<'a>>> {
+        if !slot.stored {
+            return Ok(None);
+        }
+        let range = self.range(slot)?;
+        let file = self.file.ok_or_else(|| Error::internal("a run without its scratch file"))?;
+        Ok(Some(file.part(range.start as u64..range.end as u64)))
+    }
+
+    /// What the arena has of an activation.
+    fn in_arena(&self, slot: &Slot) -> Result<Range<usize>> {
+        if slot.stored { Ok(0..0) } else { self.range(slot) }
     }
 
     fn entry(&mut self, bytes: usize) -> Result<(usize, Range<usize>)> {
@@ -85,31 +129,38 @@ impl<'a> Cpu<'a> {
             None => None,
         };
         let work = geometry.multiply_adds();
-        let bytes = geometry.scratch(self.kernels.nr(), self.threads.count())?;
-        let (from, scratch) = (self.range(input)?, self.entry(bytes)?.1);
+        let to = out.unwrap_or(input);
+        let staged = Staged { input: out.map_or(0, |_| input.staged()), output: to.staged() };
+        let bytes = geometry.scratch(self.kernels.nr(), self.threads.count(), staged)?;
+        let (read, written) = (self.stored(input)?, self.stored(to)?);
+        let (from, scratch) = (self.in_arena(input)?, self.entry(bytes)?.1);
         let ranges = match out {
-            Some(out) => [from, self.range(out)?, scratch],
+            Some(out) => [from, self.in_arena(out)?, scratch],
             None => [from.start..from.start, from, scratch],
         };
         let [source, target, scratch] = carve(self.arena, ranges);
-        let to = out.unwrap_or(input);
         let job = conv::Job {
             geometry,
             filters: conv.filters,
-            input: match out {
-                Some(_) => Source::Other(Elements::new(input.dtype, source)),
-                None => Source::InPlace,
+            input: match (out, read) {
+                (None, _) => Source::InPlace,
+                (_, Some(stored)) => Source::File(stored, input.dtype),
+                _ => Source::Memory(Elements::new(input.dtype, source)),
             },
             input_pitch: input.pitch,
             output_pitch: to.pitch,
             prologue,
             residual: conv.residual,
             groups: conv.groups,
+            stream: written.is_none(),
         };
         let mut tick = ticker(self.progress, self.multiply_adds, work);
-        let target = ElementsMut::new(to.dtype, target);
+        let target = match written {
+            Some(stored) => Target::File(stored, to.dtype),
+            None => Target::Memory(ElementsMut::new(to.dtype, target)),
+        };
         let sums = job
-            .run(self.threads, self.kernels, target, scratch, &mut tick)
+            .run(self.threads, self.kernels, target, scratch, &mut tick)?
             .ok_or_else(cancelled)?;
         for filter in conv.filters {
             filter.weight.release();
@@ -168,9 +219,10 @@ fn cancelled() -> Error {
 }
 
 impl Backend for Cpu<'_> {
-    fn alloc(&mut self, shape: Shape, dtype: DType) -> Result<Slot> {
-        let (id, _) = self.entry(shape.bytes(dtype)?)?;
-        Ok(Slot::new(id, shape, dtype))
+    fn alloc(&mut self, shape: Shape, dtype: DType, place: Place) -> Result<Slot> {
+        let bytes = shape.bytes(dtype)?;
+        let (id, _) = self.entry(bytes)?;
+        Ok(Slot::new(id, shape, dtype, self.strategy.stores(place, bytes)))
     }
 
     fn free(&mut self, slot: Slot) {
@@ -179,7 +231,8 @@ impl Backend for Cpu<'_> {
     }
 
     fn conv(&mut self, conv: &Conv<'_>, input: &Slot, out: &Slot) -> Result<()> {
-        let geometry = Geometry::new(input.shape, conv.filters, conv.resample)?;
+        let kept = self.strategy.kept;
+        let geometry = Geometry::new(input.shape, conv.filters, conv.resample, kept)?;
         if geometry.output() != out.shape {
             let (name, made) = (conv.filters[0].name, geometry.output());
             return Err(Error::internal(format!("{name} gives {made}, not {}", out.shape)));
@@ -188,7 +241,8 @@ impl Backend for Cpu<'_> {
     }
 
     fn conv_in_place(&mut self, conv: &Conv<'_>, slot: Slot) -> Result<Slot> {
-        let geometry = Geometry::new(slot.shape, conv.filters, conv.resample)?;
+        let kept = self.strategy.kept;
+        let geometry = Geometry::new(slot.shape, conv.filters, conv.resample, kept)?;
         let channels = geometry.output().channels;
         if !geometry.in_place() || channels > slot.pitch {
             let name = conv.filters[0].name;

@@ -26,11 +26,18 @@ pub(crate) struct Slot {
     pub(crate) dtype: DType,
     /// Values from a pixel to the next: the channels, or more after [`Backend::conv_in_place`].
     pub(crate) pitch: usize,
+    /// Whether it is in the scratch file.
+    pub(crate) stored: bool,
 }
 
 impl Slot {
-    fn new(id: usize, shape: Shape, dtype: DType) -> Self {
-        Self { id, shape, dtype, pitch: shape.channels }
+    fn new(id: usize, shape: Shape, dtype: DType, stored: bool) -> Self {
+        Self { id, shape, dtype, pitch: shape.channels, stored }
+    }
+
+    /// Bytes of a pixel, where it is in the scratch file.
+    fn staged(&self) -> usize {
+        if self.stored { self.pitch * self.dtype.size() } else { 0 }
     }
 
     /// Bytes of its memory.
@@ -91,10 +98,36 @@ pub(crate) struct Attention<'a> {
     pub(crate) value: Columns<'a>,
 }
 
+/// Where an activation may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Memory,
+    /// In memory or in the scratch file, as the [`Strategy`] has it.
+    Either,
+}
+
+/// How a run saves memory. The results are the same bits with any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Strategy {
+    /// Bytes of an activation from which on it goes to the scratch file.
+    pub(crate) stored: usize,
+    /// Bytes of filters and inputs that a convolution may keep transformed.
+    pub(crate) kept: usize,
+}
+
+impl Strategy {
+    /// The fastest.
+    pub(crate) const IN_MEMORY: Self = Self { stored: usize::MAX, kept: usize::MAX };
+
+    fn stores(&self, place: Place, bytes: usize) -> bool {
+        place == Place::Either && bytes >= self.stored
+    }
+}
+
 /// What can run the network.
 pub(crate) trait Backend {
     /// Makes an activation with undefined contents.
-    fn alloc(&mut self, shape: Shape, dtype: DType) -> Result<Slot>;
+    fn alloc(&mut self, shape: Shape, dtype: DType, place: Place) -> Result<Slot>;
 
     /// Ends an activation's life; its memory may be used again at once.
     fn free(&mut self, slot: Slot);

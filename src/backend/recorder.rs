@@ -1,12 +1,12 @@
 #![forbid(unsafe_code)]
 //! The backend that computes nothing and writes down what a run needs.
 
-use super::{Attention, Backend, Conv, Entry, Slot};
+use super::{Attention, Backend, Conv, Entry, Place, Slot, Strategy};
 use crate::base::dtype::DType;
 use crate::base::error::Result;
 use crate::base::shape::Shape;
 use crate::ops::attention::{self, Algorithm};
-use crate::ops::conv::Geometry;
+use crate::ops::conv::{Geometry, Staged};
 
 /// Records lifetimes, scratch memory and multiply-adds of a run.
 pub(crate) struct Recorder {
@@ -14,37 +14,85 @@ pub(crate) struct Recorder {
     nr: usize,
     threads: usize,
     algorithm: Algorithm,
+    strategy: Strategy,
     /// Operators run so far: the clock of the lifetimes.
     clock: usize,
     entries: Vec<Entry>,
     multiply_adds: u64,
+    /// Bytes of the activations that could go to the scratch file.
+    activations: Vec<usize>,
+    /// Bytes of the weights of the operator that has most, and of all that stay resident.
+    weights: usize,
+    held: usize,
+}
+
+/// What a run needs.
+pub(crate) struct Recording {
+    /// In the order of their making.
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) multiply_adds: u64,
+    /// Bytes of the activations that could go to the scratch file.
+    pub(crate) activations: Vec<usize>,
+    /// The most bytes of weights that are resident at a time.
+    pub(crate) weights: usize,
 }
 
 impl Recorder {
-    pub(crate) fn new(nr: usize, threads: usize, algorithm: Algorithm) -> Self {
-        Self { nr, threads, algorithm, clock: 0, entries: Vec::new(), multiply_adds: 0 }
+    pub(crate) fn new(nr: usize, threads: usize, algorithm: Algorithm, strategy: Strategy) -> Self {
+        Self {
+            nr,
+            threads,
+            algorithm,
+            strategy,
+            clock: 0,
+            entries: Vec::new(),
+            multiply_adds: 0,
+            activations: Vec::new(),
+            weights: 0,
+            held: 0,
+        }
     }
 
-    /// What was recorded: the entries in the order of their making, and the multiply-adds.
-    pub(crate) fn finish(mut self) -> (Vec<Entry>, u64) {
+    /// What was recorded.
+    pub(crate) fn finish(mut self) -> Recording {
         for entry in &mut self.entries {
             entry.death = entry.death.min(self.clock);
         }
-        (self.entries, self.multiply_adds)
+        let Self { entries, multiply_adds, activations, weights, held, .. } = self;
+        Recording { entries, multiply_adds, activations, weights: weights + held }
+    }
+
+    fn convolution(&mut self, conv: &Conv<'_>, input: &Slot, staged: Staged) -> Result<Geometry> {
+        let kept = self.strategy.kept;
+        let geometry = Geometry::new(input.shape, conv.filters, conv.resample, kept)?;
+        let scratch = geometry.scratch(self.nr, self.threads, staged)?;
+        self.operator(scratch, geometry.multiply_adds());
+        let (mut weights, mut held) = (0, 0);
+        for weight in conv.filters.iter().map(|filter| filter.weight) {
+            if weight.releases() { weights += weight.len() } else { held += weight.len() }
+        }
+        self.weights = self.weights.max(weights);
+        self.held += held;
+        Ok(geometry)
     }
 
     fn operator(&mut self, scratch: usize, multiply_adds: u64) {
-        self.entries.push(Entry { bytes: scratch, birth: self.clock, death: self.clock });
+        let (birth, death) = (self.clock, self.clock);
+        self.entries.push(Entry { bytes: scratch, birth, death, stored: false });
         self.multiply_adds = self.multiply_adds.saturating_add(multiply_adds);
         self.clock += 1;
     }
 }
 
 impl Backend for Recorder {
-    fn alloc(&mut self, shape: Shape, dtype: DType) -> Result<Slot> {
+    fn alloc(&mut self, shape: Shape, dtype: DType, place: Place) -> Result<Slot> {
         let bytes = shape.bytes(dtype)?;
-        self.entries.push(Entry { bytes, birth: self.clock, death: usize::MAX });
-        Ok(Slot::new(self.entries.len() - 1, shape, dtype))
+        let stored = self.strategy.stores(place, bytes);
+        if place == Place::Either {
+            self.activations.push(bytes);
+        }
+        self.entries.push(Entry { bytes, birth: self.clock, death: usize::MAX, stored });
+        Ok(Slot::new(self.entries.len() - 1, shape, dtype, stored))
     }
 
     fn free(&mut self, slot: Slot) {
@@ -53,15 +101,14 @@ impl Backend for Recorder {
         entry.death = self.clock.saturating_sub(1).max(entry.birth);
     }
 
-    fn conv(&mut self, conv: &Conv<'_>, input: &Slot, _out: &Slot) -> Result<()> {
-        let geometry = Geometry::new(input.shape, conv.filters, conv.resample)?;
-        self.operator(geometry.scratch(self.nr, self.threads)?, geometry.multiply_adds());
+    fn conv(&mut self, conv: &Conv<'_>, input: &Slot, out: &Slot) -> Result<()> {
+        self.convolution(conv, input, Staged { input: input.staged(), output: out.staged() })?;
         Ok(())
     }
 
     fn conv_in_place(&mut self, conv: &Conv<'_>, slot: Slot) -> Result<Slot> {
-        let geometry = Geometry::new(slot.shape, conv.filters, conv.resample)?;
-        self.operator(geometry.scratch(self.nr, self.threads)?, geometry.multiply_adds());
+        let staged = Staged { input: 0, output: slot.staged() };
+        let geometry = self.convolution(conv, &slot, staged)?;
         slot.narrowed(geometry.output().channels)
     }
 

@@ -1,5 +1,6 @@
 #![forbid(unsafe_code)]
-//! The workspace of a call: which bytes of one arena belong to which activation, and when.
+//! The workspace of a call: which bytes of the arena, or of the scratch file, belong to which activation,
+//! and when.
 
 use std::ops::Range;
 
@@ -13,6 +14,8 @@ pub(crate) struct Entry {
     pub(crate) birth: usize,
     /// Operators already run when it is needed no more; `birth` or later.
     pub(crate) death: usize,
+    /// Whether it is in the scratch file and not in the arena.
+    pub(crate) stored: bool,
 }
 
 impl Entry {
@@ -21,11 +24,12 @@ impl Entry {
     }
 }
 
-/// Where each entry stands in the arena.
+/// Where each entry stands in the arena or in the scratch file.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Layout {
     ranges: Vec<Range<usize>>,
     bytes: usize,
+    stored_bytes: usize,
 }
 
 impl Layout {
@@ -39,6 +43,7 @@ impl Layout {
         for i in order {
             let mut taken: Vec<Range<usize>> = placed
                 .iter()
+                .filter(|&&j| entries[i].stored == entries[j].stored)
                 .filter(|&&j| entries[i].meets(&entries[j]))
                 .map(|&j| ranges[j].clone())
                 .collect();
@@ -54,13 +59,22 @@ impl Layout {
             ranges[i] = start..start + size;
             placed.push(i);
         }
-        let bytes = ranges.iter().map(|range| range.end).max().unwrap_or(0);
-        Self { ranges, bytes }
+        let end = |stored: bool| {
+            let ends = entries.iter().zip(&ranges).filter(|(entry, _)| entry.stored == stored);
+            ends.map(|(_, range)| range.end).max().unwrap_or(0)
+        };
+        let (bytes, stored_bytes) = (end(false), end(true));
+        Self { ranges, bytes, stored_bytes }
     }
 
     /// Bytes of the arena.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Bytes of the scratch file.
+    pub(crate) fn stored_bytes(&self) -> usize {
+        self.stored_bytes
     }
 
     /// The bytes of entry `id`, which are `bytes` long or a little more. `None` when the plan has no
@@ -90,7 +104,7 @@ mod tests {
     use super::*;
 
     fn entry(bytes: usize, birth: usize, death: usize) -> Entry {
-        Entry { bytes, birth, death }
+        Entry { bytes, birth, death, stored: false }
     }
 
     #[test]
@@ -114,6 +128,13 @@ mod tests {
         }
         // The peak is at time 3: 640 + 1280 + 64.
         assert_eq!(layout.bytes(), 1984);
+    }
+
+    #[test]
+    fn arena_and_scratch_file_are_packed_apart() {
+        let stored = Entry { stored: true, ..entry(640, 0, 2) };
+        let layout = Layout::pack(&[entry(128, 0, 2), stored, entry(64, 1, 1), stored]);
+        assert_eq!((layout.bytes(), layout.stored_bytes()), (192, 1280));
     }
 
     #[test]

@@ -209,6 +209,9 @@ impl<'a> ElementsMut<'a> {
 pub(crate) trait Owner: AsRef<[u8]> + Send + Sync {
     /// Lets the system have the memory of `range` until it is read again, where it can be had again.
     fn release(&self, range: Range<usize>);
+
+    /// Whether [`Owner::release`] does so.
+    fn releases(&self) -> bool;
 }
 
 /// Memory that is held as long as its owner lives.
@@ -222,6 +225,10 @@ impl<T: AsRef<[u8]>> AsRef<[u8]> for Held<T> {
 
 impl<T: AsRef<[u8]> + Send + Sync> Owner for Held<T> {
     fn release(&self, _: Range<usize>) {}
+
+    fn releases(&self) -> bool {
+        false
+    }
 }
 
 /// Immutable shared bytes: a mapped file, owned memory or a caller's buffer, and a range of it.
@@ -247,6 +254,11 @@ impl Bytes {
     /// is resident, not the whole model.
     pub(crate) fn release(&self) {
         self.owner.release(self.range.clone());
+    }
+
+    /// Whether [`Bytes::release`] frees memory.
+    pub(crate) fn releases(&self) -> bool {
+        self.owner.releases()
     }
 
     /// A part of these bytes, sharing their owner. Panics when `range` is out of bounds.

@@ -1,6 +1,7 @@
-//! Floor 0: what knows nothing of the domain. Errors, element types, shapes and aligned memory.
+//! Floor 0: what knows nothing of the domain. Errors, element types, shapes, aligned memory, scratch files.
 
 pub(crate) mod buffer;
 pub(crate) mod dtype;
 pub(crate) mod error;
+pub(crate) mod scratch_file;
 pub(crate) mod shape;

@@ -31,6 +31,10 @@ impl Owner for Mapped {
         #[cfg(not(target_os = "linux"))]
         let _ = range;
     }
+
+    fn releases(&self) -> bool {
+        cfg!(target_os = "linux")
+    }
 }
 
 /// Maps the regular file at `path`, or where a link there leads. Pages are read when they are first used

@@ -88,7 +88,7 @@ pub unsafe extern "C" fn vaekl_decode_rows(
 ///
 /// # Safety
 /// `latent` is NULL or points to a view whose memory is valid for reads.
-unsafe fn input(latent: *const vaekl_latent, config: &Config) -> Result<Latents> {
+pub(super) unsafe fn input(latent: *const vaekl_latent, config: &Config) -> Result<Latents> {
     // SAFETY: by the caller's contract.
     let latents = Latents::new(&unsafe { args::copy(latent, "latent") }?, "latent")?;
     latents.expect_channels(config.latent_channels, "latent")?;

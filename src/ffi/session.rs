@@ -43,7 +43,8 @@ pub type vaekl_progress_fn =
 pub struct vaekl_session_options {
     /// sizeof(vaekl_session_options).
     pub struct_size: usize,
-    /// Bytes, weights included; 0 = no limit, the only one in this version.
+    /// Bytes that the process may have during a call, weights included; 0 = no limit. A call that cannot
+    /// keep it fails with VAEKL_ERR_BUDGET before any work. The result is the same bits with any budget.
     pub memory_budget: u64,
     /// 0 = physical cores.
     pub threads: u32,
@@ -55,7 +56,8 @@ pub struct vaekl_session_options {
     pub tile_size: u32,
     /// Latent pixels, 0 = default; read by the other tilings only.
     pub tile_overlap: u32,
-    /// Where activations may spill; default NULL, the only one in this version.
+    /// A folder where activations may go that the budget has no room for, in a file without a name;
+    /// default NULL. Copied.
     pub scratch_dir: *const c_char,
     /// Optional, 64-byte aligned, borrowed; default NULL, the only one in this version.
     pub workspace: *mut c_void,
@@ -106,20 +108,20 @@ impl vaekl_session_options {
                 return Err(args::unknown("options.attention", expected, other));
             }
         };
+        // SAFETY: NULL or a string, by the contract of the header.
+        let scratch_dir = unsafe { args::path(self.scratch_dir, "options.scratch_dir") }?;
         Ok(SessionOptions {
             threads: self.threads as usize,
             activation_dtype: args::float_dtype(self.activation_dtype, "options.activation_dtype")?,
             fuse_qkv: args::flag(self.fuse_qkv, "options.fuse_qkv")?,
             attention,
+            memory_budget: self.memory_budget,
+            scratch_dir,
         })
     }
 
     fn check_supported(&self) -> Result<()> {
         let asked = match self.tiling {
-            VAEKL_TILING_EXACT if self.memory_budget != 0 => "options.memory_budget: budgets",
-            VAEKL_TILING_EXACT if !self.scratch_dir.is_null() => {
-                "options.scratch_dir: scratch files"
-            }
             VAEKL_TILING_EXACT if !self.workspace.is_null() || self.workspace_size != 0 => {
                 "options.workspace: workspaces of the caller"
             }
@@ -210,15 +212,59 @@ pub(super) unsafe fn enter<R>(
     session: *const vaekl_session,
     body: impl FnOnce(&mut Session) -> Result<R>,
 ) -> Result<R> {
+    // SAFETY: by the caller's contract.
+    unsafe { take_turn(session, body) }.map(|(result, _)| result)
+}
+
+/// As [`enter`]; when `body` succeeds the session stays in use until [`leave`].
+///
+/// # Safety
+/// As [`enter`].
+pub(super) unsafe fn hold<R>(
+    session: *const vaekl_session,
+    body: impl FnOnce(&mut Session) -> Result<R>,
+) -> Result<R> {
+    // SAFETY: by the caller's contract.
+    let (result, turn) = unsafe { take_turn(session, body) }?;
+    std::mem::forget(turn);
+    Ok(result)
+}
+
+/// The session that is held.
+///
+/// # Safety
+/// `session` came through [`hold`], and [`leave`] comes later.
+pub(super) unsafe fn held<'a>(session: *const vaekl_session) -> &'a Session {
+    // SAFETY: a live session, of which the holder alone has references.
+    unsafe { &*(*session).session.get() }
+}
+
+/// Ends the use of a session that is held.
+///
+/// # Safety
+/// As [`held`]; there are no references any more.
+pub(super) unsafe fn leave(session: *const vaekl_session) {
+    // SAFETY: by the caller's contract.
+    unsafe { (*session).busy.store(false, Ordering::Release) }
+}
+
+/// The body of [`enter`] and [`hold`].
+///
+/// # Safety
+/// As [`enter`].
+unsafe fn take_turn<'a, R>(
+    session: *const vaekl_session,
+    body: impl FnOnce(&mut Session) -> Result<R>,
+) -> Result<(R, Turn<'a>)> {
     // SAFETY: by the caller's contract; what changes in it are atomics and what `Turn` protects.
-    let handle = unsafe { args::object(session, "session") }?;
-    let _turn = Turn::take(handle)?;
+    let handle: &'a vaekl_session = unsafe { args::object(session, "session") }?;
+    let turn = Turn::take(handle)?;
     handle.cancelled.store(false, Ordering::Relaxed);
     // SAFETY: the turn makes this the only reference.
     let session = unsafe { &mut *handle.session.get() };
     let result = body(session);
     handle.memory.store(session.memory() as u64, Ordering::Relaxed);
-    result
+    Ok((result?, turn))
 }
 
 /// What a call will need.
@@ -231,7 +277,8 @@ pub struct vaekl_plan {
     pub workspace_bytes: u64,
     /// On disk, 0 without a scratch_dir.
     pub scratch_bytes: u64,
-    /// An upper bound: workspace and weights.
+    /// An upper bound of the process's memory during the call: workspace, the weights that are resident
+    /// at a time, and 20 MiB for the process itself. What the caller holds comes to it.
     pub peak_bytes: u64,
     /// Tiles in a row, 1 when the picture is worked on whole.
     pub tiles_x: u32,
@@ -268,6 +315,7 @@ impl From<Plan> for vaekl_plan {
     fn from(plan: Plan) -> Self {
         Self {
             workspace_bytes: plan.workspace_bytes,
+            scratch_bytes: plan.scratch_bytes,
             peak_bytes: plan.peak_bytes,
             exact: u32::from(plan.exact),
             ..Self::defaults()
@@ -443,8 +491,6 @@ mod tests {
     fn what_this_build_lacks_is_said() {
         let byte: *mut c_void = ptr::dangling_mut::<u8>().cast();
         for (options, field) in [
-            (vaekl_session_options { memory_budget: 1 << 30, ..defaults() }, "memory_budget"),
-            (vaekl_session_options { scratch_dir: byte.cast(), ..defaults() }, "scratch_dir"),
             (vaekl_session_options { workspace: byte, ..defaults() }, "workspace"),
             (vaekl_session_options { workspace_size: 64, ..defaults() }, "workspace"),
             (vaekl_session_options { tiling: VAEKL_TILING_DIFFUSERS, ..defaults() }, "tiling"),

@@ -1,23 +1,27 @@
 use std::ffi::c_void;
+use std::ptr;
+
+use ndarray::Axis;
 
 use super::args;
+use super::decode::input;
+use super::element::Element;
 use super::guard::{free, guard, guard_out};
-use super::session::vaekl_session;
-use super::status::{vaekl_error, vaekl_status};
-use super::types::{vaekl_dtype, vaekl_latent};
-use crate::base::error::{Error, ErrorKind, Result};
+use super::pixels::Pixels;
+use super::session::{held, hold, leave, vaekl_session};
+use super::status::{VAEKL_END, VAEKL_OK, vaekl_error, vaekl_status};
+use super::types::{VAEKL_LAYOUT_HWC, vaekl_dtype, vaekl_image, vaekl_latent};
+use crate::base::error::{Error, Result};
+use crate::run::{Rows, Session};
 
-/// The rows of a decode, pulled: no callback crosses the boundary. VAEKL_ERR_UNSUPPORTED in this
-/// version; vaekl_decode_rows gives the same rows.
+/// The rows of a decode, pulled: no callback crosses the boundary.
 pub struct vaekl_stream {
-    _none: (),
+    session: *const vaekl_session,
+    dtype: vaekl_dtype,
+    rows: Rows,
 }
 
-fn unsupported<T>() -> Result<T> {
-    Err(Error::new(ErrorKind::Unsupported, "streams are not in this build: use vaekl_decode_rows"))
-}
-
-/// Opens the rows of one latent. The session is in use until the stream is freed.
+/// Decodes one latent, whose rows are then read. The session is in use until the stream is freed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_stream_open(
     session: *mut vaekl_session,
@@ -26,18 +30,26 @@ pub unsafe extern "C" fn vaekl_stream_open(
     out: *mut *mut vaekl_stream,
     error: *mut vaekl_error,
 ) -> vaekl_status {
+    // SAFETY: all pointers by the contract of the header.
+    let decode = |session: &mut Session| unsafe {
+        Element::of_image(dtype, "rows")?;
+        let config = session.model().config();
+        let latents = input(latent, config)?;
+        latents.expect_batch_of_one("latent")?;
+        let latent = latents.read(0, config)?;
+        session.decode_to_rows(latent.index_axis(Axis(0), 0))
+    };
     let body = || {
-        let _ = dtype;
-        args::pointer(session, "session")?;
-        args::pointer(latent, "latent")?;
-        unsupported()
+        // SAFETY: as above; the stream leaves the session when it is freed.
+        let rows = unsafe { hold(session, decode) }?;
+        Ok(Box::into_raw(Box::new(vaekl_stream { session, dtype, rows })))
     };
     // SAFETY: `out` and `error` by the contract of the header.
     unsafe { guard_out(error, out, body) }
 }
 
-/// Writes up to `max_rows` HWC rows to `dst` and their number to `rows_out`; returns VAEKL_END, with 0
-/// rows, after the last.
+/// Writes up to `max_rows` HWC rows to `dst`, `row_stride` bytes apart (0 is packed), and their number
+/// to `rows_out`; returns VAEKL_END, with 0 rows, after the last.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_stream_read(
     stream: *mut vaekl_stream,
@@ -47,20 +59,71 @@ pub unsafe extern "C" fn vaekl_stream_read(
     rows_out: *mut u32,
     error: *mut vaekl_error,
 ) -> vaekl_status {
+    let mut status = VAEKL_OK;
     let body = || {
-        let _ = (row_stride, max_rows);
         args::pointer(stream, "stream")?;
         args::pointer(dst.cast::<u8>(), "dst")?;
         args::pointer(rows_out, "rows_out")?;
-        unsupported()
+        // SAFETY: not NULL, and a stream that nobody else uses, by the contract of the header.
+        let vaekl_stream { session, dtype, rows } = unsafe { &mut *stream };
+        // SAFETY: the stream holds its session.
+        let read = unsafe { read(held(*session), rows, (dst, row_stride), max_rows, *dtype) }?;
+        status = if read == 0 { VAEKL_END } else { VAEKL_OK };
+        // SAFETY: not NULL and aligned, and valid by the contract of the header.
+        unsafe { rows_out.write(read) };
+        Ok(())
     };
     // SAFETY: `error` by the contract of the header.
-    unsafe { guard(error, body) }
+    match unsafe { guard(error, body) } {
+        VAEKL_OK => status,
+        failed => failed,
+    }
 }
 
-/// Ends a stream, read to the end or not.
+/// Writes rows to `dst`; gives their number.
+///
+/// # Safety
+/// `dst` is valid for writes of `max_rows` rows.
+unsafe fn read(
+    session: &Session,
+    rows: &mut Rows,
+    (dst, row_stride): (*mut c_void, usize),
+    max_rows: u32,
+    dtype: vaekl_dtype,
+) -> Result<u32> {
+    if max_rows == 0 {
+        return Err(Error::invalid("max_rows: 1 or more expected, 0 found"));
+    }
+    let shape = rows.shape();
+    let view = vaekl_image {
+        data: dst,
+        width: shape.width as u32,
+        height: max_rows.min(shape.height as u32),
+        dtype,
+        layout: VAEKL_LAYOUT_HWC,
+        row_stride,
+        plane_stride: 0,
+    };
+    let pixels = Pixels::new(&view, shape.channels, "dst")?;
+    let mut count = 0;
+    while count < view.height {
+        let Some((_, row)) = session.next_row(rows)? else { break };
+        // SAFETY: `dst` has so many rows, by the caller's contract.
+        unsafe { pixels.write_row(count as usize, row) };
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// Ends a stream, read to the end or not, and leaves its session to other calls.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_stream_free(stream: *mut vaekl_stream) {
     // SAFETY: NULL or from vaekl_stream_open, and not used after, by the contract of the header.
-    unsafe { free(stream) }
+    unsafe {
+        if args::pointer(stream, "stream").is_ok() {
+            let session = ptr::addr_of!((*stream).session).read();
+            free(stream);
+            leave(session);
+        }
+    }
 }

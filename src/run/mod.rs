@@ -1,11 +1,18 @@
 //! Floor 6: running the network. Plans, sessions, progress and cancelling.
 
+mod budget;
 mod plan;
 mod session;
+mod stream;
 
-#[cfg(feature = "bench")]
-pub(crate) use plan::{Direction, network, planned};
 pub use plan::{Plan, plan_decode, plan_encode};
 pub use session::{
     Attention, AutoencoderKlOutput, CancelHandle, DecoderOutput, Progress, Session, SessionOptions,
+};
+pub use stream::RowStream;
+pub(crate) use stream::Rows;
+#[cfg(feature = "bench")]
+pub(crate) use {
+    budget::Planned,
+    plan::{Direction, network, planned},
 };

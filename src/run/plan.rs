@@ -2,16 +2,18 @@
 //! What a call will need, found by running the network on the recorder.
 
 use crate::arch::Level;
-use crate::backend::recorder::Recorder;
-use crate::backend::{Algorithm, Backend, Layout, Slot};
+use crate::backend::{Algorithm, Backend, Slot};
 use crate::base::buffer::physical_memory;
-use crate::base::dtype::DType;
 use crate::base::error::{Error, ErrorKind, Result};
+#[cfg(feature = "bench")]
 use crate::base::shape::Shape;
 use crate::kernels::{Kernels, threads};
 use crate::model::blocks::Settings;
 use crate::model::{Model, decoder, encoder};
 
+use super::budget::Call;
+#[cfg(feature = "bench")]
+use super::budget::Planned;
 use super::session::SessionOptions;
 
 /// What a call will need.
@@ -20,7 +22,10 @@ use super::session::SessionOptions;
 pub struct Plan {
     /// Bytes of workspace: activations and scratch memory, to the byte.
     pub workspace_bytes: u64,
-    /// An upper bound of what the call makes resident: workspace and all of the mapped weights.
+    /// Bytes of the scratch file, 0 without one.
+    pub scratch_bytes: u64,
+    /// An upper bound of the process's memory during the call: workspace, the weights that are resident at
+    /// a time, and 20 MiB for the process itself. What the caller holds comes to it.
     pub peak_bytes: u64,
     /// Multiply-adds, counted as direct convolutions.
     pub multiply_adds: u64,
@@ -69,26 +74,10 @@ pub(crate) struct Resources {
     pub(crate) algorithm: Algorithm,
     pub(crate) nr: usize,
     pub(crate) threads: usize,
-}
-
-/// The plan of a call and the layout of its workspace, for an input of `height` rows of `width`.
-pub(crate) fn plan(
-    model: &Model,
-    resources: Resources,
-    direction: Direction,
-    height: usize,
-    width: usize,
-) -> Result<(Plan, Layout)> {
-    let Resources { settings, algorithm, nr, threads } = resources;
-    let mut recorder = Recorder::new(nr, threads, algorithm);
-    let input = Shape::new(height, width, input_channels(model, direction));
-    let slot = recorder.alloc(input, DType::F32)?;
-    network(&mut recorder, model, direction, settings, slot)?;
-    let (entries, multiply_adds) = recorder.finish();
-    let layout = Layout::pack(&entries);
-    let workspace_bytes = layout.bytes() as u64;
-    let peak_bytes = workspace_bytes.saturating_add(model.info().weight_bytes);
-    Ok((Plan { workspace_bytes, peak_bytes, multiply_adds, exact: true }, layout))
+    /// Bytes, 0 for no limit.
+    pub(crate) budget: u64,
+    /// Whether there is a folder for a scratch file.
+    pub(crate) scratch: bool,
 }
 
 /// The network of `direction`, on any backend.
@@ -163,7 +152,7 @@ fn for_options(
     let dtype = options.resolve_dtype(model)?;
     let resources = options.resources(model, dtype, &kernels, threads);
     check_size(direction, height, width)?;
-    plan(model, resources, direction, height, width).map(|(plan, _)| plan)
+    Call { model, direction, height, width }.plan(resources).map(|planned| planned.plan)
 }
 
 /// All that a run without a session needs.
@@ -174,12 +163,12 @@ pub(crate) fn planned(
     direction: Direction,
     height: usize,
     width: usize,
-) -> Result<(Layout, Resources, Shape)> {
+) -> Result<(Planned, Resources, Shape)> {
     let kernels = Kernels::new(Level::detect()?);
     let (threads, dtype) = (options.resolve_threads()?, options.resolve_dtype(model)?);
     let resources = options.resources(model, dtype, &kernels, threads);
-    let (_, layout) = plan(model, resources, direction, height, width)?;
-    Ok((layout, resources, Shape::new(height, width, input_channels(model, direction))))
+    let planned = Call { model, direction, height, width }.plan(resources)?;
+    Ok((planned, resources, Shape::new(height, width, input_channels(model, direction))))
 }
 
 /// Refuses an input without pixels.

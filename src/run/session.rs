@@ -3,18 +3,22 @@
 
 use std::fmt;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ndarray::{Array4, ArrayView2, ArrayView3, ArrayView4, ArrayViewMut2, Axis};
 
-use super::plan::{self, Direction, Plan, Resources, check_size};
+use super::budget::{Call, Planned};
+use super::plan::{self, Direction, Resources, check_size};
+use super::stream::{RowStream, Rows};
 use crate::arch::Level;
 use crate::backend::cpu::Cpu;
-use crate::backend::{Algorithm, Backend, Layout};
+use crate::backend::{Algorithm, Backend, Place};
 use crate::base::buffer::AlignedBuf;
 use crate::base::dtype::DType;
 use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::scratch_file::ScratchFile;
 use crate::base::shape::Shape;
 use crate::kernels::Kernels;
 use crate::kernels::threads::Threads;
@@ -45,6 +49,11 @@ pub struct SessionOptions {
     pub fuse_qkv: bool,
     /// The attention algorithm.
     pub attention: Attention,
+    /// Bytes that the process may have during a call, 0 for no limit. A call that cannot keep it fails
+    /// before any work, with the least budget that it could. The result is the same bits with any budget.
+    pub memory_budget: u64,
+    /// A folder where activations may go that the budget has no room for, in a file without a name.
+    pub scratch_dir: Option<PathBuf>,
 }
 
 impl Default for SessionOptions {
@@ -54,6 +63,8 @@ impl Default for SessionOptions {
             activation_dtype: DType::F32,
             fuse_qkv: false,
             attention: Attention::Streamed,
+            memory_budget: 0,
+            scratch_dir: None,
         }
     }
 }
@@ -94,7 +105,14 @@ impl SessionOptions {
             Attention::RowByRow => Algorithm::RowByRow,
         };
         let settings = Settings::new(model.config(), dtype, self.fuse_qkv);
-        Resources { settings, algorithm, nr: kernels.nr(), threads }
+        Resources {
+            settings,
+            algorithm,
+            nr: kernels.nr(),
+            threads,
+            budget: self.memory_budget,
+            scratch: self.scratch_dir.is_some(),
+        }
     }
 }
 
@@ -299,6 +317,41 @@ impl Session {
         self.decode_one(latents, on_row)
     }
 
+    /// Decodes one raw latent `[latent_channels, h, w]` into a picture whose rows are taken one by one.
+    ///
+    /// ```
+    /// use ndarray::Array3;
+    /// use vaekl::{Model, Session, SessionOptions};
+    ///
+    /// let model = Model::open("models/default")?;
+    /// let mut session = Session::new(&model, &SessionOptions::default())?;
+    /// let latents = Array3::zeros((model.config().latent_channels, 4, 4));
+    /// let mut stream = session.stream(latents.view())?;
+    /// let mut rows = 0;
+    /// while let Some(row) = stream.next_row()? {
+    ///     assert_eq!(row.len(), 32 * 3);
+    ///     rows += 1;
+    /// }
+    /// assert_eq!(rows, stream.height());
+    /// # Ok::<(), vaekl::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Session::decode`].
+    pub fn stream(&mut self, latents: ArrayView3<'_, f32>) -> Result<RowStream<'_>> {
+        let rows = self.decode_to_rows(latents)?;
+        Ok(RowStream::new(self, rows))
+    }
+
+    /// As [`Session::stream`], for who keeps the session beside.
+    pub(crate) fn decode_to_rows(&mut self, latents: ArrayView3<'_, f32>) -> Result<Rows> {
+        self.cancel.clear();
+        let (channels, height, width) = latents.dim();
+        self.check(Direction::Decode, 1, (1, channels, height, width))?;
+        let mut fill = |y: usize, row: &mut [f32]| gather(latents.index_axis(Axis(1), y), row);
+        self.compute(Direction::Decode, height, width, &mut fill)
+    }
+
     /// Encodes pictures `[batch, in_channels, height, width]` in [-1, 1] into the posterior over
     /// latents, one after the other. Each halving of the resolution drops an odd last row or column.
     ///
@@ -430,23 +483,23 @@ impl Session {
             return Err(Error::invalid(format!("{what}: the batch is empty")));
         }
         check_size(direction, shape.2, shape.3)?;
-        let (plan, _) = self.plan(direction, shape.2, shape.3)?;
         let (height, width) = (shape.2, shape.3);
         let within = |error: Error| {
             error.within(format_args!("{what} of {width}x{height} (width x height)"))
         };
-        plan.fits_machine().map_err(within)
+        let planned = self.plan(direction, height, width);
+        planned.and_then(|planned| planned.plan.fits_machine()).map_err(within)
     }
 
     fn resources(&self) -> Resources {
         self.options.resources(&self.model, self.dtype, &self.kernels, self.threads.count())
     }
 
-    fn plan(&self, direction: Direction, height: usize, width: usize) -> Result<(Plan, Layout)> {
-        plan::plan(&self.model, self.resources(), direction, height, width)
+    fn plan(&self, direction: Direction, height: usize, width: usize) -> Result<Planned> {
+        Call { model: &self.model, direction, height, width }.plan(self.resources())
     }
 
-    /// One run of the network. An overflow of `F16` storage is repeated in `Bf16`, which has the range.
+    /// One run of the network, whose rows go to `on_row`.
     fn call(
         &mut self,
         direction: Direction,
@@ -455,11 +508,28 @@ impl Session {
         fill: &mut dyn FnMut(usize, &mut [f32]),
         on_row: &mut dyn FnMut(usize, &[f32]) -> ControlFlow<()>,
     ) -> Result<()> {
-        let result = self.attempt(direction, height, width, fill, on_row);
+        let mut rows = self.compute(direction, height, width, fill)?;
+        while let Some((y, row)) = rows.next(&self.arena)? {
+            if on_row(y, row).is_break() {
+                return Err(Error::new(ErrorKind::Cancelled, "cancelled while rows were taken"));
+            }
+        }
+        Ok(())
+    }
+
+    /// One run of the network. An overflow of `F16` storage is repeated in `Bf16`, which has the range.
+    fn compute(
+        &mut self,
+        direction: Direction,
+        height: usize,
+        width: usize,
+        fill: &mut dyn FnMut(usize, &mut [f32]),
+    ) -> Result<Rows> {
+        let result = self.attempt(direction, height, width, fill);
         match result {
             Err(error) if error.kind() == ErrorKind::NonFinite && self.dtype == DType::F16 => {
                 self.dtype = DType::Bf16;
-                self.attempt(direction, height, width, fill, on_row)
+                self.attempt(direction, height, width, fill)
             }
             result => result,
         }
@@ -471,10 +541,16 @@ impl Session {
         height: usize,
         width: usize,
         fill: &mut dyn FnMut(usize, &mut [f32]),
-        on_row: &mut dyn FnMut(usize, &[f32]) -> ControlFlow<()>,
-    ) -> Result<()> {
-        let (plan, layout) = self.plan(direction, height, width)?;
-        if self.arena.len() < layout.bytes() {
+    ) -> Result<Rows> {
+        let Planned { plan, layout, strategy } = self.plan(direction, height, width)?;
+        let file = match &self.options.scratch_dir {
+            Some(folder) if plan.scratch_bytes > 0 => {
+                Some(ScratchFile::create(folder, plan.scratch_bytes)?)
+            }
+            _ => None,
+        };
+        let too_large = self.options.memory_budget > 0 && self.arena.len() > layout.bytes();
+        if self.arena.len() < layout.bytes() || too_large {
             // The old one goes first: the two need not be there together.
             self.arena = AlignedBuf::zeroed(0, "workspace")?;
             self.arena = AlignedBuf::zeroed(layout.bytes(), "workspace")?;
@@ -490,22 +566,28 @@ impl Session {
                 .map_or(ControlFlow::Continue(()), |call| call(Progress { done, total }))
         };
         let arena = &mut self.arena[..layout.bytes()];
-        let mut cpu =
-            Cpu::new(&self.threads, &self.kernels, algorithm, arena, &layout, &mut report);
+        let mut cpu = Cpu::new(
+            (&self.threads, &self.kernels),
+            (algorithm, strategy),
+            (arena, file.as_ref()),
+            &layout,
+            &mut report,
+        );
         let channels = plan::input_channels(&self.model, direction);
-        let input = cpu.alloc(Shape { height, width, channels }, DType::F32)?;
-        for (y, row) in cpu.values_mut(&input)?.chunks_exact_mut(width * channels).enumerate() {
+        let input = Shape { height, width, channels };
+        let input = cpu.alloc(input, DType::F32, Place::Either)?;
+        cpu.fill(&input, |y, row| {
             fill(y, row);
-            check_finite(direction, y, row, channels)?;
-        }
+            check_finite(direction, y, row, channels)
+        })?;
         let output = plan::network(&mut cpu, &self.model, direction, settings, input)?;
-        let pitch = output.shape.width * output.shape.channels;
-        for (y, row) in cpu.values(&output)?.chunks_exact(pitch).enumerate() {
-            if on_row(y, row).is_break() {
-                return Err(Error::new(ErrorKind::Cancelled, "cancelled while rows were taken"));
-            }
-        }
-        Ok(())
+        let range = cpu.place(&output)?;
+        Rows::new(output.shape, range, file.filter(|_| output.stored))
+    }
+
+    /// The next row of what this session decoded last, and where it is.
+    pub(crate) fn next_row<'r>(&'r self, rows: &'r mut Rows) -> Result<Option<(usize, &'r [f32])>> {
+        rows.next(&self.arena)
     }
 }
 

@@ -52,8 +52,9 @@ static void nulls(const vaekl_model *model) {
   CHECK_FAILS(vaekl_encode(session, NULL, 0, 0, &latent, &error), invalid, "image: NULL");
   CHECK_FAILS(vaekl_encode(session, &image, 0, 0, NULL, &error), invalid, "out: NULL");
   CHECK_FAILS(vaekl_stream_open(session, &latent, 0, NULL, &error), invalid, "out: NULL");
-  CHECK_FAILS(vaekl_stream_open(session, &latent, 0, &no_stream, &error), VAEKL_ERR_UNSUPPORTED,
-              "vaekl_decode_rows");
+  CHECK_FAILS(vaekl_stream_open(NULL, &latent, 0, &no_stream, &error), invalid, "session: NULL");
+  CHECK_FAILS(vaekl_stream_open(session, NULL, 0, &no_stream, &error), invalid, "latent: NULL");
+  CHECK_FAILS(vaekl_stream_open(session, &latent, 9, &no_stream, &error), invalid, "rows.dtype");
   CHECK_FAILS(vaekl_stream_read(NULL, values, 0, 1, NULL, &error), invalid, "stream: NULL");
   CHECK(no_model == NULL && no_session == NULL && no_stream == NULL);
 
@@ -156,8 +157,6 @@ static void session_options(const vaekl_model *model) {
   REFUSED(attention, 99, invalid);
   REFUSED(fuse_qkv, 99, invalid);
   REFUSED(tiling, VAEKL_TILING_SEAMLESS, VAEKL_ERR_UNSUPPORTED);
-  REFUSED(memory_budget, 1, VAEKL_ERR_UNSUPPORTED);
-  REFUSED(scratch_dir, "/tmp", VAEKL_ERR_UNSUPPORTED);
   REFUSED(workspace, &byte, VAEKL_ERR_UNSUPPORTED);
 #undef REFUSED
 }

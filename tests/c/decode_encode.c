@@ -101,6 +101,35 @@ static void decode_in_rows(vaekl_session *session, const vaekl_latent *latent,
   CHECK(some.next < SMALL_H);
 }
 
+/* Pulled rows are those of the picture, few at a time. A stream has its session until it is freed. */
+static void decode_by_stream(vaekl_session *session, const vaekl_latent *latent,
+                             const unsigned char *pixels) {
+  static unsigned char found[SMALL_VALUES + 1];
+  const size_t row = SMALL_W * CHANNELS;
+  vaekl_stream *stream = NULL, *second = NULL;
+  uint32_t rows, y = 0;
+
+  CHECK_OK(vaekl_stream_open(session, latent, VAEKL_DTYPE_U8, &stream, &error));
+  CHECK_FAILS(vaekl_stream_open(session, latent, VAEKL_DTYPE_U8, &second, &error),
+              VAEKL_ERR_STATE, "in use");
+  CHECK_FAILS(vaekl_stream_read(stream, found, 0, 0, &rows, &error), VAEKL_ERR_INVALID_ARGUMENT,
+              "max_rows");
+  CHECK_FAILS(vaekl_stream_read(stream, found, row - 1, 1, &rows, &error),
+              VAEKL_ERR_INVALID_ARGUMENT, "row_stride");
+  while (vaekl_stream_read(stream, found + y * row, 0, 5, &rows, NULL) == VAEKL_OK) {
+    CHECK(rows > 0 && rows <= 5);
+    y += rows;
+  }
+  CHECK(rows == 0 && y == SMALL_H && memcmp(found, pixels, SMALL_VALUES) == 0);
+  CHECK(vaekl_stream_read(stream, found, 0, 5, &rows, NULL) == VAEKL_END && rows == 0);
+  vaekl_stream_free(stream);
+
+  /* One that is left half-way. */
+  CHECK_OK(vaekl_stream_open(session, latent, VAEKL_DTYPE_U8, &stream, &error));
+  CHECK(vaekl_stream_read(stream, found, 0, 3, &rows, NULL) == VAEKL_OK && rows == 3);
+  vaekl_stream_free(stream);
+}
+
 static void decode(vaekl_session *session, const char *dir) {
   static float found[VALUES];
   float *latents = read_floats(dir, "latents.f32", LATENTS);
@@ -149,6 +178,7 @@ static void decode_to_every_kind(vaekl_session *session) {
     CHECK(u8[i] == to_u8(hwc[i]));
   }
   decode_in_rows(session, &latent, u8);
+  decode_by_stream(session, &latent, u8);
 
   /* bfloat16 is the upper half of a float, rounded. */
   image = small_image(half, VAEKL_DTYPE_BF16, VAEKL_LAYOUT_HWC);
@@ -195,6 +225,41 @@ static void decode_batch(vaekl_session *session) {
   latent.data = latents + SMALL_LATENTS;
   CHECK_FAILS(vaekl_decode(session, &latent, images, &error), VAEKL_ERR_INVALID_ARGUMENT, "NaN");
   CHECK(memcmp(out[1], out[2], sizeof out[1]) == 0);
+}
+
+/* Every budget gives the same bytes. One that cannot be kept is refused before anything is written. */
+static void budgets(const vaekl_model *model) {
+  static float latents[SMALL_LATENTS], first[SMALL_VALUES], found[SMALL_VALUES];
+  vaekl_latent latent = small_latent(latents, VAEKL_DTYPE_F32);
+  vaekl_image image = small_image(first, VAEKL_DTYPE_F32, VAEKL_LAYOUT_HWC);
+  vaekl_session_options o;
+  vaekl_session *session;
+  vaekl_plan plan;
+  int kept = 0;
+
+  CHECK(vaekl_session_options_init(&o, sizeof o) == VAEKL_OK);
+  o.threads = 2;
+  o.scratch_dir = "/tmp";
+  plan.struct_size = sizeof plan;
+  while (vaekl_plan_decode(model, &o, SMALL_LATENT_W, SMALL_LATENT_H, &plan, NULL) == VAEKL_OK) {
+    CHECK(plan.exact == 1);
+    CHECK(o.memory_budget == 0 || plan.peak_bytes <= o.memory_budget);
+    CHECK_OK(vaekl_session_new(model, &o, &session, &error));
+    CHECK_OK(vaekl_decode(session, &latent, &image, &error));
+    CHECK(vaekl_session_memory(session) == plan.workspace_bytes);
+    CHECK(kept == 0 || memcmp(first, found, sizeof first) == 0);
+    vaekl_session_free(session);
+    image.data = found;
+    o.memory_budget = plan.peak_bytes - 1;
+    kept++;
+  }
+  CHECK(kept > 1 && plan.scratch_bytes > 0);
+  CHECK_OK(vaekl_session_new(model, &o, &session, &error));
+  memset(found, 0xa5, sizeof found);
+  memcpy(first, found, sizeof first);
+  CHECK_FAILS(vaekl_decode(session, &latent, &image, &error), VAEKL_ERR_BUDGET, "at least");
+  CHECK(memcmp(first, found, sizeof first) == 0);
+  vaekl_session_free(session);
 }
 
 static void bad_views(vaekl_session *session) {
@@ -326,6 +391,7 @@ int main(int argc, char **argv) {
   CHECK(argc == 4);
   model = open_model(argv[1]);
   session = new_session(model, 2);
+  budgets(model);
   /* The session has its own reference. */
   vaekl_model_free(model);
   seed = strtoull(argv[3], NULL, 10);

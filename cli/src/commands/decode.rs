@@ -1,6 +1,9 @@
 //! `vaekl decode LATENTS -o IMAGE`.
 
-use ndarray::{Array4, Axis, Slice};
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use ndarray::{Array4, ArrayView4, Axis, Slice};
 use vaekl::Parts;
 
 use super::Context;
@@ -9,6 +12,7 @@ use crate::array_file;
 use crate::engine::Engine;
 use crate::failure::{Failure, Result};
 use crate::output::Target;
+use crate::picture::PngRows;
 use crate::report::{self, Report};
 use crate::sample::SampleTarget;
 
@@ -26,9 +30,17 @@ pub(super) fn run(context: &Context<'_>, arguments: &Decode) -> Result<()> {
     let shape = [batch, engine.config().out_channels, height, width];
     let mut targets = SampleTarget::new(target, shape)?;
 
-    let (output, decode_s) = engine.decode(&arguments.latents, latents.view())?;
-
-    targets.write(output.view())?;
+    let decode_s = match targets.as_png() {
+        Some(targets) => {
+            let shape = [engine.config().out_channels, height, width];
+            decode_png(&mut engine, &arguments.latents, latents.view(), targets, shape)?
+        }
+        None => {
+            let (output, decode_s) = engine.decode(&arguments.latents, latents.view())?;
+            targets.write(output.view())?;
+            decode_s
+        }
+    };
     context.interrupt.check()?;
     let paths = targets.commit()?;
 
@@ -45,6 +57,38 @@ pub(super) fn run(context: &Context<'_>, arguments: &Decode) -> Result<()> {
         engine.summary()
     );
     context.finish(report, context.options.model.as_deref(), &text)
+}
+
+/// Decodes picture by picture and row by row; gives the seconds of all.
+fn decode_png(
+    engine: &mut Engine<'_>,
+    input: &Path,
+    latents: ArrayView4<'_, f32>,
+    targets: &mut [Target],
+    shape: [usize; 3],
+) -> Result<f64> {
+    let mut total = 0.0;
+    for (target, latents) in targets.iter_mut().zip(latents.outer_iter()) {
+        let mut decoded = Ok(0.0);
+        target.write(|file| {
+            let mut png = PngRows::new(file, shape)?;
+            let mut failed = None;
+            decoded = engine.decode_rows(input, latents, &mut |_, row| match png.row(row) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => {
+                    failed = Some(error);
+                    ControlFlow::Break(())
+                }
+            });
+            match (failed, &decoded) {
+                (Some(error), _) => Err(error),
+                (None, Ok(_)) => png.finish(),
+                (None, Err(_)) => Ok(()),
+            }
+        })?;
+        total += decoded?;
+    }
+    Ok(total)
 }
 
 /// Raw latents of the file; of moments, the mean.

@@ -11,7 +11,7 @@ use super::Context;
 use crate::args::Info;
 use crate::engine;
 use crate::failure::{Failure, Result};
-use crate::report::Report;
+use crate::report::{Report, mib};
 
 /// Side of the picture that the memory is told for, unless the model's factor is larger.
 const SIDE: usize = 512;
@@ -134,8 +134,4 @@ impl Facts {
         text.truncate(text.trim_end().len());
         text
     }
-}
-
-fn mib(bytes: u64) -> String {
-    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }

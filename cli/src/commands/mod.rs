@@ -3,6 +3,7 @@
 mod decode;
 mod encode;
 mod info;
+mod plan;
 mod reconstruct;
 
 use std::path::Path;
@@ -28,6 +29,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Command::Reconstruct(arguments) => reconstruct::run(&context, arguments),
         Command::Encode(arguments) => encode::run(&context, arguments),
         Command::Decode(arguments) => decode::run(&context, arguments),
+        Command::Plan(arguments) => plan::run(&context, arguments),
         Command::Info(arguments) => info::run(&context, arguments),
     }
 }

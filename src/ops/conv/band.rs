@@ -3,8 +3,8 @@
 
 use std::ops::Range;
 
-use super::{Job, Source};
-use crate::base::buffer::ElementsMut;
+use super::Job;
+use super::storage::Pixels;
 use crate::kernels::{AffineAct, Kernels};
 
 /// A rectangle of the input, doubled and padded as the convolution sees it, and some of its channels.
@@ -35,15 +35,8 @@ impl Band {
 }
 
 impl Job<'_> {
-    /// Loads `band`, normalised and activated, with zeros around the picture. `own` are the rows of the
-    /// block, which is the source of a convolution in place.
-    pub(super) fn load(
-        &self,
-        kernels: &Kernels,
-        band: &Band,
-        own: &[ElementsMut<'_>],
-        dst: &mut [f32],
-    ) {
+    /// Loads `band` from `pixels`, normalised and activated, with zeros around the picture.
+    pub(super) fn load(&self, kernels: &Kernels, band: &Band, pixels: Pixels<'_>, dst: &mut [f32]) {
         let geometry = &self.geometry;
         let (padding, stride, factor) = (geometry.padding(), band.pixel_stride, band.repeat);
         let (height, width) = (geometry.input.height * factor, geometry.input.width * factor);
@@ -71,17 +64,17 @@ impl Job<'_> {
             line[after * stride..].fill(0.0);
             let line = &mut line[before * stride..after * stride];
             for phase in 0..factor {
-                self.load_pixels(kernels, (y, own), &inside, phase, band, line);
+                self.load_row(kernels, (y, pixels), &inside, phase, band, line);
             }
         }
     }
 
     /// Loads the columns `inside` of (doubled) input row `y`, from the one whose position in `inside` is
     /// `phase`, as many apart as a column is repeated.
-    fn load_pixels(
+    fn load_row(
         &self,
         kernels: &Kernels,
-        (y, own): (usize, &[ElementsMut<'_>]),
+        (y, pixels): (usize, Pixels<'_>),
         inside: &Range<usize>,
         phase: usize,
         band: &Band,
@@ -90,20 +83,22 @@ impl Job<'_> {
         if phase >= inside.len() {
             return;
         }
-        let (shape, stride, factor) = (self.geometry.input, band.pixel_stride, band.repeat);
-        let pixels = (inside.len() - phase).div_ceil(factor);
+        let (stride, factor) = (band.pixel_stride, band.repeat);
+        let count = (inside.len() - phase).div_ceil(factor);
         let (x, pitch) = ((inside.start + phase) / factor, self.input_pitch);
-        let (src, pixel) = match self.input {
-            Source::Other(input) => (input, y * shape.width + x),
-            Source::InPlace => (own[y - band.top].shared(), x - band.left),
+        let (src, pixel) = match pixels {
+            Pixels::Rectangle { values, top, left, width } => {
+                (values, (y - top) * width + x - left)
+            }
+            Pixels::Own(rows) => (rows[y - band.top].shared(), x - band.left),
         };
         let channels = band.channels.clone();
         let start = pixel * pitch + channels.start;
-        let end = start + (pixels - 1) * pitch + channels.len();
+        let end = start + (count - 1) * pitch + channels.len();
         let job = AffineAct {
             src: src.slice(start..end),
             src_stride: pitch,
-            pixels,
+            pixels: count,
             channels: channels.len(),
             affine: self
                 .prologue

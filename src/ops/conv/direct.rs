@@ -7,7 +7,9 @@
 use std::ops::ControlFlow;
 
 use super::band::Band;
-use super::{Geometry, Item, Job, Resample, Scratch, even, floats};
+use super::{Geometry, Item, Job, Resample, Scratch, Worker, even, floats};
+use crate::base::buffer::ElementsMut;
+use crate::base::error::Result;
 use crate::base::shape::Shape;
 use crate::kernels::threads::Threads;
 use crate::kernels::{Ahead, Gemm, Init, Kernels, Sum};
@@ -59,7 +61,7 @@ impl Geometry {
     }
 
     /// What `rows` of `columns` output pixels from row `top` and column `left` on read.
-    fn direct_band(
+    pub(super) fn direct_band(
         &self,
         blocking: &Blocking,
         top: usize,
@@ -109,21 +111,36 @@ impl Job<'_> {
         kernels: &Kernels,
         filters: &[f32],
         bias: &[f32],
-        scratch: &mut [f32],
+        worker: &mut Worker<'_>,
         item: Item<'_>,
-    ) {
+    ) -> Result<()> {
+        let Item { block, rows, sums } = item;
+        let (top, left) = (block.rows.start, block.columns.start);
+        let (down, across) = (block.rows.len(), block.columns.len());
+        let band = self.geometry.direct_band(blocking, top, left, down, across);
+        let Worker { values, input, output } = worker;
+        self.with_rows(&block, rows, output, |rows| {
+            let (loaded, results) = values.split_at_mut(band.len());
+            let pixels = self.pixels(&band, &rows, input)?;
+            self.load(kernels, &band, pixels, loaded);
+            let channels = self.direct_rows(kernels, filters, bias, &band, (loaded, results), rows);
+            self.group(&channels, sums);
+            Ok(())
+        })
+    }
+
+    /// Convolves the rows of a block; gives the sums of each channel.
+    fn direct_rows(
+        &self,
+        kernels: &Kernels,
+        filters: &[f32],
+        bias: &[f32],
+        band: &Band,
+        (loaded, results): (&[f32], &mut [f32]),
+        rows: Vec<ElementsMut<'_>>,
+    ) -> Vec<Sum> {
         let geometry = &self.geometry;
-        let nr = kernels.nr();
-        let (pixels, panels) = (item.block.columns.len(), geometry.panels(nr));
-        let band = geometry.direct_band(
-            blocking,
-            item.block.rows.start,
-            item.block.columns.start,
-            item.block.rows.len(),
-            pixels,
-        );
-        let (loaded, results) = scratch.split_at_mut(band.len());
-        self.load(kernels, &band, &item.rows, loaded);
+        let (nr, panels) = (kernels.nr(), geometry.panels(kernels.nr()));
         let taps: Vec<usize> = (0..geometry.taps())
             .map(|tap| {
                 tap / geometry.kernel * band.row_stride()
@@ -131,11 +148,11 @@ impl Job<'_> {
             })
             .collect();
         let mut sums = vec![Sum::default(); geometry.output.channels];
-        for (row, mut out) in item.rows.into_iter().enumerate() {
+        for (row, mut out) in rows.into_iter().enumerate() {
             let gemm = Gemm {
                 a: &loaded[row * geometry.step() * band.row_stride()..],
                 a_stride: geometry.step() * band.pixel_stride,
-                rows: pixels,
+                rows: out.len() / self.output_pitch,
                 taps: &taps,
                 depth: geometry.input.channels,
                 b: filters,
@@ -153,6 +170,6 @@ impl Job<'_> {
                 first += bank;
             }
         }
-        self.group(&sums, item.sums);
+        sums
     }
 }

@@ -14,16 +14,22 @@
 
 mod band;
 mod direct;
+mod storage;
+#[cfg(test)]
+mod tests;
 mod winograd;
 
 use std::ops::{ControlFlow, Range};
+use std::sync::{Mutex, PoisonError};
 
-use crate::base::buffer::{Bytes, Elements, ElementsMut, align_up, cast_mut};
+use crate::base::buffer::{Bytes, ElementsMut, align_up, cast_mut};
 use crate::base::dtype::DType;
 use crate::base::error::{Error, Result};
 use crate::base::shape::Shape;
 use crate::kernels::threads::Threads;
 use crate::kernels::{Act, Kernels, PackConv, Store, Sum};
+use storage::Rows;
+pub(crate) use storage::{Source, Staged, Target};
 use winograd::Order;
 
 /// A bank of filters as the checkpoint has it.
@@ -97,11 +103,26 @@ struct Scratch {
     worker: usize,
 }
 
+/// What a worker has to itself: scratch memory, and where it stages blocks of the scratch file.
+struct Worker<'a> {
+    values: &'a mut [f32],
+    input: &'a mut [u8],
+    output: &'a mut [u8],
+}
+
 impl Geometry {
+    /// `kept` is how many bytes of transformed filters or inputs the convolution may keep; it moves no bit of
+    /// the result.
+    ///
     /// # Errors
     /// `InvalidArgument` when the picture is too small to be halved or too large to be addressed,
     /// `Internal` when the filters do not belong to the input.
-    pub(crate) fn new(input: Shape, filters: &[Filter<'_>], resample: Resample) -> Result<Self> {
+    pub(crate) fn new(
+        input: Shape,
+        filters: &[Filter<'_>],
+        resample: Resample,
+        kept: usize,
+    ) -> Result<Self> {
         let first =
             filters.first().ok_or_else(|| Error::internal("convolution without a filter"))?;
         let fits = |f: &Filter<'_>| f.in_channels == input.channels && f.kernel == first.kernel;
@@ -125,7 +146,7 @@ impl Geometry {
         output.bytes(DType::F32)?;
         let kernel = first.kernel;
         let winograd = (kernel == 3)
-            .then(|| winograd::Blocking::choose(input.channels, output, resample))
+            .then(|| winograd::Blocking::choose(input.channels, output, resample, kept))
             .flatten();
         let method = match winograd {
             Some(blocking) => Method::Winograd(blocking),
@@ -160,10 +181,11 @@ impl Geometry {
     }
 
     /// Bytes of scratch memory for `threads` workers and panels of `nr` columns.
-    pub(crate) fn scratch(&self, nr: usize, threads: usize) -> Result<usize> {
+    pub(crate) fn scratch(&self, nr: usize, threads: usize, staged: Staged) -> Result<usize> {
         let Scratch { shared, worker } = self.scratch_parts(nr);
+        let (input, output) = self.staging(staged);
         threads
-            .checked_mul(worker)
+            .checked_mul(worker + input + output)
             .and_then(|bytes| bytes.checked_add(shared))
             .ok_or_else(|| Error::invalid("scratch memory does not fit the address space"))
     }
@@ -173,6 +195,18 @@ impl Geometry {
             Method::Direct(blocking) => self.direct_scratch(blocking, nr),
             Method::Winograd(blocking) => self.winograd_scratch(blocking, nr),
         }
+    }
+
+    /// Bytes that a worker stages of input and output.
+    fn staging(&self, staged: Staged) -> (usize, usize) {
+        let band = match &self.method {
+            Method::Direct(blocking) => {
+                let (rows, columns) = blocking.block;
+                self.direct_band(blocking, 0, 0, rows, columns)
+            }
+            Method::Winograd(blocking) => blocking.band(self.input.channels),
+        };
+        self.staged_bytes(staged, &band)
     }
 
     fn taps(&self) -> usize {
@@ -239,13 +273,6 @@ pub(crate) struct Prologue {
     pub(crate) act: Option<Act>,
 }
 
-/// Where a convolution reads.
-pub(crate) enum Source<'a> {
-    Other(Elements<'a>),
-    /// From its own output, pixel by pixel.
-    InPlace,
-}
-
 /// Values of an output that no third-level cache keeps until the next layer reads it.
 const STREAMED: usize = 8 << 20;
 
@@ -262,33 +289,60 @@ pub(crate) struct Job<'a> {
     pub(crate) residual: bool,
     /// Groups of output channels to sum over.
     pub(crate) groups: usize,
+    /// Store a large output past the caches.
+    pub(crate) stream: bool,
+}
+
+impl Staged {
+    /// What a convolution stages, by where it reads and writes and the bytes of a pixel.
+    fn of(source: &Source<'_>, target: &Target<'_>, pitches: (usize, usize)) -> Self {
+        let input = match source {
+            Source::File(_, dtype) => pitches.0 * dtype.size(),
+            Source::Memory(_) | Source::InPlace => 0,
+        };
+        let output = match target {
+            Target::File(_, dtype) => pitches.1 * dtype.size(),
+            Target::Memory(_) => 0,
+        };
+        Self { input, output }
+    }
 }
 
 /// One block, with the memory it writes.
 struct Item<'a> {
     block: Block,
-    /// The block's part of each output row.
-    rows: Vec<ElementsMut<'a>>,
+    rows: Rows<'a>,
     sums: &'a mut [Sum],
 }
 
 impl Job<'_> {
     /// Runs the convolution into `out`, with `scratch` of [`Geometry::scratch`] bytes; gives the sums of
     /// each group of what was stored, or `None` when `tick` (items done, of how many) said to stop.
+    ///
+    /// # Errors
+    /// `Io` when the scratch file fails.
     pub(crate) fn run(
         &self,
         threads: &Threads,
         kernels: &Kernels,
-        out: ElementsMut<'_>,
+        out: Target<'_>,
         scratch: &mut [u8],
         tick: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
-    ) -> Option<Vec<Sum>> {
+    ) -> Result<Option<Vec<Sum>>> {
         let geometry = &self.geometry;
-        let sizes = geometry.scratch_parts(kernels.nr());
+        let staged = Staged::of(&self.input, &out, (self.input_pitch, self.output_pitch));
+        let (sizes, (input, output)) =
+            (geometry.scratch_parts(kernels.nr()), geometry.staging(staged));
         let (shared, rest) = scratch.split_at_mut(sizes.shared);
         let shared: &mut [f32] = cast_mut(shared);
-        let mut workers: Vec<&mut [f32]> =
-            rest.chunks_exact_mut(sizes.worker).map(cast_mut).collect();
+        let mut workers: Vec<Worker<'_>> = rest
+            .chunks_exact_mut(sizes.worker + input + output)
+            .map(|part| {
+                let (values, staging) = part.split_at_mut(sizes.worker);
+                let (input, output) = staging.split_at_mut(input);
+                Worker { values: cast_mut(values), input, output }
+            })
+            .collect();
         match &geometry.method {
             Method::Direct(_) => self.direct_filters(threads, kernels, shared),
             Method::Winograd(blocking) if blocking.order == Order::Picture => {
@@ -304,18 +358,19 @@ impl Job<'_> {
         let items = self.items(&blocks, out, &mut sums);
         let count = items.len();
         let bias = self.padded_bias(kernels.nr());
+        let mut progress = |done| tick(done, count);
         let flow =
-            threads.run(&mut workers, items, &mut |done| tick(done, count), |worker, item| {
-                match &geometry.method {
-                    Method::Direct(blocking) => {
-                        self.direct_block(blocking, kernels, filters, &bias, worker, item);
-                    }
-                    Method::Winograd(blocking) => {
-                        self.blocks_item(blocking, kernels, filters, &bias, worker, item);
-                    }
+            run_items(threads, &mut workers, items, &mut progress, |worker, item| match &geometry
+                .method
+            {
+                Method::Direct(blocking) => {
+                    self.direct_block(blocking, kernels, filters, &bias, worker, item)
                 }
-            });
-        flow.is_continue().then(|| merge(&sums, self.groups))
+                Method::Winograd(blocking) => {
+                    self.blocks_item(blocking, kernels, filters, &bias, worker, item)
+                }
+            })?;
+        Ok(flow.is_continue().then(|| merge(&sums, self.groups)))
     }
 
     /// The biases of all banks, each bank padded to whole panels.
@@ -329,31 +384,39 @@ impl Job<'_> {
     }
 
     /// Hands every block its part of the output and its sums.
-    fn items<'o>(
-        &self,
-        blocks: &[Block],
-        out: ElementsMut<'o>,
-        sums: &'o mut [Sum],
-    ) -> Vec<Item<'o>> {
-        let shape = self.geometry.output;
-        let mut items: Vec<Item<'o>> = blocks
+    fn items<'o>(&self, blocks: &[Block], out: Target<'o>, sums: &'o mut [Sum]) -> Vec<Item<'o>> {
+        let rows = match out {
+            Target::Memory(out) => self.rows(blocks, out),
+            Target::File(stored, dtype) => {
+                blocks.iter().map(|_| Rows::File(stored.clone(), dtype)).collect()
+            }
+        };
+        blocks
             .iter()
             .cloned()
+            .zip(rows)
             .zip(sums.chunks_exact_mut(self.groups))
-            .map(|(block, sums)| Item { rows: Vec::with_capacity(block.rows.len()), block, sums })
-            .collect();
+            .map(|((block, rows), sums)| Item { block, rows, sums })
+            .collect()
+    }
+
+    /// Each block's part of each row of an output in memory.
+    fn rows<'o>(&self, blocks: &[Block], out: ElementsMut<'o>) -> Vec<Rows<'o>> {
+        let shape = self.geometry.output;
+        let mut parts: Vec<Vec<ElementsMut<'o>>> =
+            blocks.iter().map(|block| Vec::with_capacity(block.rows.len())).collect();
         let (height, width, origin) = self.geometry.block();
         let across = (shape.width + origin).div_ceil(width);
         let mut rest = out;
         for y in 0..shape.height {
             let first = (y + origin) / height * across;
-            for item in &mut items[first..first + across] {
-                let (segment, tail) = rest.split_at(item.block.columns.len() * self.output_pitch);
-                item.rows.push(segment);
+            for (block, part) in blocks[first..].iter().zip(&mut parts[first..first + across]) {
+                let (segment, tail) = rest.split_at(block.columns.len() * self.output_pitch);
+                part.push(segment);
                 rest = tail;
             }
         }
-        items
+        parts.into_iter().map(Rows::Memory).collect()
     }
 
     /// Stores rows of results, and adds to `sums` (one for each channel) what was stored. `results` has
@@ -372,7 +435,7 @@ impl Job<'_> {
             pixels: out.len() / self.output_pitch,
             channels: channels.len(),
             residual: self.residual,
-            stream: self.geometry.output.len() >= STREAMED,
+            stream: self.stream && self.geometry.output.len() >= STREAMED,
             dst_stride: self.output_pitch,
         };
         kernels.store(&store, out.tail(channels.start), Some(&mut sums[channels]));
@@ -396,4 +459,26 @@ fn merge(sums: &[Sum], groups: usize) -> Vec<Sum> {
         }
     }
     total
+}
+
+/// Runs `f` for all items as [`Threads::run`] does; the first error ends the work.
+fn run_items<I: Send>(
+    threads: &Threads,
+    workers: &mut [Worker<'_>],
+    items: Vec<I>,
+    tick: &mut dyn FnMut(usize) -> ControlFlow<()>,
+    f: impl Fn(&mut Worker<'_>, I) -> Result<()> + Sync,
+) -> Result<ControlFlow<()>> {
+    let failure: Mutex<Option<Error>> = Mutex::new(None);
+    let failed = || failure.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut tick = |done| if failed().is_some() { ControlFlow::Break(()) } else { tick(done) };
+    let flow = threads.run(workers, items, &mut tick, |worker, item| {
+        if let Err(error) = f(worker, item) {
+            failed().get_or_insert(error);
+        }
+    });
+    match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(error) => Err(error),
+        None => Ok(flow),
+    }
 }

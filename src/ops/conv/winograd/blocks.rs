@@ -16,9 +16,10 @@
 use std::ops::ControlFlow;
 
 use super::{Blocking, Grid, Sizes, Slice, input_strides, odd_lines, slice_stride};
+use crate::base::error::Result;
 use crate::kernels::threads::Threads;
 use crate::kernels::{Ahead, Kernels, Sum, Winograd};
-use crate::ops::conv::{Geometry, Item, Job, Scratch, floats};
+use crate::ops::conv::{Geometry, Item, Job, Scratch, Worker, floats};
 
 /// Input channels whose filters are transformed at a time: their columns stay in the first-level cache.
 const FILTER_CHANNELS: usize = 8;
@@ -101,43 +102,49 @@ impl Job<'_> {
         kernels: &Kernels,
         filters: &[f32],
         bias: &[f32],
-        scratch: &mut [f32],
+        worker: &mut Worker<'_>,
         item: Item<'_>,
-    ) {
+    ) -> Result<()> {
         let (geometry, winograd, nr) = (&self.geometry, blocking.winograd, kernels.nr());
         let (in_channels, out_channels) = (geometry.input.channels, geometry.output.channels);
         let sizes = geometry.sizes(blocking, nr);
-        let (band, scratch) = scratch.split_at_mut(sizes.band);
+        let Worker { values, input, output } = worker;
+        let (band, scratch) = values.split_at_mut(sizes.band);
         let (inputs, scratch) = scratch.split_at_mut(sizes.inputs);
         let (products, pixels) = scratch.split_at_mut(sizes.products);
 
-        let grid = Grid::new(winograd, &item.block);
-        self.transform_inputs(winograd, kernels, &grid, band, inputs);
+        let Item { block, rows, sums: group_sums } = item;
+        let grid = Grid::new(winograd, &block);
+        self.transform_inputs(winograd, kernels, &grid, (band, input), inputs)?;
         let stride = slice_stride(nr);
         let (input_point, product_point) =
             (input_strides(in_channels, grid.tiles()).1, odd_lines(grid.tiles() * stride));
-        let mut sums = vec![Sum::default(); out_channels];
-        let (mut rows, mut filters) = (item.rows, filters);
-        for slice in Slice::all(out_channels, nr) {
-            let bias = &bias[slice.first..][..slice.panels * nr];
-            let filter_stride = slice.point_stride(in_channels, nr);
-            for phase in 0..winograd.phases() {
-                for point in 0..winograd.points() {
-                    let Some(filter) = winograd.filter(phase, point) else { continue };
-                    let filter = &filters[filter * filter_stride..];
-                    let operands = (&inputs[point * input_point..], filter, Ahead::Panel);
-                    let to = &mut products[point * product_point..];
-                    self.multiply(kernels, &grid, &slice, operands, to);
+        self.with_rows(&block, rows, output, |mut rows| {
+            let mut sums = vec![Sum::default(); out_channels];
+            let mut filters = filters;
+            for slice in Slice::all(out_channels, nr) {
+                let bias = &bias[slice.first..][..slice.panels * nr];
+                let filter_stride = slice.point_stride(in_channels, nr);
+                for phase in 0..winograd.phases() {
+                    for point in 0..winograd.points() {
+                        let Some(filter) = winograd.filter(phase, point) else { continue };
+                        let filter = &filters[filter * filter_stride..];
+                        let operands = (&inputs[point * input_point..], filter, Ahead::Panel);
+                        let to = &mut products[point * product_point..];
+                        self.multiply(kernels, &grid, &slice, operands, to);
+                    }
+                    let bias = (phase, bias);
+                    self.transform_products(winograd, kernels, &grid, bias, products, pixels);
                 }
-                self.transform_products(winograd, kernels, &grid, (phase, bias), products, pixels);
+                for (row, out) in rows.iter_mut().enumerate() {
+                    let at = grid.row(winograd, row, stride);
+                    let channels = slice.first..slice.first + slice.channels;
+                    self.store(kernels, (&pixels[at..], stride), channels, out, &mut sums);
+                }
+                filters = &filters[slice.values(winograd, in_channels, nr)..];
             }
-            for (row, out) in rows.iter_mut().enumerate() {
-                let at = grid.row(winograd, row, stride);
-                let channels = slice.first..slice.first + slice.channels;
-                self.store(kernels, (&pixels[at..], stride), channels, out, &mut sums);
-            }
-            filters = &filters[slice.values(winograd, in_channels, nr)..];
-        }
-        self.group(&sums, item.sums);
+            self.group(&sums, group_sums);
+            Ok(())
+        })
     }
 }

@@ -17,6 +17,7 @@ use std::ops::Range;
 
 use super::band::Band;
 use super::{Block, Geometry, Job, Resample, Scratch, even};
+use crate::base::error::Result;
 use crate::base::shape::Shape;
 use crate::kernels::{Ahead, Gemm, Init, Kernels, Tiles, Winograd};
 
@@ -53,6 +54,8 @@ pub(super) struct Blocking {
     /// Tiles of a block.
     down: usize,
     across: usize,
+    /// Blocks whose transformed inputs are kept at a time where the picture is.
+    strip: usize,
 }
 
 /// What is transformed first, and kept.
@@ -63,8 +66,14 @@ pub(super) enum Order {
 }
 
 impl Blocking {
-    /// The variant that costs least, if any costs less than the direct convolution.
-    pub(super) fn choose(in_channels: usize, output: Shape, resample: Resample) -> Option<Self> {
+    /// The variant that costs least, if any costs less than the direct convolution. `kept` bounds the
+    /// bytes of what is kept transformed.
+    pub(super) fn choose(
+        in_channels: usize,
+        output: Shape,
+        resample: Resample,
+        kept: usize,
+    ) -> Option<Self> {
         // The last panel is multiplied as a whole.
         let out_channels = output.channels.next_multiple_of(PANEL) as f64;
         let both = in_channels as f64 * out_channels;
@@ -87,21 +96,33 @@ impl Blocking {
             .iter()
             .map(|&winograd| (winograd, cost(winograd)))
             .min_by(|a, b| a.1.total_cmp(&b.1))?;
-        (cost < direct).then(|| Self::new(winograd, in_channels, output))
+        (cost < direct).then(|| Self::new(winograd, in_channels, output, kept))
     }
 
-    fn new(winograd: Winograd, in_channels: usize, output: Shape) -> Self {
+    fn new(winograd: Winograd, in_channels: usize, output: Shape, kept: usize) -> Self {
         let (down, across) = grid(winograd, output);
-        let values = down * across * winograd.points() * odd_lines(in_channels);
-        let order = if values <= KEPT && output.channels >= SLICES * SLICE {
+        let tiles = (down * across / BLOCKS).clamp(BLOCK_TILES / 2, BLOCK_TILES);
+        let block_across = even(across, BLOCK_ACROSS.min(tiles));
+        let block_down = even(down, (tiles / block_across).max(1));
+        let (points, block) = (winograd.points(), block_down * block_across);
+        let inputs = |tiles: usize| tiles * points * odd_lines(in_channels);
+        let filters = winograd.filters() * in_channels * output.channels.next_multiple_of(SLICE);
+        let order = if inputs(down * across) <= KEPT && output.channels >= SLICES * SLICE
+            || filters * size_of::<f32>() > kept
+        {
             Order::Picture
         } else {
             Order::Filters
         };
-        let tiles = (down * across / BLOCKS).clamp(BLOCK_TILES / 2, BLOCK_TILES);
-        let block_across = even(across, BLOCK_ACROSS.min(tiles));
-        let block_down = even(down, (tiles / block_across).max(1));
-        Self { winograd, order, down: block_down, across: block_across }
+        // With a block's inputs its outputs are kept.
+        let outputs = block * winograd.outputs().pow(2) * output.channels.next_multiple_of(SLICE);
+        let strip = (kept / ((inputs(block) + outputs) * size_of::<f32>())).max(1);
+        Self { winograd, order, down: block_down, across: block_across, strip }
+    }
+
+    /// What a block reads.
+    pub(super) fn band(&self, in_channels: usize) -> Band {
+        band(self.winograd, (0, 0), (self.down, self.across), 0..in_channels)
     }
 
     /// Output rows and columns of a block.
@@ -294,16 +315,17 @@ impl Job<'_> {
         winograd: Winograd,
         kernels: &Kernels,
         grid: &Grid,
-        scratch: &mut [f32],
+        (scratch, staging): (&mut [f32], &mut [u8]),
         dst: &mut [f32],
-    ) {
+    ) -> Result<()> {
         let in_channels = self.geometry.input.channels;
+        let (from, tiles) = ((grid.top, grid.left), (grid.down, grid.across));
+        let pixels = self.pixels(&band(winograd, from, tiles, 0..in_channels), &[], staging)?;
         let (tile_stride, point_stride) = input_strides(in_channels, grid.tiles());
         for first in (0..in_channels).step_by(CHUNK) {
             let channels = first..in_channels.min(first + CHUNK);
-            let (from, tiles) = ((grid.top, grid.left), (grid.down, grid.across));
             let band = band(winograd, from, tiles, channels);
-            self.load(kernels, &band, &[], scratch);
+            self.load(kernels, &band, pixels, scratch);
             let shape = Tiles {
                 down: grid.down,
                 across: grid.across,
@@ -315,6 +337,7 @@ impl Job<'_> {
             };
             kernels.winograd_input(winograd, &shape, scratch, &mut dst[first..]);
         }
+        Ok(())
     }
 
     /// Multiplies the tiles of `grid` by the filters of a slice at one point, and asks `ahead`.

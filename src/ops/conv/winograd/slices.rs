@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! Winograd convolution with the picture kept.
+//! Winograd convolution with the picture kept, a strip of blocks at a time where the budget is tight.
 //!
 //! ```text
 //! for each block of tiles                                  (an item)
@@ -21,15 +21,15 @@
 use std::ops::ControlFlow;
 
 use super::{Blocking, Grid, Sizes, Slice, input_strides, odd_lines, slice_stride};
-use crate::base::buffer::ElementsMut;
+use crate::base::error::Result;
 use crate::kernels::threads::Threads;
 use crate::kernels::{Ahead, Kernels, Sum};
-use crate::ops::conv::{Geometry, Item, Job, Scratch, floats, merge};
+use crate::ops::conv::{Geometry, Item, Job, Scratch, Target, Worker, floats, merge, run_items};
 
 impl Geometry {
     pub(super) fn slices_scratch(&self, blocking: &Blocking, nr: usize) -> Scratch {
         let Sizes { band, inputs, products, pixels } = self.sizes(blocking, nr);
-        let blocks = self.blocks().len();
+        let blocks = self.blocks().len().min(blocking.strip);
         let slices = Slice::all(self.output.channels, nr).count();
         let filters = Slice::all(self.output.channels, nr)
             .map(|slice| {
@@ -52,49 +52,84 @@ impl Job<'_> {
         blocking: &Blocking,
         threads: &Threads,
         kernels: &Kernels,
-        out: ElementsMut<'_>,
-        (shared, workers): (&mut [f32], &mut [&mut [f32]]),
+        out: Target<'_>,
+        (shared, workers): (&mut [f32], &mut [Worker<'_>]),
         tick: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
-    ) -> Option<Vec<Sum>> {
-        let (geometry, winograd, nr) = (&self.geometry, blocking.winograd, kernels.nr());
-        let (sizes, blocks) = (geometry.sizes(blocking, nr), geometry.blocks());
-        let grids: Vec<Grid> = blocks.iter().map(|block| Grid::new(winograd, block)).collect();
+    ) -> Result<Option<Vec<Sum>>> {
+        let (geometry, nr) = (&self.geometry, kernels.nr());
+        let blocks = geometry.blocks();
         let slices: Vec<Slice> = Slice::all(geometry.output.channels, nr).collect();
-        let (inputs, pixels) = shared.split_at_mut(blocks.len() * sizes.inputs);
-        let total = 2 * blocks.len() + slices.len();
+        let bias = self.padded_bias(nr);
+        let mut sums = vec![Sum::default(); blocks.len() * self.groups];
+        let mut items = self.items(&blocks, out, &mut sums).into_iter();
+        let strips = blocks.len().div_ceil(blocking.strip);
+        let (total, mut before) = (2 * blocks.len() + strips * slices.len(), 0);
+        for _ in 0..strips {
+            let strip: Vec<Item<'_>> = items.by_ref().take(blocking.strip).collect();
+            let done = 2 * strip.len() + slices.len();
+            let mut progress = |done| tick(before + done, total);
+            let shared = &mut *shared;
+            let job = (&slices[..], &bias[..]);
+            let scratch = (shared, &mut *workers);
+            if self
+                .strip(blocking, threads, kernels, job, strip, scratch, &mut progress)?
+                .is_break()
+            {
+                return Ok(None);
+            }
+            before += done;
+        }
+        drop(items);
+        Ok(Some(merge(&sums, self.groups)))
+    }
 
-        let items = grids.iter().zip(inputs.chunks_exact_mut(sizes.inputs)).collect();
-        let mut progress = |done| tick(done, total);
-        let flow = threads.run(workers, items, &mut progress, |worker, (grid, dst)| {
-            self.transform_inputs(winograd, kernels, grid, worker, dst);
-        });
+    /// Convolves a strip of blocks.
+    #[allow(clippy::too_many_arguments)]
+    fn strip(
+        &self,
+        blocking: &Blocking,
+        threads: &Threads,
+        kernels: &Kernels,
+        (slices, bias): (&[Slice], &[f32]),
+        items: Vec<Item<'_>>,
+        (shared, workers): (&mut [f32], &mut [Worker<'_>]),
+        tick: &mut dyn FnMut(usize) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>> {
+        let (winograd, nr, blocks) = (blocking.winograd, kernels.nr(), items.len());
+        let sizes = self.geometry.sizes(blocking, nr);
+        let grids: Vec<Grid> = items.iter().map(|item| Grid::new(winograd, &item.block)).collect();
+        let (inputs, pixels) = shared.split_at_mut(blocks * sizes.inputs);
+
+        let transforms = grids.iter().zip(inputs.chunks_exact_mut(sizes.inputs)).collect();
+        let flow = run_items(threads, workers, transforms, tick, |worker, (grid, dst)| {
+            let scratch = (&mut *worker.values, &mut *worker.input);
+            self.transform_inputs(winograd, kernels, grid, scratch, dst)
+        })?;
         if flow.is_break() {
-            return None;
+            return Ok(flow);
         }
 
         let inputs = &*inputs;
-        let slice_pixels = blocks.len() * sizes.pixels;
-        let bias = self.padded_bias(nr);
-        let items = slices.iter().zip(pixels.chunks_exact_mut(slice_pixels)).collect();
-        let mut progress = |done| tick(blocks.len() + done, total);
-        let flow = threads.run(workers, items, &mut progress, |worker, (slice, dst)| {
+        let slice_pixels = blocks * sizes.pixels;
+        let products = slices.iter().zip(pixels.chunks_exact_mut(slice_pixels)).collect();
+        let mut progress = |done| tick(blocks + done);
+        let flow = run_items(threads, workers, products, &mut progress, |worker, (slice, dst)| {
             let bias = &bias[slice.first..][..slice.panels * nr];
-            self.slice(blocking, kernels, &grids, slice, (inputs, bias), (worker, dst));
-        });
+            let scratch = (&mut *worker.values, dst);
+            self.slice(blocking, kernels, &grids, slice, (inputs, bias), scratch);
+            Ok(())
+        })?;
         if flow.is_break() {
-            return None;
+            return Ok(flow);
         }
 
         let pixels = &*pixels;
-        let mut sums = vec![Sum::default(); blocks.len() * self.groups];
-        let items = self.items(&blocks, out, &mut sums);
-        let items = items.into_iter().zip(&grids).enumerate().collect();
-        let mut progress = |done| tick(blocks.len() + slices.len() + done, total);
-        let flow = threads.run(workers, items, &mut progress, |_, (block, (item, grid))| {
+        let stores = items.into_iter().zip(&grids).enumerate().collect();
+        let mut progress = |done| tick(blocks + slices.len() + done);
+        run_items(threads, workers, stores, &mut progress, |worker, (block, (item, grid))| {
             let of_slice = |slice: usize| &pixels[slice * slice_pixels + block * sizes.pixels..];
-            self.slices_store(blocking, kernels, grid, &slices, of_slice, item);
-        });
-        flow.is_continue().then(|| merge(&sums, self.groups))
+            self.slices_store(blocking, kernels, grid, slices, of_slice, worker, item)
+        })
     }
 
     /// Multiplies all blocks by the filters of one slice.
@@ -170,18 +205,23 @@ impl Job<'_> {
         grid: &Grid,
         slices: &[Slice],
         pixels: impl Fn(usize) -> &'p [f32],
+        worker: &mut Worker<'_>,
         item: Item<'_>,
-    ) {
+    ) -> Result<()> {
         let stride = slice_stride(kernels.nr());
-        let mut sums = vec![Sum::default(); self.geometry.output.channels];
-        for (row, mut out) in item.rows.into_iter().enumerate() {
-            let at = grid.row(blocking.winograd, row, stride);
-            for (index, slice) in slices.iter().enumerate() {
-                let channels = slice.first..slice.first + slice.channels;
-                let results = (&pixels(index)[at..], stride);
-                self.store(kernels, results, channels, &mut out, &mut sums);
+        let Item { block, rows, sums: group_sums } = item;
+        self.with_rows(&block, rows, worker.output, |rows| {
+            let mut sums = vec![Sum::default(); self.geometry.output.channels];
+            for (row, mut out) in rows.into_iter().enumerate() {
+                let at = grid.row(blocking.winograd, row, stride);
+                for (index, slice) in slices.iter().enumerate() {
+                    let channels = slice.first..slice.first + slice.channels;
+                    let results = (&pixels(index)[at..], stride);
+                    self.store(kernels, results, channels, &mut out, &mut sums);
+                }
             }
-        }
-        self.group(&sums, item.sums);
+            self.group(&sums, group_sums);
+            Ok(())
+        })
     }
 }

@@ -1,0 +1,62 @@
+//! `vaekl plan decode|encode --size WxH`.
+
+use std::fmt::Write;
+
+use vaekl::Parts;
+
+use super::Context;
+use crate::args::{Call, Plan};
+use crate::engine;
+use crate::failure::{Failure, Result};
+use crate::report::{Report, mib};
+
+pub(super) fn run(context: &Context<'_>, arguments: &Plan) -> Result<()> {
+    let options = engine::session_options(context.options);
+    let (name, parts) = match arguments.call {
+        Call::Decode => ("decode", Parts::Decoder),
+        Call::Encode => ("encode", Parts::Encoder),
+    };
+    let path = context.options.model.as_deref();
+    let model = engine::open_model(context.options, path, parts)?;
+    let ((width, height), factor) = (arguments.size, model.config().downscale());
+    let plan = match arguments.call {
+        Call::Decode => {
+            if !width.is_multiple_of(factor) || !height.is_multiple_of(factor) {
+                let what = "multiples of the model's factor";
+                return Err(Failure::Usage(format!(
+                    "--size: {what}, which is {factor}, expected, {width}x{height} found"
+                )));
+            }
+            vaekl::plan_decode(&model, &options, height / factor, width / factor)?
+        }
+        Call::Encode => vaekl::plan_encode(&model, &options, height, width)?,
+    };
+    let mut report = Report::default();
+    report.set("call", name);
+    report.set("width", width);
+    report.set("height", height);
+    report.set("memory_budget", options.memory_budget);
+    report.set("peak_bytes", plan.peak_bytes);
+    report.set("workspace_bytes", plan.workspace_bytes);
+    report.set("scratch_bytes", plan.scratch_bytes);
+    report.set("multiply_adds", plan.multiply_adds);
+    report.set("exact", plan.exact);
+    let scratch = match plan.scratch_bytes {
+        0 => "none".into(),
+        bytes => mib(bytes),
+    };
+    let lines = [
+        (name, format!("{width}x{height}")),
+        ("process", format!("at most {}", mib(plan.peak_bytes))),
+        ("workspace", mib(plan.workspace_bytes)),
+        ("scratch file", scratch),
+        ("work", format!("{:.1} G multiply-adds", plan.multiply_adds as f64 / 1e9)),
+        ("exact", if plan.exact { "yes" } else { "no" }.into()),
+    ];
+    let mut text = String::new();
+    for (name, value) in lines {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{name:<14}{value}");
+    }
+    context.finish(report, path, text.trim_end())
+}

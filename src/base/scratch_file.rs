@@ -1,0 +1,170 @@
+//! A scratch file: where activations stay that memory has no room for.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::error::{Error, ErrorKind, Result};
+
+/// A file without a name, which is gone with its last user, however that ends.
+#[derive(Debug)]
+pub(crate) struct ScratchFile {
+    file: File,
+    folder: PathBuf,
+}
+
+impl ScratchFile {
+    /// Makes a file of `bytes` in `folder`, with its place on the disk reserved.
+    ///
+    /// # Errors
+    /// `Io`, naming the folder: it is not there, cannot be written to, or has not the room.
+    pub(crate) fn create(folder: &Path, bytes: u64) -> Result<Self> {
+        /// Distinguishes the files of a process.
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = folder.join(format!(".vaekl-scratch-{}-{count}", std::process::id()));
+        let failed = |error: io::Error| {
+            let what = format!("scratch folder {}", folder.display());
+            let room =
+                if full(&error) { format!(" ({bytes} bytes needed)") } else { String::new() };
+            Error::new(ErrorKind::Io, format!("{what}: {error}{room}"))
+        };
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(&path).map_err(failed)?;
+        fs::remove_file(&path).map_err(failed)?;
+        reserve(&file, bytes).map_err(failed)?;
+        Ok(Self { file, folder: folder.to_owned() })
+    }
+
+    /// A part of the file.
+    pub(crate) fn part(&self, range: Range<u64>) -> Stored<'_> {
+        Stored { file: self, range }
+    }
+
+    fn failed(&self, error: io::Error) -> Error {
+        Error::new(ErrorKind::Io, format!("scratch file in {}: {error}", self.folder.display()))
+    }
+}
+
+/// A part of a scratch file.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored<'a> {
+    file: &'a ScratchFile,
+    range: Range<u64>,
+}
+
+impl Stored<'_> {
+    /// Reads from byte `at` of the part on.
+    ///
+    /// # Errors
+    /// `Io` when the system fails, `Internal` when the part is shorter.
+    pub(crate) fn read(&self, at: u64, bytes: &mut [u8]) -> Result<()> {
+        let at = self.position(at, bytes.len())?;
+        read_at(&self.file.file, bytes, at).map_err(|error| self.file.failed(error))
+    }
+
+    /// Writes from byte `at` of the part on.
+    ///
+    /// # Errors
+    /// As [`Stored::read`].
+    pub(crate) fn write(&self, at: u64, bytes: &[u8]) -> Result<()> {
+        let at = self.position(at, bytes.len())?;
+        write_at(&self.file.file, bytes, at).map_err(|error| self.file.failed(error))
+    }
+
+    fn position(&self, at: u64, bytes: usize) -> Result<u64> {
+        let position = self.range.start + at;
+        if position + bytes as u64 > self.range.end {
+            return Err(Error::internal(format!(
+                "{bytes} bytes at {at} are not in {:?}",
+                self.range
+            )));
+        }
+        Ok(position)
+    }
+}
+
+#[cfg(unix)]
+fn read_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, at)
+}
+
+#[cfg(unix)]
+fn write_at(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, at)
+}
+
+#[cfg(not(unix))]
+fn read_at(_: &File, _: &mut [u8], _: u64) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(not(unix))]
+fn write_at(_: &File, _: &[u8], _: u64) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Sets the length; where the system can, with the room on the disk, so that a disk that fills up is known
+/// before the work.
+fn reserve(file: &File, bytes: u64) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::fd::AsRawFd;
+        let length = libc::off_t::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
+        // SAFETY: the descriptor is open, and no memory is passed.
+        match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, length) } {
+            0 => return Ok(()),
+            // The file system cannot.
+            libc::EOPNOTSUPP | libc::EINVAL => {}
+            code => return Err(io::Error::from_raw_os_error(code)),
+        }
+    }
+    file.set_len(bytes)
+}
+
+fn full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_hold_what_was_written_and_the_folder_stays_empty() {
+        let folder =
+            std::env::temp_dir().join(format!("vaekl-scratch-test-{}", std::process::id()));
+        fs::create_dir(&folder).unwrap();
+        let file = ScratchFile::create(&folder, 100).unwrap();
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+        let (first, second) = (file.part(0..60), file.part(60..100));
+        first.write(50, &[1; 10]).unwrap();
+        second.write(0, &[2; 40]).unwrap();
+        let mut bytes = [0; 10];
+        first.read(50, &mut bytes).unwrap();
+        assert_eq!(bytes, [1; 10]);
+        second.read(30, &mut bytes).unwrap();
+        assert_eq!(bytes, [2; 10]);
+        assert_eq!(first.read(51, &mut bytes).unwrap_err().kind(), ErrorKind::Internal);
+        assert_eq!(second.write(31, &bytes).unwrap_err().kind(), ErrorKind::Internal);
+        fs::remove_dir(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_named() {
+        let error = ScratchFile::create(Path::new("/not/there"), 1).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Io);
+        assert!(error.message().contains("scratch folder /not/there"), "{error}");
+    }
+
+    #[test]
+    fn a_file_larger_than_the_disk_is_refused_before_the_work() {
+        let error = ScratchFile::create(&std::env::temp_dir(), 1 << 60).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Io);
+    }
+}

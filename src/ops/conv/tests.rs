@@ -1,0 +1,185 @@
+//! A convolution gives the same bits wherever its activations are, and whatever it may keep.
+
+use std::ops::ControlFlow;
+
+use super::{Filter, Geometry, Job, Prologue, Resample, Source, Staged, Target};
+use crate::arch::Level;
+use crate::base::buffer::{AlignedBuf, Bytes, Elements, ElementsMut, cast_mut};
+use crate::base::dtype::DType;
+use crate::base::scratch_file::ScratchFile;
+use crate::base::shape::Shape;
+use crate::kernels::threads::Threads;
+use crate::kernels::{Act, Kernels, Sum};
+
+/// A layer with memory that it reads and writes.
+struct Layer {
+    input: Shape,
+    channels: usize,
+    kernel: usize,
+    resample: Resample,
+    residual: bool,
+    in_place: bool,
+    dtype: DType,
+}
+
+/// How it is run.
+#[derive(Clone, Copy, Debug)]
+struct How {
+    threads: usize,
+    kept: usize,
+    input_in_file: bool,
+    output_in_file: bool,
+}
+
+fn number(i: usize) -> f32 {
+    ((i * 7919 + 13) % 2003) as f32 / 1001.0 - 1.0
+}
+
+fn filled(shape: Shape, dtype: DType, from: usize) -> AlignedBuf {
+    let mut bytes = AlignedBuf::zeroed(shape.bytes(dtype).unwrap(), "test").unwrap();
+    match dtype {
+        DType::F32 => {
+            for (i, value) in cast_mut::<f32>(&mut bytes).iter_mut().enumerate() {
+                *value = number(i + from);
+            }
+        }
+        _ => {
+            for (i, value) in cast_mut::<half::bf16>(&mut bytes).iter_mut().enumerate() {
+                *value = half::bf16::from_f32(number(i + from));
+            }
+        }
+    }
+    bytes
+}
+
+impl Layer {
+    /// The bytes of the output, and the sums.
+    fn run(&self, how: How) -> (Vec<u8>, Vec<Sum>) {
+        let Self { input, channels, kernel, resample, dtype, .. } = *self;
+        let weights: Vec<u8> = (0..channels * input.channels * kernel * kernel)
+            .flat_map(|i| number(3 * i).to_le_bytes())
+            .collect();
+        let (weight, bias) = (Bytes::new(weights), vec![0.25; channels]);
+        let filters = [Filter {
+            name: "layer",
+            weight: &weight,
+            dtype: DType::F32,
+            bias: &bias,
+            in_channels: input.channels,
+            out_channels: channels,
+            kernel,
+        }];
+        let geometry = Geometry::new(input, &filters, resample, how.kept).unwrap();
+        let output_pitch = if self.in_place { input.channels } else { channels };
+        let output = Shape { channels: output_pitch, ..geometry.output() };
+        let (mut source, mut target) = (filled(input, dtype, 0), filled(output, dtype, 5));
+        if self.in_place {
+            target = filled(input, dtype, 0);
+        }
+        let (read, written) = (source.len() as u64, target.len() as u64);
+        let file = ScratchFile::create(&std::env::temp_dir(), read + written).unwrap();
+        let (stored_in, stored_out) = (file.part(0..read), file.part(read..read + written));
+        stored_in.write(0, &source).unwrap();
+        stored_out.write(0, &target).unwrap();
+        let staged = Staged {
+            input: if how.input_in_file { input.channels * dtype.size() } else { 0 },
+            output: if how.output_in_file { output_pitch * dtype.size() } else { 0 },
+        };
+        // What is in the file is not to be read from memory.
+        if how.input_in_file {
+            source.fill(0xff);
+        }
+        let (kernels, threads) =
+            (Kernels::new(Level::detect().unwrap()), Threads::new(how.threads).unwrap());
+        let bytes = geometry.scratch(kernels.nr(), how.threads, staged).unwrap();
+        let mut scratch = AlignedBuf::zeroed(bytes, "test").unwrap();
+        let job = Job {
+            geometry,
+            filters: &filters,
+            input: match (self.in_place, how.input_in_file) {
+                (true, _) => Source::InPlace,
+                (_, true) => Source::File(stored_in, dtype),
+                _ => Source::Memory(Elements::new(dtype, &source)),
+            },
+            input_pitch: input.channels,
+            output_pitch,
+            prologue: Some(Prologue {
+                scale: (0..input.channels).map(|i| 1.0 + number(i) / 2.0).collect(),
+                shift: (0..input.channels).map(|i| number(i + 1)).collect(),
+                act: Some(Act::Silu),
+            }),
+            residual: self.residual,
+            groups: 2,
+            stream: !how.output_in_file,
+        };
+        let out = if how.output_in_file {
+            Target::File(stored_out.clone(), dtype)
+        } else {
+            Target::Memory(ElementsMut::new(dtype, &mut target))
+        };
+        let mut tick = |_, _| ControlFlow::Continue(());
+        let sums = job.run(&threads, &kernels, out, &mut scratch, &mut tick).unwrap().unwrap();
+        if how.output_in_file {
+            target.fill(0xff);
+            stored_out.read(0, &mut target).unwrap();
+        }
+        (target.to_vec(), sums)
+    }
+}
+
+#[test]
+fn the_bits_depend_on_the_layer_alone() {
+    let layer = |height, width, from, to, kernel, resample| Layer {
+        input: Shape::new(height, width, from),
+        channels: to,
+        kernel,
+        resample,
+        residual: false,
+        in_place: false,
+        dtype: DType::F32,
+    };
+    let layers = [
+        layer(67, 90, 32, 64, 3, Resample::Keep),
+        layer(41, 70, 48, 320, 3, Resample::Keep),
+        layer(23, 37, 32, 64, 3, Resample::Double),
+        layer(90, 71, 32, 64, 3, Resample::Halve),
+        layer(9, 13, 4, 6, 3, Resample::Keep),
+        layer(21, 130, 3, 32, 3, Resample::Halve),
+        layer(31, 120, 32, 64, 1, Resample::Keep),
+        Layer { in_place: true, ..layer(31, 120, 64, 32, 1, Resample::Keep) },
+    ];
+    for mut layer in layers {
+        for residual in [false, true] {
+            for dtype in [DType::F32, DType::Bf16] {
+                if residual && layer.in_place {
+                    continue;
+                }
+                (layer.residual, layer.dtype) = (residual, dtype);
+                let first = How {
+                    threads: 1,
+                    kept: usize::MAX,
+                    input_in_file: false,
+                    output_in_file: false,
+                };
+                let (output, sums) = layer.run(first);
+                for (threads, kept, input_in_file, output_in_file) in [
+                    (3, usize::MAX, false, false),
+                    (1, 0, false, false),
+                    (2, 3 << 20, false, false),
+                    (1, usize::MAX, true, false),
+                    (2, usize::MAX, false, true),
+                    (3, usize::MAX, true, true),
+                    (2, 0, true, true),
+                ] {
+                    let how = How { threads, kept, input_in_file, output_in_file };
+                    let (found, found_sums) = layer.run(how);
+                    let what = format!("{:?} {residual} {dtype} {how:?}", layer.input);
+                    assert!(found == output, "{what}");
+                    for (a, b) in sums.iter().zip(&found_sums) {
+                        assert_eq!((a.sum, a.square), (b.sum, b.square), "{what}");
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+#![forbid(unsafe_code)]
+//! The choice of a strategy that keeps a memory budget.
+
+use super::plan::{Direction, Plan, Resources, input_channels, network};
+use crate::backend::recorder::{Recorder, Recording};
+use crate::backend::{Backend, Layout, Place, Strategy};
+use crate::base::dtype::DType;
+use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::shape::Shape;
+use crate::model::Model;
+
+/// What a process has beside workspace and weights: code, stacks, the allocator's, and what of the file of
+/// weights the system maps along with what is read.
+const PROCESS: u64 = 20 << 20;
+
+/// Bytes of filters and inputs that a convolution keeps transformed, where memory is short.
+const KEPT: [usize; 4] = [64 << 20, 32 << 20, 16 << 20, 8 << 20];
+
+/// A plan, and what it consists of.
+pub(crate) struct Planned {
+    pub(crate) plan: Plan,
+    pub(crate) layout: Layout,
+    pub(crate) strategy: Strategy,
+}
+
+/// A call to plan: which network on an input of `height` rows of `width`.
+#[derive(Clone, Copy)]
+pub(crate) struct Call<'m> {
+    pub(crate) model: &'m Model,
+    pub(crate) direction: Direction,
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+}
+
+impl Call<'_> {
+    /// The fastest plan that keeps the budget.
+    ///
+    /// # Errors
+    /// `Budget`, with the least budget that can be kept, and what would lower it.
+    pub(crate) fn plan(&self, resources: Resources) -> Result<Planned> {
+        let all = self.plans(resources)?;
+        let budget = resources.budget;
+        let least = least(&all);
+        match all.into_iter().find(|planned| budget == 0 || planned.plan.peak_bytes <= budget) {
+            Some(planned) => Ok(planned),
+            None => Err(self.refusal(resources, least)),
+        }
+    }
+
+    /// All plans, from the fastest to the leanest.
+    fn plans(&self, resources: Resources) -> Result<Vec<Planned>> {
+        let fastest = self.record(resources, Strategy::IN_MEMORY)?;
+        let mut strategies = Vec::new();
+        if resources.budget != 0 {
+            strategies.extend(KEPT.map(|kept| Strategy { kept, ..Strategy::IN_MEMORY }));
+        }
+        if resources.budget != 0 && resources.scratch {
+            let mut sizes = fastest.activations.clone();
+            sizes.sort_unstable_by(|a, b| b.cmp(a));
+            sizes.dedup();
+            let stored = |kept| sizes.iter().map(move |&stored| Strategy { stored, kept });
+            strategies.extend(KEPT.into_iter().flat_map(stored));
+        }
+        let mut plans = vec![planned(fastest, Strategy::IN_MEMORY)];
+        for strategy in strategies {
+            plans.push(planned(self.record(resources, strategy)?, strategy));
+        }
+        Ok(plans)
+    }
+
+    fn record(&self, resources: Resources, strategy: Strategy) -> Result<Recording> {
+        let Resources { settings, algorithm, nr, threads, .. } = resources;
+        let mut recorder = Recorder::new(nr, threads, algorithm, strategy);
+        let channels = input_channels(self.model, self.direction);
+        let input = Shape::new(self.height, self.width, channels);
+        let slot = recorder.alloc(input, DType::F32, Place::Either)?;
+        network(&mut recorder, self.model, self.direction, settings, slot)?;
+        Ok(recorder.finish())
+    }
+
+    fn refusal(&self, resources: Resources, needed: u64) -> Error {
+        let other = |what: &str, resources: Resources| {
+            let plans = self.plans(resources).ok()?;
+            let least = least(&plans);
+            (least < needed).then(|| format!(", {} with {what}", mebibytes(least)))
+        };
+        let mut hints = Vec::new();
+        if !resources.scratch {
+            hints.extend(other("a scratch folder", Resources { scratch: true, ..resources }));
+        }
+        if resources.settings.dtype == DType::F32 {
+            let mut settings = resources.settings;
+            settings.dtype = DType::Bf16;
+            hints.extend(other("bf16 activations", Resources { settings, ..resources }));
+        }
+        let message = format!(
+            "a memory budget of {} cannot be kept: at least {} are needed{}",
+            mebibytes(resources.budget),
+            mebibytes(needed),
+            hints.concat()
+        );
+        Error::new(ErrorKind::Budget, message)
+    }
+}
+
+fn planned(recording: Recording, strategy: Strategy) -> Planned {
+    let layout = Layout::pack(&recording.entries);
+    let workspace_bytes = layout.bytes() as u64;
+    let plan = Plan {
+        workspace_bytes,
+        scratch_bytes: layout.stored_bytes() as u64,
+        peak_bytes: PROCESS + workspace_bytes + recording.weights as u64,
+        multiply_adds: recording.multiply_adds,
+        exact: true,
+    };
+    Planned { plan, layout, strategy }
+}
+
+fn least(plans: &[Planned]) -> u64 {
+    plans.iter().map(|planned| planned.plan.peak_bytes).min().unwrap_or(u64::MAX)
+}
+
+/// Bytes for a person, rounded up, so that the number is a budget that can be kept.
+fn mebibytes(bytes: u64) -> String {
+    format!("{} MiB", bytes.div_ceil(1 << 20))
+}

@@ -1,0 +1,157 @@
+//! A memory budget: planned, kept to the byte, the same bits, and refused before any work.
+
+mod support;
+
+use std::fs;
+use std::path::PathBuf;
+
+use ndarray::Array4;
+use support::Fixture;
+use vaekl::{
+    DType, ErrorKind, Model, Plan, Result, Session, SessionOptions, plan_decode, plan_encode,
+};
+
+/// A folder that must be empty in the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("vaekl-{name}-{}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // Fails the test when something was left behind.
+        let removed = fs::remove_dir(&self.0);
+        assert!(removed.is_ok() || std::thread::panicking(), "{removed:?}");
+    }
+}
+
+fn model() -> Model {
+    Fixture::open("sd_like").model(|config| config.force_upcast = false)
+}
+
+fn options(dtype: DType, scratch: Option<&Folder>) -> SessionOptions {
+    let mut options = SessionOptions::default();
+    (options.threads, options.activation_dtype) = (2, dtype);
+    options.scratch_dir = scratch.map(|folder| folder.0.clone());
+    options
+}
+
+fn latents() -> Array4<f32> {
+    Array4::from_shape_fn((1, 4, 37, 45), |(_, c, y, x)| {
+        ((c * 31 + y * 7 + x * 3) as f32 * 0.7).sin()
+    })
+}
+
+/// All plans from no budget to the least that can be kept, each a byte below what the one before needs.
+fn plans(
+    options: &SessionOptions,
+    plan: impl Fn(&SessionOptions) -> Result<Plan>,
+) -> Vec<(SessionOptions, Plan)> {
+    let mut options = options.clone();
+    let mut plans = Vec::new();
+    loop {
+        match plan(&options) {
+            Ok(found) => {
+                assert!(options.memory_budget == 0 || found.peak_bytes <= options.memory_budget);
+                plans.push((options.clone(), found));
+                options.memory_budget = found.peak_bytes - 1;
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Budget, "{error}");
+                assert!(error.message().contains("at least"), "{error}");
+                return plans;
+            }
+        }
+    }
+}
+
+#[test]
+fn every_budget_gives_the_same_bits_and_is_kept_to_the_byte() {
+    let (model, latents) = (model(), latents());
+    let folder = Folder::new("budgets");
+    for dtype in [DType::F32, DType::Bf16] {
+        let options = options(dtype, Some(&folder));
+        let mut session = Session::new(&model, &options).unwrap();
+        let picture = session.decode(latents.view()).unwrap().sample;
+        let moments = session.encode(picture.view()).unwrap().latent_dist.moments().to_owned();
+        let decodes = plans(&options, |o| plan_decode(&model, o, 37, 45));
+        let encodes = plans(&options, |o| plan_encode(&model, o, picture.dim().2, picture.dim().3));
+        assert!(decodes.len() > 2 && encodes.len() > 2, "{} {}", decodes.len(), encodes.len());
+        for (options, plan) in &decodes {
+            let mut session = Session::new(&model, options).unwrap();
+            let found = session.decode(latents.view()).unwrap().sample;
+            assert!(found == picture, "{dtype} {plan:?}");
+            assert_eq!(session.memory() as u64, plan.workspace_bytes);
+        }
+        for (options, plan) in &encodes {
+            let mut session = Session::new(&model, options).unwrap();
+            let found = session.encode(picture.view()).unwrap();
+            assert!(found.latent_dist.moments() == moments, "{dtype} {plan:?}");
+            assert_eq!(session.memory() as u64, plan.workspace_bytes);
+        }
+        assert_eq!(decodes[0].1.scratch_bytes, 0);
+        assert!(decodes.last().unwrap().1.scratch_bytes > 0);
+    }
+}
+
+#[test]
+fn a_budget_that_cannot_be_kept_is_refused_with_what_could() {
+    let model = model();
+    let mut options = options(DType::F32, None);
+    options.memory_budget = 1 << 20;
+    let mut session = Session::new(&model, &options).unwrap();
+    let error = session.decode(latents().view()).unwrap_err();
+    assert_eq!((error.kind(), session.memory()), (ErrorKind::Budget, 0), "{error}");
+    for part in ["latents of 45x37", "1 MiB", "at least", "scratch folder", "bf16 activations"] {
+        assert!(error.message().contains(part), "{part}: {error}");
+    }
+    // The least that the message names can be kept.
+    let number = error.message().split("at least ").nth(1).unwrap();
+    let least: u64 = number.split_whitespace().next().unwrap().parse().unwrap();
+    options.memory_budget = least << 20;
+    Session::new(&model, &options).unwrap().decode(latents().view()).unwrap();
+    options.memory_budget = (least - 1) << 20;
+    assert!(plan_decode(&model, &options, 37, 45).is_err());
+}
+
+#[test]
+fn a_scratch_folder_that_fails_is_named_and_the_session_goes_on() {
+    let model = model();
+    let folder = Folder::new("gone");
+    let (least, _) = plans(&options(DType::F32, Some(&folder)), |o| plan_decode(&model, o, 37, 45))
+        .pop()
+        .unwrap();
+    let mut session = Session::new(&model, &least).unwrap();
+    fs::remove_dir(&folder.0).unwrap();
+    let error = session.decode(latents().view()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Io);
+    assert!(error.message().contains(folder.0.to_str().unwrap()), "{error}");
+    fs::create_dir(&folder.0).unwrap();
+    session.decode(latents().view()).unwrap();
+}
+
+#[test]
+fn a_cancelled_call_leaves_no_scratch_file_behind() {
+    let model = model();
+    let folder = Folder::new("cancelled");
+    let (least, _) = plans(&options(DType::F32, Some(&folder)), |o| plan_decode(&model, o, 37, 45))
+        .pop()
+        .unwrap();
+    let mut session = Session::new(&model, &least).unwrap();
+    let stop = |progress: vaekl::Progress| {
+        if progress.done > progress.total / 2 {
+            std::ops::ControlFlow::Break(())
+        } else {
+            std::ops::ControlFlow::Continue(())
+        }
+    };
+    session.on_progress(Some(Box::new(stop)));
+    assert_eq!(session.decode(latents().view()).unwrap_err().kind(), ErrorKind::Cancelled);
+    session.on_progress(None);
+    session.decode(latents().view()).unwrap();
+}
