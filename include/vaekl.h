@@ -285,7 +285,8 @@ typedef int32_t (*vaekl_progress_fn)(void *user, uint64_t done, uint64_t total);
 typedef struct vaekl_session_options {
   // sizeof(vaekl_session_options).
   size_t struct_size;
-  // Bytes, weights included; 0 = no limit, the only one in this version.
+  // Bytes that the process may have during a call, weights included; 0 = no limit. A call that cannot
+  // keep it fails with VAEKL_ERR_BUDGET before any work. The result is the same bits with any budget.
   uint64_t memory_budget;
   // 0 = physical cores.
   uint32_t threads;
@@ -297,7 +298,8 @@ typedef struct vaekl_session_options {
   uint32_t tile_size;
   // Latent pixels, 0 = default; read by the other tilings only.
   uint32_t tile_overlap;
-  // Where activations may spill; default NULL, the only one in this version.
+  // A folder where activations may go that the budget has no room for, in a file without a name;
+  // default NULL. Copied.
   const char *scratch_dir;
   // Optional, 64-byte aligned, borrowed; default NULL, the only one in this version.
   void *workspace;
@@ -321,7 +323,8 @@ typedef struct vaekl_plan {
   uint64_t workspace_bytes;
   // On disk, 0 without a scratch_dir.
   uint64_t scratch_bytes;
-  // An upper bound: workspace and weights.
+  // An upper bound of the process's memory during the call: workspace, the weights that are resident
+  // at a time, and 16 MiB for the process itself. What the caller holds comes to it.
   uint64_t peak_bytes;
   // Tiles in a row, 1 when the picture is worked on whole.
   uint32_t tiles_x;
@@ -400,19 +403,18 @@ vaekl_status vaekl_decode_rows(vaekl_session *session,
 
 /* ---- decode, pulled -------------------------------------------------------- */
 
-// The rows of a decode, pulled: no callback crosses the boundary. VAEKL_ERR_UNSUPPORTED in this
-// version; vaekl_decode_rows gives the same rows.
+// The rows of a decode, pulled: no callback crosses the boundary.
 typedef struct vaekl_stream vaekl_stream;
 
-// Opens the rows of one latent. The session is in use until the stream is freed.
+// Decodes one latent, whose rows are then read. The session is in use until the stream is freed.
 vaekl_status vaekl_stream_open(vaekl_session *session,
                                const vaekl_latent *latent,
                                vaekl_dtype dtype,
                                vaekl_stream **out,
                                vaekl_error *error);
 
-// Writes up to `max_rows` HWC rows to `dst` and their number to `rows_out`; returns VAEKL_END, with 0
-// rows, after the last.
+// Writes up to `max_rows` HWC rows to `dst`, `row_stride` bytes apart (0 is packed), and their number
+// to `rows_out`; returns VAEKL_END, with 0 rows, after the last.
 vaekl_status vaekl_stream_read(vaekl_stream *stream,
                                void *dst,
                                size_t row_stride,
@@ -420,7 +422,7 @@ vaekl_status vaekl_stream_read(vaekl_stream *stream,
                                uint32_t *rows_out,
                                vaekl_error *error);
 
-// Ends a stream, read to the end or not.
+// Ends a stream, read to the end or not, and leaves its session to other calls.
 void vaekl_stream_free(vaekl_stream *stream);
 
 /* ---- encode ---------------------------------------------------------------- */

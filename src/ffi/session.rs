@@ -278,7 +278,7 @@ pub struct vaekl_plan {
     /// On disk, 0 without a scratch_dir.
     pub scratch_bytes: u64,
     /// An upper bound of the process's memory during the call: workspace, the weights that are resident
-    /// at a time, and 20 MiB for the process itself. What the caller holds comes to it.
+    /// at a time, and 16 MiB for the process itself. What the caller holds comes to it.
     pub peak_bytes: u64,
     /// Tiles in a row, 1 when the picture is worked on whole.
     pub tiles_x: u32,

@@ -11,7 +11,7 @@ use crate::model::Model;
 
 /// What a process has beside workspace and weights: code, stacks, the allocator's, and what of the file of
 /// weights the system maps along with what is read.
-const PROCESS: u64 = 20 << 20;
+const PROCESS: u64 = 16 << 20;
 
 /// Bytes of filters and inputs that a convolution keeps transformed, where memory is short.
 const KEPT: [usize; 4] = [64 << 20, 32 << 20, 16 << 20, 8 << 20];

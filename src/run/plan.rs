@@ -14,7 +14,7 @@ use crate::model::{Model, decoder, encoder};
 use super::budget::Call;
 #[cfg(feature = "bench")]
 use super::budget::Planned;
-use super::session::SessionOptions;
+use super::options::SessionOptions;
 
 /// What a call will need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub struct Plan {
     /// Bytes of the scratch file, 0 without one.
     pub scratch_bytes: u64,
     /// An upper bound of the process's memory during the call: workspace, the weights that are resident at
-    /// a time, and 20 MiB for the process itself. What the caller holds comes to it.
+    /// a time, and 16 MiB for the process itself. What the caller holds comes to it.
     pub peak_bytes: u64,
     /// Multiply-adds, counted as direct convolutions.
     pub multiply_adds: u64,

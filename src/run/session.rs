@@ -3,18 +3,18 @@
 
 use std::fmt;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ndarray::{Array4, ArrayView2, ArrayView3, ArrayView4, ArrayViewMut2, Axis};
 
 use super::budget::{Call, Planned};
+use super::options::SessionOptions;
 use super::plan::{self, Direction, Resources, check_size};
 use super::stream::{RowStream, Rows};
 use crate::arch::Level;
 use crate::backend::cpu::Cpu;
-use crate::backend::{Algorithm, Backend, Place};
+use crate::backend::{Backend, Place};
 use crate::base::buffer::AlignedBuf;
 use crate::base::dtype::DType;
 use crate::base::error::{Error, ErrorKind, Result};
@@ -24,97 +24,6 @@ use crate::kernels::Kernels;
 use crate::kernels::threads::Threads;
 use crate::latents::{DiagonalGaussian, Generator};
 use crate::model::Model;
-use crate::model::blocks::Settings;
-
-/// How attention is computed; the two agree up to rounding. diffusers' `set_attn_processor`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Attention {
-    /// One pass over the keys with a running softmax (FlashAttention).
-    #[default]
-    Streamed,
-    /// All scores of a few queries at a time, then their softmax.
-    RowByRow,
-}
-
-/// How a session works. `SessionOptions::default()` is f32 on all physical cores.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct SessionOptions {
-    /// Threads, 0 for one per physical core; 1024 at most.
-    pub threads: usize,
-    /// Storage of activations between layers: `F32`, `Bf16` or `F16`. Sums are always `f32` or wider.
-    /// `F16` becomes `F32` for a model whose `force_upcast` is set.
-    pub activation_dtype: DType,
-    /// One projection for query, key and value instead of three (diffusers' `fuse_qkv_projections`).
-    pub fuse_qkv: bool,
-    /// The attention algorithm.
-    pub attention: Attention,
-    /// Bytes that the process may have during a call, 0 for no limit. A call that cannot keep it fails
-    /// before any work, with the least budget that it could. The result is the same bits with any budget.
-    pub memory_budget: u64,
-    /// A folder where activations may go that the budget has no room for, in a file without a name.
-    pub scratch_dir: Option<PathBuf>,
-}
-
-impl Default for SessionOptions {
-    fn default() -> Self {
-        Self {
-            threads: 0,
-            activation_dtype: DType::F32,
-            fuse_qkv: false,
-            attention: Attention::Streamed,
-            memory_budget: 0,
-            scratch_dir: None,
-        }
-    }
-}
-
-impl SessionOptions {
-    const MOST_THREADS: usize = 1024;
-
-    pub(super) fn resolve_threads(&self) -> Result<usize> {
-        match self.threads {
-            0 => Ok(plan::default_threads()),
-            n if n <= Self::MOST_THREADS => Ok(n),
-            n => Err(Error::invalid(format!(
-                "threads: at most {} expected, {n} found",
-                Self::MOST_THREADS
-            ))),
-        }
-    }
-
-    pub(super) fn resolve_dtype(&self, model: &Model) -> Result<DType> {
-        match self.activation_dtype {
-            DType::F64 => {
-                Err(Error::invalid("activation dtype: f32, bf16 or f16 expected, f64 found"))
-            }
-            DType::F16 if model.config().force_upcast => Ok(DType::F32),
-            dtype => Ok(dtype),
-        }
-    }
-
-    pub(super) fn resources(
-        &self,
-        model: &Model,
-        dtype: DType,
-        kernels: &Kernels,
-        threads: usize,
-    ) -> Resources {
-        let algorithm = match self.attention {
-            Attention::Streamed => Algorithm::Streamed,
-            Attention::RowByRow => Algorithm::RowByRow,
-        };
-        let settings = Settings::new(model.config(), dtype, self.fuse_qkv);
-        Resources {
-            settings,
-            algorithm,
-            nr: kernels.nr(),
-            threads,
-            budget: self.memory_budget,
-            scratch: self.scratch_dir.is_some(),
-        }
-    }
-}
 
 /// Work done, as multiply-adds of the call in progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -229,19 +229,24 @@ static void decode_batch(vaekl_session *session) {
 
 /* Every budget gives the same bytes. One that cannot be kept is refused before anything is written. */
 static void budgets(const vaekl_model *model) {
-  static float latents[SMALL_LATENTS], first[SMALL_VALUES], found[SMALL_VALUES];
-  vaekl_latent latent = small_latent(latents, VAEKL_DTYPE_F32);
-  vaekl_image image = small_image(first, VAEKL_DTYPE_F32, VAEKL_LAYOUT_HWC);
+  /* Large enough for a scratch file to spare more than it takes. */
+  enum { SIDE = 9 };
+  static float latents[SIDE * SIDE * LATENT_C];
+  static float first[64 * SIDE * SIDE * CHANNELS], found[64 * SIDE * SIDE * CHANNELS];
+  vaekl_latent latent = latent_view(latents, VAEKL_DTYPE_F32);
+  vaekl_image image = image_view(first, VAEKL_DTYPE_F32, VAEKL_LAYOUT_HWC);
   vaekl_session_options o;
   vaekl_session *session;
   vaekl_plan plan;
   int kept = 0;
 
+  latent.width = latent.height = SIDE;
+  image.width = image.height = 8 * SIDE;
   CHECK(vaekl_session_options_init(&o, sizeof o) == VAEKL_OK);
   o.threads = 2;
   o.scratch_dir = "/tmp";
   plan.struct_size = sizeof plan;
-  while (vaekl_plan_decode(model, &o, SMALL_LATENT_W, SMALL_LATENT_H, &plan, NULL) == VAEKL_OK) {
+  while (vaekl_plan_decode(model, &o, SIDE, SIDE, &plan, NULL) == VAEKL_OK) {
     CHECK(plan.exact == 1);
     CHECK(o.memory_budget == 0 || plan.peak_bytes <= o.memory_budget);
     CHECK_OK(vaekl_session_new(model, &o, &session, &error));
