@@ -1,0 +1,99 @@
+//! `--memory` and `--scratch`: the same bytes, a process within its budget, and a refusal before any work.
+
+mod common;
+
+use common::{Folder, data};
+
+const MIB: u64 = 1 << 20;
+
+/// Latents of the embedded model for a picture of 384x256.
+fn latents(folder: &Folder) {
+    let photo = data("../../../examples/astronaut.png");
+    folder.succeed(["encode", photo.to_str().unwrap(), "-o", "latents.npy", "-q"]);
+}
+
+#[test]
+fn a_plan_is_what_the_decode_then_needs() {
+    let folder = Folder::new();
+    latents(&folder);
+    let plan = folder.json(["plan", "decode", "--size", "512x512", "--threads", "2"]);
+    for field in ["peak_bytes", "workspace_bytes", "multiply_adds"] {
+        assert!(plan[field].as_u64().is_some_and(|value| value > 0), "{field}: {plan}");
+    }
+    assert_eq!((&plan["scratch_bytes"], &plan["exact"]), (&0.into(), &true.into()));
+    assert_eq!((&plan["width"], &plan["height"]), (&512.into(), &512.into()));
+    let text = folder.succeed(["plan", "encode", "--size", "64x32"]);
+    assert!(text.starts_with("encode        64x32\nprocess       at most "), "{text}");
+
+    // Any budget from there down to the least gives the same bytes, in a process that keeps it.
+    let mut budget = plan["peak_bytes"].as_u64().unwrap();
+    folder.succeed(["decode", "latents.npy", "-o", "all.png", "-q"]);
+    let mut steps = 0;
+    loop {
+        let memory = budget.to_string();
+        let limits = ["--memory", &memory, "--scratch", ".", "--threads", "2"];
+        let report = folder.json(["decode", "latents.npy", "-o", "some.png"].iter().chain(&limits));
+        let peak = report["peak_rss_mb"].as_f64().unwrap();
+        assert!(peak <= budget as f64 / MIB as f64, "{peak} MiB in a budget of {memory}");
+        assert!(folder.read("all.png") == folder.read("some.png"), "{memory}");
+        assert_eq!(folder.files(), ["all.png", "latents.npy", "some.png"]);
+        let size = ["plan", "decode", "--size", "512x512"];
+        let below = (budget - 1).to_string();
+        let limits = ["--memory", &below, "--scratch", ".", "--threads", "2", "--json"];
+        let next = folder.run(size.iter().chain(&limits));
+        if !next.status.success() {
+            break;
+        }
+        let next: serde_json::Value = serde_json::from_slice(&next.stdout).unwrap();
+        budget = next["peak_bytes"].as_u64().unwrap();
+        steps += 1;
+    }
+    assert!(steps > 2, "{steps}");
+}
+
+#[test]
+fn a_budget_that_cannot_be_kept_is_refused_with_the_least_that_can() {
+    let folder = Folder::new();
+    latents(&folder);
+    let line = folder.fail(1, ["decode", "latents.npy", "-o", "out.png", "--memory", "20M"]);
+    for part in ["latents.npy: ", "20 MiB", "at least", "with a scratch folder"] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+    let least = line.split("at least ").nth(1).unwrap().split(' ').next().unwrap();
+    let memory = format!("{least}M");
+    folder.succeed(["decode", "latents.npy", "-o", "out.png", "--memory", &memory, "-q"]);
+    folder.fail(1, ["plan", "decode", "--memory", "20M"]);
+}
+
+#[test]
+fn limits_that_make_no_sense_are_said() {
+    let folder = Folder::new();
+    for size in ["0", "-1", "M", "1Q", "nan", "1e300G"] {
+        let output = folder.run(["plan", "decode", &format!("--memory={size}")]);
+        let line = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{line}");
+        assert!(line.contains("--memory"), "{line}");
+    }
+    for size in ["512", "0x8", "8x0", "axb", "-8x8"] {
+        let output = folder.run(["plan", "decode", &format!("--size={size}")]);
+        assert_eq!(output.status.code(), Some(2), "{size}");
+    }
+    let line = folder.fail(2, ["plan", "decode", "--size", "100x96"]);
+    assert!(line.contains("multiples of the model's factor, which is 8"), "{line}");
+    latents(&folder);
+    let limits = ["--memory", "60M", "--scratch", "/not/there"];
+    let line = folder.fail(1, ["decode", "latents.npy", "-o", "out.png"].iter().chain(&limits));
+    assert!(line.contains("/not/there"), "{line}");
+}
+
+#[test]
+fn sizes_are_powers_of_1024() {
+    let folder = Folder::new();
+    let budget = |text: &str| {
+        folder.json(["plan", "decode", "--size", "8x8", "--memory", text])["memory_budget"].clone()
+    };
+    assert_eq!(budget("256M"), 256 * MIB);
+    assert_eq!(budget("0.5GiB"), 512 * MIB);
+    assert_eq!(budget("524288k"), 512 * MIB);
+    assert_eq!(budget("536870912"), 512 * MIB);
+}
