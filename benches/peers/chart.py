@@ -1,9 +1,11 @@
 """Draw time against peak memory from the JSON file of compare.py.
 
-    chart.py RESULTS.json OUT.svg [--what decode,encode] [--threads 1,2]
+    chart.py RESULTS.json OUT.svg [--what decode,encode] [--threads 1,2] [--budgets BUDGETS.json]
 
 One panel for each operation and number of threads; both axes are logarithmic, down and left is
-better. A filled mark is f32, a ring bf16; vaekl is coloured. Needs nothing but Python.
+better. A filled mark is f32, a ring bf16; vaekl is coloured. BUDGETS.json, of scripts/memory_budgets.py,
+adds vaekl's decodes of the same size under memory budgets, as small marks on a line. Needs nothing but
+Python.
 """
 
 import argparse
@@ -89,10 +91,10 @@ def line(x1: float, y1: float, x2: float, y2: float, colour: str) -> str:
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}"/>'
 
 
-def mark(x: float, y: float, colour: str, filled: bool) -> str:
+def mark(x: float, y: float, colour: str, filled: bool, radius: float = MARK_R) -> str:
     fill = colour if filled else "white"
     return (
-        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{MARK_R}" fill="{fill}" stroke="{colour}" '
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{fill}" stroke="{colour}" '
         'stroke-width="2"/>'
     )
 
@@ -182,7 +184,21 @@ def draw_axes(across: Axis, down: Axis, frame: Box) -> list[str]:
     return drawn
 
 
-def draw_panel(group: list, left: float, top: float) -> list[str]:
+def draw_budgets(budgets: list, across: Axis, down: Axis) -> list[str]:
+    """A line for each storage, from no budget down to the least with a scratch file."""
+    lines, marks = [], []
+    for dtype in ("f32", "bf16"):
+        runs = [run for run in budgets if run["dtype"] == dtype]
+        runs = [run for run in runs if run["scratch"] or run["budget"] is None]
+        runs.sort(key=lambda run: -run["process"])
+        points = [(across.pixel(run["seconds"]), down.pixel(run["process"] / 2**20)) for run in runs]
+        for (x1, y1), (x2, y2) in zip(points, points[1:], strict=False):
+            lines.append(line(x1, y1, x2, y2, OURS))
+        marks += [mark(x, y, OURS, dtype == "f32", 3) for x, y in points]
+    return lines + marks
+
+
+def draw_panel(group: list, budgets: list, left: float, top: float) -> list[str]:
     rows = [row for row in results.summarise(group) if row.seconds is not None]
     title = results.title(group)
     drawn = [text(left + MARGIN_LEFT, top + 22, title, more=' font-weight="bold"')]
@@ -192,10 +208,13 @@ def draw_panel(group: list, left: float, top: float) -> list[str]:
         left + MARGIN_LEFT, top + MARGIN_TOP,
         left + PANEL_W - MARGIN_RIGHT, top + PANEL_H - MARGIN_BOTTOM,
     )  # fmt: skip
-    across = Axis.around([row.seconds for row in rows], frame.left, frame.right)
+    seconds = [row.seconds for row in rows] + [run["seconds"] for run in budgets]
+    across = Axis.around(seconds, frame.left, frame.right)
     memory = [row.middle("peak_rss_mb") for row in rows]
-    down = Axis.around(memory, frame.bottom, frame.top)
-    drawn += draw_axes(across, down, frame)
+    down = Axis.around(
+        memory + [run["process"] / 2**20 for run in budgets], frame.bottom, frame.top
+    )
+    drawn += draw_axes(across, down, frame) + draw_budgets(budgets, across, down)
     points = [
         (across.pixel(row.seconds), down.pixel(peak), row.label + " *" * row.disturbed)
         for row, peak in zip(rows, memory, strict=True)
@@ -218,14 +237,19 @@ def draw_legend(y: float, processor: str) -> list[str]:
     return [*drawn, text(MARGIN_LEFT, y + 18, processor)]
 
 
-def draw(groups: list, processor: str) -> str:
+def draw(groups: list, budgets: list, processor: str) -> str:
     columns = min(len(groups), 2)
     lines = math.ceil(len(groups) / 2)
     width, height = columns * PANEL_W, lines * PANEL_H + LEGEND_H
     # A ground of its own: pages that show the picture are white or dark.
     drawn = [f'<rect width="{width}" height="{height}" fill="white"/>']
     for index, group in enumerate(groups):
-        drawn += draw_panel(group, index % 2 * PANEL_W, index // 2 * PANEL_H)
+        first = group[0]
+        of_group = [
+            run for run in budgets
+            if first["what"] == "decode" and run["threads"] == first["threads"]
+        ]  # fmt: skip
+        drawn += draw_panel(group, of_group, index % 2 * PANEL_W, index // 2 * PANEL_H)
     drawn += draw_legend(height - 32, processor)
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
@@ -240,7 +264,9 @@ def main() -> None:
     parser.add_argument("svg", type=Path)
     parser.add_argument("--what", help="all, where it is left out")
     parser.add_argument("--threads", help="all, where it is left out")
+    parser.add_argument("--budgets", type=Path, help="of scripts/memory_budgets.py --json")
     options = parser.parse_args()
+    budgets = json.loads(options.budgets.read_text()) if options.budgets else []
     data = json.loads(options.results.read_text())
     groups = [
         group
@@ -250,7 +276,7 @@ def main() -> None:
     ]
     if not groups:
         raise SystemExit("no runs of that kind in the file")
-    options.svg.write_text(draw(groups, data["processor"]))
+    options.svg.write_text(draw(groups, budgets, data["processor"]))
 
 
 if __name__ == "__main__":
