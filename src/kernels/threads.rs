@@ -1,8 +1,8 @@
 //! The one parallel primitive: items handed out in order to a few workers.
 
 use std::ops::ControlFlow;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
@@ -67,6 +67,29 @@ impl Threads {
                 work.lead(first, tick)
             }),
             _ => work.lead(first, tick),
+        }
+    }
+
+    /// [`Threads::run`] for items that can fail: the first error drops the items not yet begun and is
+    /// returned.
+    pub(crate) fn try_run<W: Send, I: Send>(
+        &self,
+        workers: &mut [W],
+        items: Vec<I>,
+        tick: &mut dyn FnMut(usize) -> ControlFlow<()>,
+        f: impl Fn(&mut W, I) -> Result<()> + Sync,
+    ) -> Result<ControlFlow<()>> {
+        let failure: Mutex<Option<Error>> = Mutex::new(None);
+        let failed = || failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tick = |done| if failed().is_some() { ControlFlow::Break(()) } else { tick(done) };
+        let flow = self.run(workers, items, &mut tick, |worker, item| {
+            if let Err(error) = f(worker, item) {
+                failed().get_or_insert(error);
+            }
+        });
+        match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Err(error),
+            None => Ok(flow),
         }
     }
 }

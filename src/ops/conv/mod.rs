@@ -20,7 +20,6 @@ mod tests;
 mod winograd;
 
 use std::ops::{ControlFlow, Range};
-use std::sync::{Mutex, PoisonError};
 
 use crate::base::buffer::{Bytes, ElementsMut, align_up, cast_mut};
 use crate::base::dtype::DType;
@@ -360,7 +359,7 @@ impl Job<'_> {
         let bias = self.padded_bias(kernels.nr());
         let mut progress = |done| tick(done, count);
         let flow =
-            run_items(threads, &mut workers, items, &mut progress, |worker, item| match &geometry
+            threads.try_run(&mut workers, items, &mut progress, |worker, item| match &geometry
                 .method
             {
                 Method::Direct(blocking) => {
@@ -459,26 +458,4 @@ fn merge(sums: &[Sum], groups: usize) -> Vec<Sum> {
         }
     }
     total
-}
-
-/// Runs `f` for all items as [`Threads::run`] does; the first error ends the work.
-fn run_items<I: Send>(
-    threads: &Threads,
-    workers: &mut [Worker<'_>],
-    items: Vec<I>,
-    tick: &mut dyn FnMut(usize) -> ControlFlow<()>,
-    f: impl Fn(&mut Worker<'_>, I) -> Result<()> + Sync,
-) -> Result<ControlFlow<()>> {
-    let failure: Mutex<Option<Error>> = Mutex::new(None);
-    let failed = || failure.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut tick = |done| if failed().is_some() { ControlFlow::Break(()) } else { tick(done) };
-    let flow = threads.run(workers, items, &mut tick, |worker, item| {
-        if let Err(error) = f(worker, item) {
-            failed().get_or_insert(error);
-        }
-    });
-    match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        Some(error) => Err(error),
-        None => Ok(flow),
-    }
 }
