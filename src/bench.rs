@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::backend::cpu::Cpu;
-use crate::backend::{Act, Attention, Backend, Conv, Place, Slot, Strategy};
+use crate::backend::{Act, Attention, Backend, Conv, Slot, Strategy};
 use crate::base::buffer::{AlignedBuf, Bytes, Elements, ElementsMut, cast, cast_mut};
 use crate::base::shape::Shape;
 use crate::kernels::threads::Threads;
@@ -381,8 +381,8 @@ impl Watched<'_, '_> {
 }
 
 impl Backend for Watched<'_, '_> {
-    fn alloc(&mut self, shape: Shape, dtype: DType, place: Place) -> Result<Slot> {
-        self.cpu.alloc(shape, dtype, place)
+    fn alloc(&mut self, shape: Shape, dtype: DType) -> Result<Slot> {
+        self.cpu.alloc(shape, dtype)
     }
 
     fn free(&mut self, slot: Slot) {
@@ -439,7 +439,7 @@ pub fn operators(
     let mut progress = |_| ControlFlow::Continue(());
     let how = (resources.algorithm, Strategy::IN_MEMORY);
     let mut cpu = Cpu::new((&threads, &kernels), how, (&mut arena, None), &layout, &mut progress);
-    let input = cpu.alloc(input, DType::F32, Place::Memory)?;
+    let input = cpu.alloc(input, DType::F32)?;
     cpu.fill(&input, |y, row| {
         for (i, value) in row.iter_mut().enumerate() {
             *value = number(y * width + i);

@@ -4,7 +4,7 @@
 use std::ops::{ControlFlow, Range};
 
 use super::workspace::carve;
-use super::{Attention, Backend, Columns, Conv, Layout, Norm, Place, Slot, Strategy};
+use super::{Attention, Backend, Columns, Conv, Layout, Norm, Slot, Strategy};
 use crate::base::buffer::{AlignedBuf, Elements, ElementsMut, cast_mut};
 use crate::base::dtype::DType;
 use crate::base::error::{Error, ErrorKind, Result};
@@ -12,7 +12,7 @@ use crate::base::scratch_file::{ScratchFile, Stored};
 use crate::base::shape::Shape;
 use crate::kernels::threads::Threads;
 use crate::kernels::{Kernels, Sum};
-use crate::ops::attention::{self, Algorithm, Rows};
+use crate::ops::attention::{self, Algorithm, Data, Rows};
 use crate::ops::conv::{self, Geometry, Prologue, Source, Staged, Target};
 
 /// What a run on the processor borrows from its session.
@@ -218,11 +218,11 @@ fn cancelled() -> Error {
     Error::new(ErrorKind::Cancelled, "cancelled")
 }
 
-impl Backend for Cpu<'_> {
-    fn alloc(&mut self, shape: Shape, dtype: DType, place: Place) -> Result<Slot> {
+impl<'a> Backend for Cpu<'a> {
+    fn alloc(&mut self, shape: Shape, dtype: DType) -> Result<Slot> {
         let bytes = shape.bytes(dtype)?;
         let (id, _) = self.entry(bytes)?;
-        Ok(Slot::new(id, shape, dtype, self.strategy.stores(place, bytes)))
+        Ok(Slot::new(id, shape, dtype, self.strategy.stores(bytes)))
     }
 
     fn free(&mut self, slot: Slot) {
@@ -256,8 +256,9 @@ impl Backend for Cpu<'_> {
         let (tokens, channels) = (out.shape.pixels(), out.shape.channels);
         let geometry = attention::Geometry::new(tokens, channels, self.algorithm);
         let work = geometry.multiply_adds();
-        let bytes = geometry.scratch(self.kernels.nr(), self.threads.count())?;
         let operands = [attention.query, attention.key, attention.value];
+        let bytes =
+            geometry.scratch(self.kernels.nr(), self.threads.count(), attention.staged(out))?;
         if let Some(odd) = operands.iter().find(|o| o.slot.shape.pixels() != tokens) {
             let found = odd.slot.shape;
             return Err(Error::internal(format!(
@@ -270,22 +271,37 @@ impl Backend for Cpu<'_> {
         held.dedup_by_key(|slot| slot.id);
         let mut ranges = [const { 0..0 }; 3];
         for (range, slot) in ranges.iter_mut().zip(&held) {
-            *range = self.range(slot)?;
+            *range = self.in_arena(slot)?;
         }
         let [first, second, third] = ranges;
-        let ranges = [first, second, third, self.range(out)?, self.entry(bytes)?.1];
+        let mut stored = [const { None }; 3];
+        for (stored, operand) in stored.iter_mut().zip(&operands) {
+            *stored = self.stored(operand.slot)?;
+        }
+        let written = self.stored(out)?;
+        let ranges = [first, second, third, self.in_arena(out)?, self.entry(bytes)?.1];
         let [first, second, third, target, scratch] = carve(self.arena, ranges);
         let data = [&*first, &*second, &*third];
-        let rows = |columns: Columns<'_>| {
-            let at = held.iter().position(|slot| slot.id == columns.slot.id).unwrap_or(0);
-            let (all, stride) = (Elements::new(columns.slot.dtype, data[at]), columns.slot.pitch);
-            Rows { data: all.slice(columns.first..all.len()), stride }
+        let rows = |Columns { slot, first }: Columns<'_>, stored: Option<Stored<'a>>| {
+            let data = match stored {
+                Some(stored) => Data::File(stored, slot.dtype),
+                None => {
+                    let at = held.iter().position(|other| other.id == slot.id).unwrap_or(0);
+                    Data::Memory(Elements::new(slot.dtype, data[at]))
+                }
+            };
+            Rows { data, stride: slot.pitch, first }
         };
-        let [query, key, value] = operands.map(rows);
+        let [query, key, value] = operands;
+        let [of_query, of_key, of_value] = stored;
+        let (query, key, value) = (rows(query, of_query), rows(key, of_key), rows(value, of_value));
         let job = attention::Job { geometry, query, key, value };
         let mut tick = ticker(self.progress, self.multiply_adds, work);
-        let target = ElementsMut::new(out.dtype, target);
-        if job.run(self.threads, self.kernels, target, scratch, &mut tick).is_break() {
+        let target = match written {
+            Some(stored) => Target::File(stored, out.dtype),
+            None => Target::Memory(ElementsMut::new(out.dtype, target)),
+        };
+        if job.run(self.threads, self.kernels, target, scratch, &mut tick)?.is_break() {
             return Err(cancelled());
         }
         self.multiply_adds += work;

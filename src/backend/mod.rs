@@ -16,6 +16,7 @@ use crate::base::error::{Error, Result};
 use crate::base::shape::Shape;
 pub(crate) use crate::kernels::Act;
 pub(crate) use crate::ops::attention::Algorithm;
+use crate::ops::conv::Staged;
 pub(crate) use crate::ops::conv::{Filter, Resample};
 
 /// An activation held by a backend. Not `Clone`: whoever holds it frees it.
@@ -98,12 +99,13 @@ pub(crate) struct Attention<'a> {
     pub(crate) value: Columns<'a>,
 }
 
-/// Where an activation may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    Memory,
-    /// In memory or in the scratch file, as the [`Strategy`] has it.
-    Either,
+impl Attention<'_> {
+    /// Bytes of a token's row where it is in the scratch file.
+    fn staged(&self, out: &Slot) -> Staged {
+        let operands = [self.query, self.key, self.value];
+        let input = operands.iter().map(|operand| operand.slot.staged()).max().unwrap_or(0);
+        Staged { input, output: out.staged() }
+    }
 }
 
 /// How a run saves memory. The results are the same bits with any.
@@ -119,15 +121,15 @@ impl Strategy {
     /// The fastest.
     pub(crate) const IN_MEMORY: Self = Self { stored: usize::MAX, kept: usize::MAX };
 
-    fn stores(&self, place: Place, bytes: usize) -> bool {
-        place == Place::Either && bytes >= self.stored
+    fn stores(&self, bytes: usize) -> bool {
+        bytes >= self.stored
     }
 }
 
 /// What can run the network.
 pub(crate) trait Backend {
     /// Makes an activation with undefined contents.
-    fn alloc(&mut self, shape: Shape, dtype: DType, place: Place) -> Result<Slot>;
+    fn alloc(&mut self, shape: Shape, dtype: DType) -> Result<Slot>;
 
     /// Ends an activation's life; its memory may be used again at once.
     fn free(&mut self, slot: Slot);

@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! The backend that computes nothing and writes down what a run needs.
 
-use super::{Attention, Backend, Conv, Entry, Place, Slot, Strategy};
+use super::{Attention, Backend, Conv, Entry, Slot, Strategy};
 use crate::base::dtype::DType;
 use crate::base::error::Result;
 use crate::base::shape::Shape;
@@ -19,7 +19,7 @@ pub(crate) struct Recorder {
     clock: usize,
     entries: Vec<Entry>,
     multiply_adds: u64,
-    /// Bytes of the activations that could go to the scratch file.
+    /// Bytes of each activation.
     activations: Vec<usize>,
     /// Bytes of the weights of the operator that has most, and of all that stay resident.
     weights: usize,
@@ -31,7 +31,7 @@ pub(crate) struct Recording {
     /// In the order of their making.
     pub(crate) entries: Vec<Entry>,
     pub(crate) multiply_adds: u64,
-    /// Bytes of the activations that could go to the scratch file.
+    /// Bytes of each activation.
     pub(crate) activations: Vec<usize>,
     /// The most bytes of weights that are resident at a time.
     pub(crate) weights: usize,
@@ -85,12 +85,10 @@ impl Recorder {
 }
 
 impl Backend for Recorder {
-    fn alloc(&mut self, shape: Shape, dtype: DType, place: Place) -> Result<Slot> {
+    fn alloc(&mut self, shape: Shape, dtype: DType) -> Result<Slot> {
         let bytes = shape.bytes(dtype)?;
-        let stored = self.strategy.stores(place, bytes);
-        if place == Place::Either {
-            self.activations.push(bytes);
-        }
+        let stored = self.strategy.stores(bytes);
+        self.activations.push(bytes);
         self.entries.push(Entry { bytes, birth: self.clock, death: usize::MAX, stored });
         Ok(Slot::new(self.entries.len() - 1, shape, dtype, stored))
     }
@@ -113,10 +111,10 @@ impl Backend for Recorder {
     }
 
     fn attention(&mut self, attention: &Attention<'_>, out: &Slot) -> Result<()> {
-        let _ = attention;
         let (tokens, channels) = (out.shape.pixels(), out.shape.channels);
         let geometry = attention::Geometry::new(tokens, channels, self.algorithm);
-        self.operator(geometry.scratch(self.nr, self.threads)?, geometry.multiply_adds());
+        let scratch = geometry.scratch(self.nr, self.threads, attention.staged(out))?;
+        self.operator(scratch, geometry.multiply_adds());
         Ok(())
     }
 }

@@ -131,14 +131,6 @@ impl<'a> Elements<'a> {
             Self::Bf16(s) => Self::Bf16(&s[range]),
         }
     }
-
-    pub(crate) fn len(self) -> usize {
-        match self {
-            Self::F32(s) => s.len(),
-            Self::F16(s) => s.len(),
-            Self::Bf16(s) => s.len(),
-        }
-    }
 }
 
 /// [`Elements`], exclusive.

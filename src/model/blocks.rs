@@ -3,7 +3,7 @@
 
 use super::config::{Activation, Config};
 use super::weights::{self, Attention, Conv, Level, Mid, Norm, Resnet};
-use crate::backend::{self, Act, Backend, Columns, Place, Resample, Slot};
+use crate::backend::{self, Act, Backend, Columns, Resample, Slot};
 use crate::base::dtype::DType;
 use crate::base::error::Result;
 use crate::base::shape::Shape;
@@ -74,7 +74,7 @@ impl<'b, B: Backend> Network<'b, B> {
         let act = Some(self.settings.act);
         let conv1 = [block.conv1.filter()];
         let op = self.op(&conv1, Some(self.norm(&block.norm1, act)), Resample::Keep);
-        let hidden = self.produce(op, &input, self.settings.dtype, Place::Either)?;
+        let hidden = self.produce(op, &input, self.settings.dtype)?;
         let out = match &block.shortcut {
             Some(shortcut) => self.shortcut(shortcut, input)?,
             None => input,
@@ -105,14 +105,14 @@ impl<'b, B: Backend> Network<'b, B> {
         let banks = if self.settings.fuse_qkv { filters.chunks(3) } else { filters.chunks(1) };
         for bank in banks {
             let op = backend::Conv { groups: 1, ..self.op(bank, norm, Resample::Keep) };
-            projections.push(self.produce(op, &input, dtype, Place::Memory)?);
+            projections.push(self.produce(op, &input, dtype)?);
         }
         let channels = input.shape.channels;
         let columns = |i: usize| match projections.get(i) {
             Some(slot) if !self.settings.fuse_qkv => Columns { slot, first: 0 },
             _ => Columns { slot: &projections[0], first: i * channels },
         };
-        let mixed = self.backend.alloc(input.shape, dtype, Place::Memory)?;
+        let mixed = self.backend.alloc(input.shape, dtype)?;
         let op = backend::Attention {
             name: &block.norm.name,
             query: columns(0),
@@ -169,13 +169,7 @@ impl<'b, B: Backend> Network<'b, B> {
     }
 
     /// Runs `op` into a new activation of `dtype`.
-    fn produce(
-        &mut self,
-        op: backend::Conv<'_>,
-        input: &Slot,
-        dtype: DType,
-        place: Place,
-    ) -> Result<Slot> {
+    fn produce(&mut self, op: backend::Conv<'_>, input: &Slot, dtype: DType) -> Result<Slot> {
         let Shape { height, width, .. } = input.shape;
         let (height, width) = match op.resample {
             Resample::Keep => (height, width),
@@ -183,14 +177,14 @@ impl<'b, B: Backend> Network<'b, B> {
             Resample::Halve => (height / 2, width / 2),
         };
         let channels = op.filters.iter().map(|filter| filter.out_channels).sum();
-        let out = self.backend.alloc(Shape::new(height, width, channels), dtype, place)?;
+        let out = self.backend.alloc(Shape::new(height, width, channels), dtype)?;
         self.backend.conv(&op, input, &out)?;
         Ok(out)
     }
 
     /// [`Self::produce`], after which the input is not needed any more.
     fn consume(&mut self, op: backend::Conv<'_>, input: Slot, dtype: DType) -> Result<Slot> {
-        let out = self.produce(op, &input, dtype, Place::Either)?;
+        let out = self.produce(op, &input, dtype)?;
         self.backend.free(input);
         Ok(out)
     }

@@ -17,8 +17,11 @@
 
 use std::ops::{ControlFlow, Range};
 
+use super::conv::{Staged, Target};
 use crate::base::buffer::{Elements, ElementsMut, align_up, cast_mut};
+use crate::base::dtype::DType;
 use crate::base::error::{Error, Result};
+use crate::base::scratch_file::Stored;
 use crate::kernels::threads::Threads;
 use crate::kernels::{AffineAct, Ahead, Gemm, Init, Kernels, Softmax, Store};
 
@@ -56,11 +59,14 @@ struct Sizes {
     output: usize,
     scores: usize,
     rows: usize,
+    /// Where rows of the scratch file are staged.
+    read: usize,
+    written: usize,
 }
 
 impl Sizes {
     fn worker(&self) -> usize {
-        self.queries + self.output + self.scores + 3 * self.rows
+        self.queries + self.output + self.scores + 3 * self.rows + self.read + self.written
     }
 }
 
@@ -75,9 +81,10 @@ impl Geometry {
         tokens.saturating_mul(tokens).saturating_mul(2 * self.channels as u64)
     }
 
-    /// Bytes of scratch memory for `threads` workers and panels of `nr` columns.
-    pub(crate) fn scratch(&self, nr: usize, threads: usize) -> Result<usize> {
-        let sizes = self.sizes(nr);
+    /// Bytes of scratch memory for `threads` workers and panels of `nr` columns. `staged` has the bytes of a
+    /// token's row where it is in the scratch file.
+    pub(crate) fn scratch(&self, nr: usize, threads: usize, staged: Staged) -> Result<usize> {
+        let sizes = self.sizes(nr, staged);
         threads
             .checked_mul(sizes.worker())
             .and_then(|bytes| bytes.checked_add(sizes.keys + sizes.values))
@@ -100,7 +107,7 @@ impl Geometry {
         }
     }
 
-    fn sizes(&self, nr: usize) -> Sizes {
+    fn sizes(&self, nr: usize, staged: Staged) -> Sizes {
         let floats = |n: usize| align_up(n * size_of::<f32>());
         let columns = self.channels.next_multiple_of(nr);
         let block = self.block();
@@ -111,22 +118,51 @@ impl Geometry {
             output: floats(block * columns),
             scores: floats(block * self.span().next_multiple_of(nr)),
             rows: floats(block),
+            read: align_up(block.max(KEYS) * staged.input),
+            written: align_up(block * staged.output),
         }
     }
 }
 
-/// Rows of `channels` values, `stride` apart.
-#[derive(Clone, Copy)]
+/// Rows of values, one for each token, `stride` apart; the first begins at value `first`.
 pub(crate) struct Rows<'a> {
-    pub(crate) data: Elements<'a>,
+    pub(crate) data: Data<'a>,
     pub(crate) stride: usize,
+    pub(crate) first: usize,
 }
 
-impl<'a> Rows<'a> {
-    /// Rows `range` of `channels` values each.
-    fn slice(&self, range: &Range<usize>, channels: usize) -> Elements<'a> {
-        let end = (range.end - 1) * self.stride + channels;
-        self.data.slice(range.start * self.stride..end)
+/// Where rows are.
+pub(crate) enum Data<'a> {
+    Memory(Elements<'a>),
+    File(Stored<'a>, DType),
+}
+
+impl Rows<'_> {
+    /// Rows `range` of `channels` values each; those of a file come to `staging`.
+    fn slice<'s>(
+        &'s self,
+        range: &Range<usize>,
+        channels: usize,
+        staging: &'s mut [u8],
+    ) -> Result<Elements<'s>> {
+        let start = range.start * self.stride + self.first;
+        let end = (range.end - 1) * self.stride + self.first + channels;
+        match &self.data {
+            Data::Memory(values) => Ok(values.slice(start..end)),
+            Data::File(stored, dtype) => {
+                let bytes = &mut staging[..(end - start) * dtype.size()];
+                stored.read((start * dtype.size()) as u64, bytes)?;
+                Ok(Elements::new(*dtype, bytes))
+            }
+        }
+    }
+
+    /// Bytes of a row in the scratch file.
+    fn staged(&self) -> usize {
+        match &self.data {
+            Data::Memory(_) => 0,
+            Data::File(_, dtype) => self.stride * dtype.size(),
+        }
     }
 }
 
@@ -146,6 +182,14 @@ struct Worker<'a> {
     maximum: &'a mut [f32],
     sum: &'a mut [f32],
     correction: &'a mut [f32],
+    read: &'a mut [u8],
+    written: &'a mut [u8],
+}
+
+/// A block of queries, and where its rows go: if not to memory, then to the file.
+struct Item<'a> {
+    queries: Range<usize>,
+    rows: Option<ElementsMut<'a>>,
 }
 
 /// What a packing item fills.
@@ -157,45 +201,85 @@ enum Panel<'a> {
 impl Job<'_> {
     /// Runs the attention into `out`, `[tokens, channels]`, with `scratch` of [`Geometry::scratch`]
     /// bytes. `Break` when `tick` (items done, of how many) said to stop.
+    ///
+    /// # Errors
+    /// `Io` when the scratch file fails.
     pub(crate) fn run(
         &self,
         threads: &Threads,
         kernels: &Kernels,
-        out: ElementsMut<'_>,
+        out: Target<'_>,
         scratch: &mut [u8],
         tick: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
+    ) -> Result<ControlFlow<()>> {
         let Geometry { tokens, channels, .. } = self.geometry;
-        let sizes = self.geometry.sizes(kernels.nr());
+        let staged = Staged {
+            input: [&self.query, &self.key, &self.value]
+                .map(Rows::staged)
+                .into_iter()
+                .max()
+                .unwrap_or(0),
+            output: match &out {
+                Target::Memory(_) => 0,
+                Target::File(_, dtype) => channels * dtype.size(),
+            },
+        };
+        let sizes = self.geometry.sizes(kernels.nr(), staged);
         let (keys, rest) = scratch.split_at_mut(sizes.keys);
         let (values, rest) = rest.split_at_mut(sizes.values);
         let (keys, values): (&mut [f32], &mut [f32]) = (cast_mut(keys), cast_mut(values));
-        self.pack(threads, kernels, keys, values);
-        let (keys, values) = (&*keys, &*values);
-
         let mut workers: Vec<Worker<'_>> =
             rest.chunks_exact_mut(sizes.worker()).map(|bytes| Worker::new(bytes, &sizes)).collect();
+        self.pack(threads, kernels, &mut workers, keys, values)?;
+        let (keys, values) = (&*keys, &*values);
+
         let block = self.geometry.block();
+        let (mut rest, file) = match out {
+            Target::Memory(out) => (Some(out), None),
+            Target::File(stored, dtype) => (None, Some((stored, dtype))),
+        };
         let mut items = Vec::with_capacity(tokens.div_ceil(block));
-        let mut rest = out;
         for start in (0..tokens).step_by(block) {
             let queries = start..tokens.min(start + block);
-            let (rows, tail) = rest.split_at(queries.len() * channels);
-            items.push((queries, rows));
+            let (rows, tail) = match rest {
+                Some(rest) => {
+                    let (rows, tail) = rest.split_at(queries.len() * channels);
+                    (Some(rows), Some(tail))
+                }
+                None => (None, None),
+            };
+            items.push(Item { queries, rows });
             rest = tail;
         }
         let count = items.len();
-        threads.run(
-            &mut workers,
-            items,
-            &mut |done| tick(done, count),
-            |worker, (queries, rows)| self.block(kernels, keys, values, worker, queries, rows),
-        )
+        let mut progress = |done| tick(done, count);
+        threads.try_run(&mut workers, items, &mut progress, |worker, Item { queries, rows }| {
+            self.block(kernels, keys, values, worker, &queries)?;
+            match (rows, &file) {
+                (Some(rows), _) => self.store(kernels, worker.output, &queries, rows),
+                (None, Some((stored, dtype))) => {
+                    let row = channels * dtype.size();
+                    let bytes = &mut worker.written[..queries.len() * row];
+                    let rows = ElementsMut::new(*dtype, bytes);
+                    self.store(kernels, worker.output, &queries, rows);
+                    stored.write((queries.start * row) as u64, bytes)?;
+                }
+                (None, None) => {}
+            }
+            Ok(())
+        })
     }
 
     /// Keys as `[tokens / nr][channels][nr]`; values as one `[channels / nr][keys][nr]` for each block
     /// of keys.
-    fn pack(&self, threads: &Threads, kernels: &Kernels, keys: &mut [f32], values: &mut [f32]) {
+    fn pack(
+        &self,
+        threads: &Threads,
+        kernels: &Kernels,
+        workers: &mut [Worker<'_>],
+        keys: &mut [f32],
+        values: &mut [f32],
+    ) -> Result<()> {
         let Geometry { tokens, channels, .. } = self.geometry;
         let nr = kernels.nr();
         let ranges =
@@ -207,37 +291,39 @@ impl Job<'_> {
             .collect();
         let blocks = ranges(KEYS).zip(values.chunks_mut(KEYS * columns));
         items.extend(blocks.map(|(range, dst)| Panel::Values(range, dst)));
-        let mut workers = vec![(); threads.count()];
-        let _ = threads.run(&mut workers, items, &mut |_| ControlFlow::Continue(()), |(), item| {
+        let mut go_on = |_| ControlFlow::Continue(());
+        let _ = threads.try_run(workers, items, &mut go_on, |worker, item| {
             match item {
                 Panel::Keys(range, dst) => {
-                    let rows = self.key.slice(&range, channels);
+                    let rows = self.key.slice(&range, channels, worker.read)?;
                     kernels.pack_rows_transposed(rows, self.key.stride, range.len(), channels, dst);
                 }
                 Panel::Values(range, dst) => {
-                    let rows = self.value.slice(&range, channels);
+                    let rows = self.value.slice(&range, channels, worker.read)?;
                     let dst = &mut dst[..range.len() * columns];
                     kernels.pack_rows(rows, self.value.stride, range.len(), channels, dst);
                 }
             }
-        });
+            Ok(())
+        })?;
+        Ok(())
     }
 
+    /// Attends to all keys for a block of queries; what comes of it is in the worker's output.
     fn block(
         &self,
         kernels: &Kernels,
         keys: &[f32],
         values: &[f32],
         worker: &mut Worker<'_>,
-        queries: Range<usize>,
-        out: ElementsMut<'_>,
-    ) {
+        queries: &Range<usize>,
+    ) -> Result<()> {
         let Geometry { tokens, channels, .. } = self.geometry;
         let (rows, nr) = (queries.len(), kernels.nr());
         let columns = channels.next_multiple_of(nr);
         kernels.affine_act(
             &AffineAct {
-                src: self.query.slice(&queries, channels),
+                src: self.query.slice(queries, channels, worker.read)?,
                 src_stride: self.query.stride,
                 pixels: rows,
                 channels,
@@ -259,10 +345,22 @@ impl Job<'_> {
             *correction = sum.recip();
         }
         kernels.scale_rows(worker.output, rows, channels, columns, &worker.correction[..rows]);
+        Ok(())
+    }
+
+    /// Stores the output of a block of queries.
+    fn store(
+        &self,
+        kernels: &Kernels,
+        output: &[f32],
+        queries: &Range<usize>,
+        out: ElementsMut<'_>,
+    ) {
+        let channels = self.geometry.channels;
         let store = Store {
-            acc: worker.output,
-            acc_stride: columns,
-            pixels: rows,
+            acc: output,
+            acc_stride: channels.next_multiple_of(kernels.nr()),
+            pixels: queries.len(),
             channels,
             residual: false,
             stream: false,
@@ -334,7 +432,9 @@ impl<'a> Worker<'a> {
         let (output, rest) = rest.split_at_mut(sizes.output);
         let (scores, rest) = rest.split_at_mut(sizes.scores);
         let (maximum, rest) = rest.split_at_mut(sizes.rows);
-        let (sum, correction) = rest.split_at_mut(sizes.rows);
+        let (sum, rest) = rest.split_at_mut(sizes.rows);
+        let (correction, rest) = rest.split_at_mut(sizes.rows);
+        let (read, written) = rest.split_at_mut(sizes.read);
         Self {
             queries: cast_mut(queries),
             output: cast_mut(output),
@@ -342,6 +442,8 @@ impl<'a> Worker<'a> {
             maximum: cast_mut(maximum),
             sum: cast_mut(sum),
             correction: cast_mut(correction),
+            read,
+            written,
         }
     }
 }

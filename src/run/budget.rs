@@ -3,7 +3,7 @@
 
 use super::plan::{Direction, Plan, Resources, input_channels, network};
 use crate::backend::recorder::{Recorder, Recording};
-use crate::backend::{Backend, Layout, Place, Strategy};
+use crate::backend::{Backend, Layout, Strategy};
 use crate::base::dtype::DType;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::shape::Shape;
@@ -73,7 +73,7 @@ impl Call<'_> {
         let mut recorder = Recorder::new(nr, threads, algorithm, strategy);
         let channels = input_channels(self.model, self.direction);
         let input = Shape::new(self.height, self.width, channels);
-        let slot = recorder.alloc(input, DType::F32, Place::Either)?;
+        let slot = recorder.alloc(input, DType::F32)?;
         network(&mut recorder, self.model, self.direction, settings, slot)?;
         Ok(recorder.finish())
     }

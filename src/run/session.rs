@@ -13,8 +13,8 @@ use super::options::SessionOptions;
 use super::plan::{self, Direction, Resources, check_size};
 use super::stream::{RowStream, Rows};
 use crate::arch::Level;
+use crate::backend::Backend;
 use crate::backend::cpu::Cpu;
-use crate::backend::{Backend, Place};
 use crate::base::buffer::AlignedBuf;
 use crate::base::dtype::DType;
 use crate::base::error::{Error, ErrorKind, Result};
@@ -484,7 +484,7 @@ impl Session {
         );
         let channels = plan::input_channels(&self.model, direction);
         let input = Shape { height, width, channels };
-        let input = cpu.alloc(input, DType::F32, Place::Either)?;
+        let input = cpu.alloc(input, DType::F32)?;
         cpu.fill(&input, |y, row| {
             fill(y, row);
             check_finite(direction, y, row, channels)
