@@ -118,14 +118,14 @@ typedef uint32_t vaekl_device;
 // An NVIDIA GPU. VAEKL_ERR_UNSUPPORTED in this version.
 #define VAEKL_DEVICE_CUDA 1u
 
-// How a picture larger than memory is worked on. EXACT never changes a bit of the result; the other
-// two are asked for, never chosen, and are VAEKL_ERR_UNSUPPORTED in this version.
+// How a picture larger than a tile is worked on. EXACT never changes a bit of the result; the other
+// two are asked for, never chosen.
 typedef uint32_t vaekl_tiling;
 // The result of the whole picture in one piece. Default.
 #define VAEKL_TILING_EXACT 0u
 // The tiles and blends of diffusers.
 #define VAEKL_TILING_DIFFUSERS 1u
-// Tiles sharing one set of statistics.
+// Tiles sharing one set of statistics. VAEKL_ERR_UNSUPPORTED in this version.
 #define VAEKL_TILING_SEAMLESS 2u
 
 // How attention is computed. The two agree up to rounding.
@@ -292,11 +292,11 @@ typedef struct vaekl_session_options {
   uint32_t threads;
   // Storage between layers; default F32. F16 becomes F32 for a model whose force_upcast is set.
   vaekl_dtype activation_dtype;
-  // Default VAEKL_TILING_EXACT, the only one in this version.
+  // Default VAEKL_TILING_EXACT; VAEKL_TILING_SEAMLESS is VAEKL_ERR_UNSUPPORTED in this version.
   vaekl_tiling tiling;
-  // Latent pixels, 0 = planned; read by the other tilings only.
+  // Latent pixels of a tile's side, 0 = the model's sample_size; read by the other tilings only.
   uint32_t tile_size;
-  // Latent pixels, 0 = default; read by the other tilings only.
+  // Latent pixels that neighbours share, 0 = a quarter of the tile; read by the other tilings only.
   uint32_t tile_overlap;
   // A folder where activations may go that the budget has no room for, in a file without a name;
   // default NULL. Copied.

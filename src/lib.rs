@@ -61,5 +61,5 @@ pub use latents::{DiagonalGaussian, Generator};
 pub use model::{Activation, Config, Guess, Model, ModelInfo, ModelOptions, Parts, Preset};
 pub use run::{
     Attention, AutoencoderKlOutput, CancelHandle, DecoderOutput, Plan, Progress, RowStream,
-    Session, SessionOptions, plan_decode, plan_encode,
+    Session, SessionOptions, Tiling, plan_decode, plan_encode,
 };

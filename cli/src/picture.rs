@@ -5,7 +5,6 @@ use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, Write};
 use std::path::Path;
 
 use image::codecs::jpeg::JpegEncoder;
-use image::codecs::png::PngEncoder;
 use image::codecs::webp::WebPEncoder;
 use image::metadata::Orientation;
 use image::{
@@ -250,20 +249,29 @@ pub(crate) fn write(target: &mut Target, array: ArrayView3<'_, f32>) -> Result<(
     let (channels, height, width) = array.dim();
     let color = if channels == 1 { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 };
     let interleaved = array.permuted_axes([1, 2, 0]);
+    let format = target.format();
+    if format == Format::Png {
+        return target.write(|file| {
+            let mut png = PngRows::new(file, [channels, height, width])?;
+            let mut values = Vec::with_capacity(width * channels);
+            for row in interleaved.outer_iter() {
+                values.clear();
+                values.extend(row.iter().copied());
+                png.row(&values)?;
+            }
+            png.finish()
+        });
+    }
     let samples: Vec<u8> = interleaved.iter().map(|&value| to_sample(value)).collect();
     let (width, height) = (width as u32, height as u32);
-    let format = target.format();
     target.write(|file| {
         let mut out = BufWriter::new(file);
         match format {
             Format::Jpeg => JpegEncoder::new_with_quality(&mut out, 95)
                 .write_image(&samples, width, height, color),
-            Format::Webp => {
-                WebPEncoder::new_lossless(&mut out).write_image(&samples, width, height, color)
-            }
-            _ => PngEncoder::new(&mut out).write_image(&samples, width, height, color),
+            _ => WebPEncoder::new_lossless(&mut out).write_image(&samples, width, height, color),
         }
-        .map_err(std::io::Error::other)?;
+        .map_err(io::Error::other)?;
         out.flush()
     })
 }

@@ -16,7 +16,9 @@ use super::types::{
     VAEKL_TILING_EXACT, VAEKL_TILING_SEAMLESS, vaekl_attention, vaekl_dtype, vaekl_tiling,
 };
 use crate::base::error::{Error, ErrorKind, Result};
-use crate::run::{Attention, Plan, Progress, Session, SessionOptions, plan_decode, plan_encode};
+use crate::run::{
+    Attention, Plan, Progress, Session, SessionOptions, Tiling, plan_decode, plan_encode,
+};
 
 /// One user of a model at a time; owns threads and workspace.
 pub struct vaekl_session {
@@ -50,11 +52,11 @@ pub struct vaekl_session_options {
     pub threads: u32,
     /// Storage between layers; default F32. F16 becomes F32 for a model whose force_upcast is set.
     pub activation_dtype: vaekl_dtype,
-    /// Default VAEKL_TILING_EXACT, the only one in this version.
+    /// Default VAEKL_TILING_EXACT; VAEKL_TILING_SEAMLESS is VAEKL_ERR_UNSUPPORTED in this version.
     pub tiling: vaekl_tiling,
-    /// Latent pixels, 0 = planned; read by the other tilings only.
+    /// Latent pixels of a tile's side, 0 = the model's sample_size; read by the other tilings only.
     pub tile_size: u32,
-    /// Latent pixels, 0 = default; read by the other tilings only.
+    /// Latent pixels that neighbours share, 0 = a quarter of the tile; read by the other tilings only.
     pub tile_overlap: u32,
     /// A folder where activations may go that the budget has no room for, in a file without a name;
     /// default NULL. Copied.
@@ -99,7 +101,7 @@ unsafe impl Growing for vaekl_session_options {
 
 impl vaekl_session_options {
     fn to_rust(self) -> Result<SessionOptions> {
-        self.check_supported()?;
+        let tiling = self.tiling()?;
         let attention = match self.attention {
             VAEKL_ATTENTION_STREAMED => Attention::Streamed,
             VAEKL_ATTENTION_ROW_BY_ROW => Attention::RowByRow,
@@ -117,16 +119,20 @@ impl vaekl_session_options {
             attention,
             memory_budget: self.memory_budget,
             scratch_dir,
+            tiling,
+            tile_size: self.tile_size as usize,
+            tile_overlap: self.tile_overlap as usize,
         })
     }
 
-    fn check_supported(&self) -> Result<()> {
+    fn tiling(&self) -> Result<Tiling> {
         let asked = match self.tiling {
-            VAEKL_TILING_EXACT if !self.workspace.is_null() || self.workspace_size != 0 => {
+            _ if !self.workspace.is_null() || self.workspace_size != 0 => {
                 "options.workspace: workspaces of the caller"
             }
-            VAEKL_TILING_EXACT => return Ok(()),
-            VAEKL_TILING_DIFFUSERS | VAEKL_TILING_SEAMLESS => "options.tiling: tiles",
+            VAEKL_TILING_EXACT => return Ok(Tiling::Exact),
+            VAEKL_TILING_DIFFUSERS => return Ok(Tiling::Diffusers),
+            VAEKL_TILING_SEAMLESS => "options.tiling: seamless tiles",
             other => return Err(args::unknown("options.tiling", "a VAEKL_TILING constant", other)),
         };
         Err(Error::new(ErrorKind::Unsupported, format!("{asked} are not in this build")))
@@ -234,9 +240,9 @@ pub(super) unsafe fn hold<R>(
 ///
 /// # Safety
 /// `session` came through [`hold`], and [`leave`] comes later.
-pub(super) unsafe fn held<'a>(session: *const vaekl_session) -> &'a Session {
+pub(super) unsafe fn held<'a>(session: *const vaekl_session) -> &'a mut Session {
     // SAFETY: a live session, of which the holder alone has references.
-    unsafe { &*(*session).session.get() }
+    unsafe { &mut *(*session).session.get() }
 }
 
 /// Ends the use of a session that is held.
@@ -318,6 +324,9 @@ impl From<Plan> for vaekl_plan {
             scratch_bytes: plan.scratch_bytes,
             peak_bytes: plan.peak_bytes,
             exact: u32::from(plan.exact),
+            tiles_x: plan.tiles_x as u32,
+            tiles_y: plan.tiles_y as u32,
+            tile_size: plan.tile_size as u32,
             ..Self::defaults()
         }
     }
@@ -493,7 +502,6 @@ mod tests {
         for (options, field) in [
             (vaekl_session_options { workspace: byte, ..defaults() }, "workspace"),
             (vaekl_session_options { workspace_size: 64, ..defaults() }, "workspace"),
-            (vaekl_session_options { tiling: VAEKL_TILING_DIFFUSERS, ..defaults() }, "tiling"),
             (vaekl_session_options { tiling: VAEKL_TILING_SEAMLESS, ..defaults() }, "tiling"),
         ] {
             let (kind, message) = refused(options);

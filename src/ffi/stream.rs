@@ -12,13 +12,13 @@ use super::session::{held, hold, leave, vaekl_session};
 use super::status::{VAEKL_END, VAEKL_OK, vaekl_error, vaekl_status};
 use super::types::{VAEKL_LAYOUT_HWC, vaekl_dtype, vaekl_image, vaekl_latent};
 use crate::base::error::{Error, Result};
-use crate::run::{Rows, Session};
+use crate::run::{Decoding, Session};
 
 /// The rows of a decode, pulled: no callback crosses the boundary.
 pub struct vaekl_stream {
     session: *const vaekl_session,
     dtype: vaekl_dtype,
-    rows: Rows,
+    decoding: Decoding,
 }
 
 /// Decodes one latent, whose rows are then read. The session is in use until the stream is freed.
@@ -37,12 +37,12 @@ pub unsafe extern "C" fn vaekl_stream_open(
         let latents = input(latent, config)?;
         latents.expect_batch_of_one("latent")?;
         let latent = latents.read(0, config)?;
-        session.decode_to_rows(latent.index_axis(Axis(0), 0))
+        session.begin_decode(latent.index_axis(Axis(0), 0))
     };
     let body = || {
         // SAFETY: as above; the stream leaves the session when it is freed.
-        let rows = unsafe { hold(session, decode) }?;
-        Ok(Box::into_raw(Box::new(vaekl_stream { session, dtype, rows })))
+        let decoding = unsafe { hold(session, decode) }?;
+        Ok(Box::into_raw(Box::new(vaekl_stream { session, dtype, decoding })))
     };
     // SAFETY: `out` and `error` by the contract of the header.
     unsafe { guard_out(error, out, body) }
@@ -65,9 +65,9 @@ pub unsafe extern "C" fn vaekl_stream_read(
         args::pointer(dst.cast::<u8>(), "dst")?;
         args::pointer(rows_out, "rows_out")?;
         // SAFETY: not NULL, and a stream that nobody else uses, by the contract of the header.
-        let vaekl_stream { session, dtype, rows } = unsafe { &mut *stream };
+        let vaekl_stream { session, dtype, decoding } = unsafe { &mut *stream };
         // SAFETY: the stream holds its session.
-        let read = unsafe { read(held(*session), rows, (dst, row_stride), max_rows, *dtype) }?;
+        let read = unsafe { read(held(*session), decoding, (dst, row_stride), max_rows, *dtype) }?;
         status = if read == 0 { VAEKL_END } else { VAEKL_OK };
         // SAFETY: not NULL and aligned, and valid by the contract of the header.
         unsafe { rows_out.write(read) };
@@ -85,8 +85,8 @@ pub unsafe extern "C" fn vaekl_stream_read(
 /// # Safety
 /// `dst` is valid for writes of `max_rows` rows.
 unsafe fn read(
-    session: &Session,
-    rows: &mut Rows,
+    session: &mut Session,
+    decoding: &mut Decoding,
     (dst, row_stride): (*mut c_void, usize),
     max_rows: u32,
     dtype: vaekl_dtype,
@@ -94,7 +94,7 @@ unsafe fn read(
     if max_rows == 0 {
         return Err(Error::invalid("max_rows: 1 or more expected, 0 found"));
     }
-    let shape = rows.shape();
+    let shape = decoding.shape();
     let view = vaekl_image {
         data: dst,
         width: shape.width as u32,
@@ -107,7 +107,7 @@ unsafe fn read(
     let pixels = Pixels::new(&view, shape.channels, "dst")?;
     let mut count = 0;
     while count < view.height {
-        let Some((_, row)) = session.next_row(rows)? else { break };
+        let Some(row) = decoding.next(session)? else { break };
         // SAFETY: `dst` has so many rows, by the caller's contract.
         unsafe { pixels.write_row(count as usize, row) };
         count += 1;

@@ -26,14 +26,14 @@ pub const VAEKL_DEVICE_CPU: vaekl_device = 0;
 /// An NVIDIA GPU. VAEKL_ERR_UNSUPPORTED in this version.
 pub const VAEKL_DEVICE_CUDA: vaekl_device = 1;
 
-/// How a picture larger than memory is worked on. EXACT never changes a bit of the result; the other
-/// two are asked for, never chosen, and are VAEKL_ERR_UNSUPPORTED in this version.
+/// How a picture larger than a tile is worked on. EXACT never changes a bit of the result; the other
+/// two are asked for, never chosen.
 pub type vaekl_tiling = u32;
 /// The result of the whole picture in one piece. Default.
 pub const VAEKL_TILING_EXACT: vaekl_tiling = 0;
 /// The tiles and blends of diffusers.
 pub const VAEKL_TILING_DIFFUSERS: vaekl_tiling = 1;
-/// Tiles sharing one set of statistics.
+/// Tiles sharing one set of statistics. VAEKL_ERR_UNSUPPORTED in this version.
 pub const VAEKL_TILING_SEAMLESS: vaekl_tiling = 2;
 
 /// How attention is computed. The two agree up to rounding.

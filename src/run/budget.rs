@@ -1,7 +1,9 @@
 #![forbid(unsafe_code)]
 //! The choice of a strategy that keeps a memory budget.
 
+use super::options::SessionOptions;
 use super::plan::{Direction, Plan, Resources, input_channels, network};
+use super::tiles::Tiles;
 use crate::backend::recorder::{Recorder, Recording};
 use crate::backend::{Backend, Layout, Strategy};
 use crate::base::dtype::DType;
@@ -103,6 +105,24 @@ impl Call<'_> {
     }
 }
 
+/// The plan of a call, in tiles where `options` ask for them and the picture is larger than one.
+pub(crate) fn plan_call(
+    options: &SessionOptions,
+    call: Call<'_>,
+    resources: Resources,
+) -> Result<Plan> {
+    let Call { model, direction, height, width } = call;
+    match Tiles::of(options, model.config(), direction, (height, width))? {
+        None => Ok(call.plan(resources)?.plan),
+        Some(tiles) => {
+            let held = tiles.own_bytes(model, direction, width);
+            tiles.plan((height, width), held, |height, width| {
+                Call { height, width, ..call }.plan(resources.less(held))
+            })
+        }
+    }
+}
+
 fn planned(recording: Recording, strategy: Strategy) -> Planned {
     let layout = Layout::pack(&recording.entries);
     let workspace_bytes = layout.bytes() as u64;
@@ -112,6 +132,9 @@ fn planned(recording: Recording, strategy: Strategy) -> Planned {
         peak_bytes: PROCESS + workspace_bytes + recording.weights as u64,
         multiply_adds: recording.multiply_adds,
         exact: true,
+        tiles_x: 1,
+        tiles_y: 1,
+        tile_size: 0,
     };
     Planned { plan, layout, strategy }
 }

@@ -5,12 +5,13 @@ mod options;
 mod plan;
 mod session;
 mod stream;
+mod tiles;
 
-pub use options::{Attention, SessionOptions};
+pub use options::{Attention, SessionOptions, Tiling};
 pub use plan::{Plan, plan_decode, plan_encode};
 pub use session::{AutoencoderKlOutput, CancelHandle, DecoderOutput, Progress, Session};
+pub(crate) use stream::Decoding;
 pub use stream::RowStream;
-pub(crate) use stream::Rows;
 #[cfg(feature = "bench")]
 pub(crate) use {
     budget::Planned,

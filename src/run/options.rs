@@ -21,6 +21,16 @@ pub enum Attention {
     RowByRow,
 }
 
+/// How a picture that is larger than a tile is worked on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Tiling {
+    /// The result of the whole picture in one piece.
+    #[default]
+    Exact,
+    /// The tiles and blends of diffusers' `enable_tiling`: other numbers, with its seams.
+    Diffusers,
+}
+
 /// How a session works. `SessionOptions::default()` is f32 on all physical cores.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -39,6 +49,12 @@ pub struct SessionOptions {
     pub memory_budget: u64,
     /// A folder where activations may go that the budget has no room for, in a file without a name.
     pub scratch_dir: Option<PathBuf>,
+    /// Whether tiles are asked for.
+    pub tiling: Tiling,
+    /// Latent pixels of a tile's side; 0 for the model's `sample_size`, as diffusers has it.
+    pub tile_size: usize,
+    /// Latent pixels that neighbours share; 0 for a quarter of the tile.
+    pub tile_overlap: usize,
 }
 
 impl Default for SessionOptions {
@@ -50,6 +66,9 @@ impl Default for SessionOptions {
             attention: Attention::Streamed,
             memory_budget: 0,
             scratch_dir: None,
+            tiling: Tiling::Exact,
+            tile_size: 0,
+            tile_overlap: 0,
         }
     }
 }

@@ -11,9 +11,9 @@ use crate::kernels::{Kernels, threads};
 use crate::model::blocks::Settings;
 use crate::model::{Model, decoder, encoder};
 
-use super::budget::Call;
 #[cfg(feature = "bench")]
 use super::budget::Planned;
+use super::budget::{Call, plan_call};
 use super::options::SessionOptions;
 
 /// What a call will need.
@@ -31,6 +31,12 @@ pub struct Plan {
     pub multiply_adds: u64,
     /// Whether the result is that of the whole picture in one piece.
     pub exact: bool,
+    /// Tiles in a row and in a column, 1 when the picture is worked on whole.
+    pub tiles_x: usize,
+    /// Likewise.
+    pub tiles_y: usize,
+    /// Latent pixels of a tile's side, 0 without tiles.
+    pub tile_size: usize,
 }
 
 impl Plan {
@@ -78,6 +84,16 @@ pub(crate) struct Resources {
     pub(crate) budget: u64,
     /// Whether there is a folder for a scratch file.
     pub(crate) scratch: bool,
+}
+
+impl Resources {
+    /// With `bytes` less of a budget.
+    pub(super) fn less(self, bytes: u64) -> Self {
+        match self.budget {
+            0 => self,
+            budget => Self { budget: budget.saturating_sub(bytes).max(1), ..self },
+        }
+    }
 }
 
 /// The network of `direction`, on any backend.
@@ -152,7 +168,7 @@ fn for_options(
     let dtype = options.resolve_dtype(model)?;
     let resources = options.resources(model, dtype, &kernels, threads);
     check_size(direction, height, width)?;
-    Call { model, direction, height, width }.plan(resources).map(|planned| planned.plan)
+    plan_call(options, Call { model, direction, height, width }, resources)
 }
 
 /// All that a run without a session needs.
@@ -180,6 +196,19 @@ pub(crate) fn check_size(direction: Direction, height: usize, width: usize) -> R
         )));
     }
     Ok(())
+}
+
+/// Refuses a row of the input with a value that is not finite.
+pub(super) fn check_finite(
+    direction: Direction,
+    y: usize,
+    row: &[f32],
+    channels: usize,
+) -> Result<()> {
+    let Some(at) = row.iter().position(|value| !value.is_finite()) else { return Ok(()) };
+    let what = if direction == Direction::Decode { "latents" } else { "picture" };
+    let (x, c, value) = (at / channels, at % channels, row[at]);
+    Err(Error::invalid(format!("{what}: {value} at channel {c}, row {y}, column {x}")))
 }
 
 /// Threads of a session that did not ask for a number.

@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ndarray::{Array4, ArrayView2, ArrayView3, ArrayView4, ArrayViewMut2, Axis};
 
-use super::budget::{Call, Planned};
+use super::budget::{Call, Planned, plan_call};
 use super::options::SessionOptions;
-use super::plan::{self, Direction, Resources, check_size};
-use super::stream::{RowStream, Rows};
+use super::plan::{self, Direction, Resources, check_finite, check_size};
+use super::stream::{Decoding, Pull, RowStream, Rows};
+use super::tiles::{TiledRows, Tiles};
 use crate::arch::Level;
 use crate::backend::Backend;
 use crate::backend::cpu::Cpu;
@@ -84,6 +85,8 @@ pub struct Session {
     arena: AlignedBuf,
     cancel: CancelHandle,
     progress: Option<OnProgress>,
+    /// Of a call in tiles: multiply-adds done and of all tiles, and bytes held beside a tile's workspace.
+    tiled: Option<(u64, u64, u64)>,
 }
 
 impl fmt::Debug for Session {
@@ -111,6 +114,7 @@ impl Session {
             arena: AlignedBuf::zeroed(0, "workspace")?,
             cancel: CancelHandle::default(),
             progress: None,
+            tiled: None,
         })
     }
 
@@ -248,17 +252,16 @@ impl Session {
     /// # Errors
     /// As [`Session::decode`].
     pub fn stream(&mut self, latents: ArrayView3<'_, f32>) -> Result<RowStream<'_>> {
-        let rows = self.decode_to_rows(latents)?;
-        Ok(RowStream::new(self, rows))
+        let decoding = self.begin_decode(latents)?;
+        Ok(RowStream::new(self, decoding))
     }
 
     /// As [`Session::stream`], for who keeps the session beside.
-    pub(crate) fn decode_to_rows(&mut self, latents: ArrayView3<'_, f32>) -> Result<Rows> {
+    pub(crate) fn begin_decode(&mut self, latents: ArrayView3<'_, f32>) -> Result<Decoding> {
         self.cancel.clear();
         let (channels, height, width) = latents.dim();
         self.check(Direction::Decode, 1, (1, channels, height, width))?;
-        let mut fill = |y: usize, row: &mut [f32]| gather(latents.index_axis(Axis(1), y), row);
-        self.compute(Direction::Decode, height, width, &mut fill)
+        Decoding::new(self, latents)
     }
 
     /// Encodes pictures `[batch, in_channels, height, width]` in [-1, 1] into the posterior over
@@ -396,12 +399,19 @@ impl Session {
         let within = |error: Error| {
             error.within(format_args!("{what} of {width}x{height} (width x height)"))
         };
-        let planned = self.plan(direction, height, width);
-        planned.and_then(|planned| planned.plan.fits_machine()).map_err(within)
+        let call = Call { model: &self.model, direction, height, width };
+        let plan = plan_call(&self.options, call, self.all_resources());
+        plan.and_then(|plan| plan.fits_machine()).map_err(within)
     }
 
-    fn resources(&self) -> Resources {
+    fn all_resources(&self) -> Resources {
         self.options.resources(&self.model, self.dtype, &self.kernels, self.threads.count())
+    }
+
+    /// What a run of the network may have.
+    fn resources(&self) -> Resources {
+        let (_, _, held) = self.tiled.unwrap_or_default();
+        self.all_resources().less(held)
     }
 
     fn plan(&self, direction: Direction, height: usize, width: usize) -> Result<Planned> {
@@ -417,8 +427,8 @@ impl Session {
         fill: &mut dyn FnMut(usize, &mut [f32]),
         on_row: &mut dyn FnMut(usize, &[f32]) -> ControlFlow<()>,
     ) -> Result<()> {
-        let mut rows = self.compute(direction, height, width, fill)?;
-        while let Some((y, row)) = rows.next(&self.arena)? {
+        let mut pull = self.begin(direction, height, width, fill)?;
+        while let Some((y, row)) = pull.next(self, fill)? {
             if on_row(y, row).is_break() {
                 return Err(Error::new(ErrorKind::Cancelled, "cancelled while rows were taken"));
             }
@@ -426,8 +436,29 @@ impl Session {
         Ok(())
     }
 
+    /// Begins a call whose rows are pulled, with the same `fill`, which is asked for each row of the input
+    /// once, top to bottom.
+    pub(super) fn begin(
+        &mut self,
+        direction: Direction,
+        height: usize,
+        width: usize,
+        fill: &mut dyn FnMut(usize, &mut [f32]),
+    ) -> Result<Pull> {
+        self.tiled = None;
+        let config = self.model.config();
+        let Some(tiles) = Tiles::of(&self.options, config, direction, (height, width))? else {
+            return Ok(Pull::Whole(self.compute(direction, height, width, fill)?));
+        };
+        let call = Call { model: &self.model, direction, height, width };
+        let plan = plan_call(&self.options, call, self.all_resources())?;
+        let held = tiles.own_bytes(&self.model, direction, width);
+        self.tiled = Some((0, plan.multiply_adds, held));
+        Ok(Pull::Tiled(TiledRows::new(tiles, direction, height, width)))
+    }
+
     /// One run of the network. An overflow of `F16` storage is repeated in `Bf16`, which has the range.
-    fn compute(
+    pub(super) fn compute(
         &mut self,
         direction: Direction,
         height: usize,
@@ -458,21 +489,23 @@ impl Session {
             }
             _ => None,
         };
-        let too_large = self.options.memory_budget > 0 && self.arena.len() > layout.bytes();
+        let shrink = self.options.memory_budget > 0 && self.tiled.is_none();
+        let too_large = shrink && self.arena.len() > layout.bytes();
         if self.arena.len() < layout.bytes() || too_large {
             // The old one goes first: the two need not be there together.
             self.arena = AlignedBuf::zeroed(0, "workspace")?;
             self.arena = AlignedBuf::zeroed(layout.bytes(), "workspace")?;
         }
         let Resources { settings, algorithm, .. } = self.resources();
-        let (cancel, progress, total) = (&self.cancel, &mut self.progress, plan.multiply_adds);
+        let (cancel, progress) = (&self.cancel, &mut self.progress);
+        let (before, total, _) = self.tiled.unwrap_or((0, plan.multiply_adds, 0));
         let mut report = |done: u64| {
             if cancel.is_set() {
                 return ControlFlow::Break(());
             }
-            progress
-                .as_mut()
-                .map_or(ControlFlow::Continue(()), |call| call(Progress { done, total }))
+            progress.as_mut().map_or(ControlFlow::Continue(()), |call| {
+                call(Progress { done: before + done, total })
+            })
         };
         let arena = &mut self.arena[..layout.bytes()];
         let mut cpu = Cpu::new(
@@ -491,17 +524,20 @@ impl Session {
         })?;
         let output = plan::network(&mut cpu, &self.model, direction, settings, input)?;
         let range = cpu.place(&output)?;
+        if let Some((done, ..)) = &mut self.tiled {
+            *done += plan.multiply_adds;
+        }
         Rows::new(output.shape, range, file.filter(|_| output.stored))
     }
 
     /// The next row of what this session decoded last, and where it is.
-    pub(crate) fn next_row<'r>(&'r self, rows: &'r mut Rows) -> Result<Option<(usize, &'r [f32])>> {
+    pub(super) fn next_row<'r>(&'r self, rows: &'r mut Rows) -> Result<Option<(usize, &'r [f32])>> {
         rows.next(&self.arena)
     }
 }
 
 /// One row of planes `[channels, width]`, interleaved.
-fn gather(planes: ArrayView2<'_, f32>, row: &mut [f32]) {
+pub(super) fn gather(planes: ArrayView2<'_, f32>, row: &mut [f32]) {
     for (x, pixel) in row.chunks_exact_mut(planes.nrows()).enumerate() {
         for (c, value) in pixel.iter_mut().enumerate() {
             *value = planes[(c, x)];
@@ -516,13 +552,6 @@ fn scatter(row: &[f32], mut planes: ArrayViewMut2<'_, f32>) {
             planes[(c, x)] = value;
         }
     }
-}
-
-fn check_finite(direction: Direction, y: usize, row: &[f32], channels: usize) -> Result<()> {
-    let Some(at) = row.iter().position(|value| !value.is_finite()) else { return Ok(()) };
-    let what = if direction == Direction::Decode { "latents" } else { "picture" };
-    let (x, c, value) = (at / channels, at % channels, row[at]);
-    Err(Error::invalid(format!("{what}: {value} at channel {c}, row {y}, column {x}")))
 }
 
 /// Says which picture of a batch an error belongs to.

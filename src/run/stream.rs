@@ -1,17 +1,22 @@
 #![forbid(unsafe_code)]
-//! The picture of a decode, taken row by row.
+//! The rows that a call gives, pulled one by one.
 
 use std::fmt;
 use std::ops::Range;
 
-use super::session::Session;
+use ndarray::{Array3, ArrayView3, Axis};
+
+use super::plan::Direction;
+use super::session::{Session, gather};
+use super::tiles::TiledRows;
 use crate::base::buffer::{AlignedBuf, cast};
 use crate::base::error::Result;
 use crate::base::scratch_file::ScratchFile;
 use crate::base::shape::Shape;
 
-/// What a call made: an `f32` activation in the arena of its session, or in the scratch file.
-pub(crate) struct Rows {
+/// What a run of the network made: an `f32` activation in the arena of its session, or in the scratch
+/// file.
+pub(super) struct Rows {
     shape: Shape,
     range: Range<usize>,
     /// Where the activation is if not in the arena, and the row that was read last.
@@ -34,7 +39,7 @@ impl Rows {
         Ok(Self { shape, range, file, next: 0 })
     }
 
-    pub(crate) fn shape(&self) -> Shape {
+    pub(super) fn shape(&self) -> Shape {
         self.shape
     }
 
@@ -57,48 +62,106 @@ impl Rows {
     }
 }
 
+/// A call in progress, whose rows are pulled.
+pub(super) enum Pull {
+    /// All are made.
+    Whole(Rows),
+    /// A row of tiles is made when its first row is pulled.
+    Tiled(TiledRows),
+}
+
+impl Pull {
+    /// The next row and where it is. `fill` is that of [`Session::begin`].
+    pub(super) fn next<'r>(
+        &'r mut self,
+        session: &'r mut Session,
+        fill: &mut dyn FnMut(usize, &mut [f32]),
+    ) -> Result<Option<(usize, &'r [f32])>> {
+        match self {
+            Self::Whole(rows) => session.next_row(rows),
+            Self::Tiled(rows) => rows.next(session, fill),
+        }
+    }
+}
+
+/// A decode whose rows are pulled, without its session.
+pub(crate) struct Decoding {
+    pull: Pull,
+    /// What tiles that are not made yet are decoded from.
+    latents: Array3<f32>,
+    shape: Shape,
+}
+
+impl Decoding {
+    /// Begins to decode raw latents.
+    pub(crate) fn new(session: &mut Session, latents: ArrayView3<'_, f32>) -> Result<Self> {
+        let (_, height, width) = latents.dim();
+        let pull = session.begin(Direction::Decode, height, width, &mut of(latents))?;
+        let latents = match pull {
+            Pull::Whole(_) => Array3::zeros((0, 0, 0)),
+            Pull::Tiled(_) => latents.to_owned(),
+        };
+        let config = session.model().config();
+        let (factor, channels) = (config.downscale(), config.out_channels);
+        Ok(Self { pull, latents, shape: Shape::new(height * factor, width * factor, channels) })
+    }
+
+    /// The shape of the picture.
+    pub(crate) fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// The next row, interleaved; `session` is the one that it began with, and did nothing else since.
+    pub(crate) fn next<'r>(&'r mut self, session: &'r mut Session) -> Result<Option<&'r [f32]>> {
+        let row = self.pull.next(session, &mut of(self.latents.view()))?;
+        Ok(row.map(|(_, row)| row))
+    }
+}
+
+/// The rows of planes `[channels, height, width]`, interleaved.
+fn of(planes: ArrayView3<'_, f32>) -> impl FnMut(usize, &mut [f32]) {
+    move |y, row| gather(planes.index_axis(Axis(1), y), row)
+}
+
 /// A decoded picture whose rows are taken one by one; made by [`Session::stream`]. Its session is in use
 /// until it is dropped, at the end or before.
 pub struct RowStream<'s> {
     session: &'s mut Session,
-    rows: Rows,
+    decoding: Decoding,
 }
 
 impl<'s> RowStream<'s> {
-    pub(super) fn new(session: &'s mut Session, rows: Rows) -> Self {
-        Self { session, rows }
+    pub(super) fn new(session: &'s mut Session, decoding: Decoding) -> Self {
+        Self { session, decoding }
     }
 
     /// Pixels of a row.
     pub fn width(&self) -> usize {
-        self.rows.shape.width
+        self.decoding.shape.width
     }
 
     /// Rows of the picture.
     pub fn height(&self) -> usize {
-        self.rows.shape.height
+        self.decoding.shape.height
     }
 
     /// Values of a pixel.
     pub fn channels(&self) -> usize {
-        self.rows.shape.channels
+        self.decoding.shape.channels
     }
 
-    /// The next row, `width * channels` interleaved values; `None` after the last.
+    /// The next row, `width * channels` interleaved values; `None` after the last. With tiles, the first of
+    /// each row of tiles takes the time that these take.
     ///
     /// # Errors
-    /// `Io` when the scratch file fails.
+    /// `Io` when the scratch file fails; with tiles also what [`Session::decode`] says of the arithmetic.
     pub fn next_row(&mut self) -> Result<Option<&[f32]>> {
-        let row = self.session.next_row(&mut self.rows)?;
-        Ok(row.map(|(_, row)| row))
+        self.decoding.next(self.session)
     }
 }
 
 impl fmt::Debug for RowStream<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RowStream")
-            .field("shape", &self.rows.shape)
-            .field("next", &self.rows.next)
-            .finish_non_exhaustive()
+        f.debug_struct("RowStream").field("shape", &self.decoding.shape).finish_non_exhaustive()
     }
 }

@@ -1,0 +1,177 @@
+//! Tiles as diffusers has them: its numbers, row by row, within a budget.
+
+mod support;
+
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex};
+
+use ndarray::{Array4, ArrayView4, Axis, s};
+use safetensors::SafeTensors;
+use support::{Fixture, f32x4};
+use vaekl::{ErrorKind, Model, Session, SessionOptions, Tiling, plan_decode, plan_encode};
+
+/// Tile size and overlap in latents, as `tests/fixtures/references.py` has them.
+const TILES: [(usize, usize); 7] = [(8, 2), (4, 1), (4, 2), (6, 3), (12, 3), (10, 5), (16, 4)];
+
+fn options((size, overlap): (usize, usize)) -> SessionOptions {
+    let mut options = SessionOptions::default();
+    options.threads = 2;
+    options.tiling = Tiling::Diffusers;
+    (options.tile_size, options.tile_overlap) = (size, overlap);
+    options
+}
+
+fn opened() -> (Fixture, Model) {
+    let fixture = Fixture::open("tiled");
+    let model = fixture.model(|_| {});
+    (fixture, model)
+}
+
+fn expected(fixture: &Fixture, name: &str) -> Array4<f32> {
+    let bytes = std::fs::read(fixture.folder.join("tiles.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let tensor = file.tensor(name).unwrap();
+    let values = tensor.data().as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes));
+    let &[a, b, c, d] = tensor.shape() else { panic!("{name}: {:?}", tensor.shape()) };
+    Array4::from_shape_vec((a, b, c, d), values.collect()).unwrap()
+}
+
+/// In dB, by the range of what is expected.
+fn psnr(found: ArrayView4<'_, f32>, expected: ArrayView4<'_, f32>) -> f64 {
+    assert_eq!(found.dim(), expected.dim());
+    let square = |(&a, &b): (&f32, &f32)| (f64::from(a) - f64::from(b)).powi(2);
+    let mse = found.iter().zip(&expected).map(square).sum::<f64>() / found.len() as f64;
+    let (low, high) = expected.iter().fold((f32::MAX, f32::MIN), |(l, h), &v| (l.min(v), h.max(v)));
+    10.0 * (f64::from(high - low).powi(2) / mse).log10()
+}
+
+#[test]
+fn tiles_are_those_of_diffusers() {
+    let (fixture, model) = opened();
+    let (latents, image) = (f32x4(&fixture.tensor("latents")), f32x4(&fixture.tensor("image")));
+    let whole = Session::new(&model, &SessionOptions::default()).unwrap().decode(latents.view());
+    let whole = whole.unwrap().sample;
+    for (size, overlap) in TILES {
+        let mut session = Session::new(&model, &options((size, overlap))).unwrap();
+        let decoded = session.decode(latents.view()).unwrap().sample;
+        let encoded = session.encode(image.view()).unwrap().latent_dist;
+        let name = format!("{size}_{overlap}");
+        let wanted = expected(&fixture, &format!("decoded_{name}"));
+        let decode = psnr(decoded.view(), wanted.view());
+        let moments = expected(&fixture, &format!("moments_{name}"));
+        let encode = psnr(encoded.moments(), moments.view());
+        println!("{name:>5}: decode {decode:.1} dB, encode {encode:.1} dB");
+        assert!(decode >= 100.0 && encode >= 100.0, "{name}: {decode} and {encode} dB");
+        // The test could not fail if tiles made no difference.
+        assert!(psnr(whole.view(), wanted.view()) < 60.0, "{name}");
+    }
+}
+
+#[test]
+fn the_default_tile_is_the_models_sample_size() {
+    let (fixture, model) = opened();
+    let latents = f32x4(&fixture.tensor("latents"));
+    let mut session = Session::new(&model, &options((0, 0))).unwrap();
+    let found = session.decode(latents.view()).unwrap().sample;
+    assert!(psnr(found.view(), expected(&fixture, "decoded_8_2").view()) >= 100.0);
+    // What is no larger than a tile is not cut.
+    let small = latents.slice(s![.., .., ..8, ..8]);
+    let mut exact = Session::new(&model, &SessionOptions::default()).unwrap();
+    assert_eq!(session.decode(small).unwrap().sample, exact.decode(small).unwrap().sample);
+    assert!(plan_decode(&model, &options((0, 0)), 8, 8).unwrap().exact);
+}
+
+#[test]
+fn rows_threads_and_budgets_give_the_same_bits() {
+    let (fixture, model) = opened();
+    let latents = f32x4(&fixture.tensor("latents"));
+    let mut options = options((6, 3));
+    let mut session = Session::new(&model, &options).unwrap();
+    let decoded = session.decode(latents.view()).unwrap().sample;
+    let one = latents.index_axis(Axis(0), 0);
+    let same = |y: usize, row: &[f32]| {
+        for (x, pixel) in row.chunks_exact(3).enumerate() {
+            assert_eq!(pixel, decoded.slice(s![0, .., y, x]).to_vec(), "row {y}, column {x}");
+        }
+    };
+
+    let mut next = 0;
+    session
+        .decode_rows(one, &mut |y, row| {
+            assert_eq!(y, next);
+            next += 1;
+            same(y, row);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!(next, decoded.dim().2);
+
+    let mut stream = session.stream(one).unwrap();
+    assert_eq!((stream.height(), stream.width(), stream.channels()), (76, 52, 3));
+    let mut y = 0;
+    while let Some(row) = stream.next_row().unwrap() {
+        same(y, row);
+        y += 1;
+    }
+    assert_eq!(y, 76);
+    // One that is left half-way leaves the session as it was.
+    session.stream(one).unwrap().next_row().unwrap();
+
+    options.threads = 3;
+    let plan = plan_decode(&model, &options, 19, 13).unwrap();
+    assert_eq!((plan.exact, plan.tiles_x, plan.tiles_y, plan.tile_size), (false, 5, 7, 6));
+    options.memory_budget = plan.peak_bytes;
+    options.scratch_dir = Some(std::env::temp_dir());
+    let mut session = Session::new(&model, &options).unwrap();
+    assert_eq!(session.decode(latents.view()).unwrap().sample, decoded);
+    options.memory_budget = 1 << 20;
+    assert_eq!(plan_decode(&model, &options, 19, 13).unwrap_err().kind(), ErrorKind::Budget);
+}
+
+#[test]
+fn progress_counts_all_tiles_and_a_cancel_ends_them() {
+    let (fixture, model) = opened();
+    let latents = f32x4(&fixture.tensor("latents"));
+    let mut session = Session::new(&model, &options((6, 3))).unwrap();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let steps = Arc::clone(&seen);
+    session.on_progress(Some(Box::new(move |progress| {
+        steps.lock().unwrap().push((progress.done, progress.total));
+        ControlFlow::Continue(())
+    })));
+    session.decode(latents.view()).unwrap();
+    let steps = seen.lock().unwrap().clone();
+    let total = plan_decode(&model, &options((6, 3)), 19, 13).unwrap().multiply_adds;
+    assert!(steps.iter().all(|&(done, of)| of == total && done <= total));
+    assert!(steps.windows(2).all(|pair| pair[0].0 <= pair[1].0));
+    assert!(steps.last().unwrap().0 > total - total / 20, "{:?} of {total}", steps.last());
+
+    session.on_progress(Some(Box::new(|progress| {
+        if progress.done > progress.total / 2 {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    })));
+    assert_eq!(session.decode(latents.view()).unwrap_err().kind(), ErrorKind::Cancelled);
+    session.on_progress(None);
+    session.decode(latents.view()).unwrap();
+}
+
+#[test]
+fn what_makes_no_tiles_is_refused() {
+    let (fixture, model) = opened();
+    let latents = f32x4(&fixture.tensor("latents"));
+    for tiles in [(4, 4), (4, 9), (1, 1)] {
+        let mut session = Session::new(&model, &options(tiles)).unwrap();
+        let error = session.decode(latents.view()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert!(error.message().contains("tile overlap"), "{error}");
+    }
+    let error = plan_encode(&model, &options((8, 2)), 52, 73).unwrap_err();
+    assert!(error.message().contains("multiples of 4, 73x52 found"), "{error}");
+    let mut noisy = latents.clone();
+    noisy[(0, 2, 17, 3)] = f32::NAN;
+    let error = Session::new(&model, &options((8, 2))).unwrap().decode(noisy.view()).unwrap_err();
+    assert!(error.message().contains("channel 2, row 17, column 3"), "{error}");
+}
