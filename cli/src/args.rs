@@ -226,6 +226,15 @@ pub(crate) struct Options {
     /// Folder for a scratch file without a name, where activations go that --memory has no room for
     #[arg(long, global = true, value_name = "DIR", help_heading = "Memory")]
     pub(crate) scratch: Option<PathBuf>,
+    /// How a picture that is larger than a tile is worked on
+    #[arg(long, global = true, value_enum, default_value_t, help_heading = "Memory")]
+    pub(crate) tiling: TilingKind,
+    /// Latent pixels of a tile's side, 0 for the model's sample_size
+    #[arg(long, global = true, value_name = "N", default_value_t = 0, help_heading = "Memory")]
+    pub(crate) tile_size: usize,
+    /// Latent pixels that neighbouring tiles share, 0 for a quarter of a tile
+    #[arg(long, global = true, value_name = "N", default_value_t = 0, help_heading = "Memory")]
+    pub(crate) tile_overlap: usize,
     /// Print one JSON object as the only line of stdout: seconds (load_s, encode_s, decode_s,
     /// total_s), peak_rss_mb (MiB), threads, cpu_level, dtype, exact, ...
     #[arg(long, global = true, help_heading = "Printing")]
@@ -266,6 +275,16 @@ pub(crate) enum Storage {
     Bf16,
     /// 16-bit floats: half the memory, 11 significant bits; models that overflow get f32
     F16,
+}
+
+/// The tilings of `--tiling`.
+#[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TilingKind {
+    /// The result of the whole picture in one piece
+    #[default]
+    Exact,
+    /// The tiles and blends of diffusers' enable_tiling, with their seams
+    Diffusers,
 }
 
 /// The algorithms of `--attention`.

@@ -6,10 +6,11 @@ use std::time::Instant;
 
 use ndarray::{Array4, ArrayView3, ArrayView4, ArrayViewMut4};
 use vaekl::{
-    Attention, Config, DType, DiagonalGaussian, Model, ModelOptions, Parts, Session, SessionOptions,
+    Attention, Config, DType, DiagonalGaussian, Model, ModelOptions, Parts, Session,
+    SessionOptions, Tiling,
 };
 
-use crate::args::{AttentionKind, Options, Storage};
+use crate::args::{AttentionKind, Options, Storage, TilingKind};
 use crate::embedded;
 use crate::failure::{Failure, Result};
 use crate::interrupt::Interrupt;
@@ -24,6 +25,8 @@ pub(crate) struct Engine<'a> {
     load_s: f64,
     /// The dtype the user believes in.
     dtype: DType,
+    /// Whether no call was cut into tiles.
+    exact: bool,
 }
 
 impl<'a> Engine<'a> {
@@ -45,6 +48,7 @@ impl<'a> Engine<'a> {
             session,
             load_s: start.elapsed().as_secs_f64(),
             dtype: dtype(options.dtype),
+            exact: true,
         })
     }
 
@@ -86,7 +90,10 @@ impl<'a> Engine<'a> {
         input: &Path,
         sample: ArrayView4<'_, f32>,
     ) -> Result<(DiagonalGaussian, f64)> {
+        let (_, _, height, width) = sample.dim();
         let (output, seconds) = self.timed("encode", input, |session| session.encode(sample))?;
+        let options = session_options(self.options);
+        self.exact &= vaekl::plan_encode(self.session.model(), &options, height, width)?.exact;
         Ok((output.latent_dist, seconds))
     }
 
@@ -96,7 +103,9 @@ impl<'a> Engine<'a> {
         input: &Path,
         latents: ArrayView4<'_, f32>,
     ) -> Result<(Array4<f32>, f64)> {
+        let (_, _, height, width) = latents.dim();
         let (output, seconds) = self.timed("decode", input, |session| session.decode(latents))?;
+        self.decoded(height, width)?;
         Ok((output.sample, seconds))
     }
 
@@ -109,8 +118,16 @@ impl<'a> Engine<'a> {
         on_row: &mut dyn FnMut(usize, &[f32]) -> ControlFlow<()>,
     ) -> Result<f64> {
         let call = |session: &mut Session| session.decode_rows(latents, on_row);
+        let (_, height, width) = latents.dim();
         let ((), seconds) = self.timed("decode", input, call)?;
+        self.decoded(height, width)?;
         Ok(seconds)
+    }
+
+    fn decoded(&mut self, height: usize, width: usize) -> Result<()> {
+        let options = session_options(self.options);
+        self.exact &= vaekl::plan_decode(self.session.model(), &options, height, width)?.exact;
+        Ok(())
     }
 
     fn timed<T>(
@@ -146,14 +163,15 @@ impl<'a> Engine<'a> {
         report.set("threads", self.session.threads());
         report.set("dtype", self.session.activation_dtype().name());
         report.set("cpu_level", self.session.level().name());
-        report.set("exact", true);
+        report.set("exact", self.exact);
     }
 
     /// "2 threads, f32", for a person.
     pub(crate) fn summary(&self) -> String {
         let threads = self.session.threads();
         let plural = if threads == 1 { "" } else { "s" };
-        format!("{threads} thread{plural}, {}", self.session.activation_dtype())
+        let tiles = if self.exact { "" } else { ", in tiles" };
+        format!("{threads} thread{plural}, {}{tiles}", self.session.activation_dtype())
     }
 }
 
@@ -192,6 +210,11 @@ pub(crate) fn session_options(options: &Options) -> SessionOptions {
     };
     session.memory_budget = options.memory.unwrap_or(0);
     session.scratch_dir = options.scratch.clone();
+    session.tiling = match options.tiling {
+        TilingKind::Exact => Tiling::Exact,
+        TilingKind::Diffusers => Tiling::Diffusers,
+    };
+    (session.tile_size, session.tile_overlap) = (options.tile_size, options.tile_overlap);
     session
 }
 

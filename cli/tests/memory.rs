@@ -97,3 +97,20 @@ fn sizes_are_powers_of_1024() {
     assert_eq!(budget("524288k"), 512 * MIB);
     assert_eq!(budget("536870912"), 512 * MIB);
 }
+
+#[test]
+fn tiles_are_asked_for_and_said() {
+    let folder = Folder::new();
+    latents(&folder);
+    let plan = folder.json(["plan", "decode", "--tiling", "diffusers", "--tile-size", "32"]);
+    assert_eq!((&plan["tiles_x"], &plan["tile_size"]), (&3.into(), &32.into()));
+    assert_eq!(plan["exact"], false);
+    let tiles = ["--tiling", "diffusers", "--tile-size", "32", "--tile-overlap", "8"];
+    let report = folder.json(["decode", "latents.npy", "-o", "tiled.png"].iter().chain(&tiles));
+    assert_eq!(report["exact"], false);
+    folder.json(["decode", "latents.npy", "-o", "whole.png"]);
+    assert!(folder.read("tiled.png") != folder.read("whole.png"));
+    let tiles = ["--tiling", "diffusers", "--tile-size", "8", "--tile-overlap", "8"];
+    let line = folder.fail(1, ["decode", "latents.npy", "-o", "no.png"].iter().chain(&tiles));
+    assert!(line.contains("tile overlap"), "{line}");
+}

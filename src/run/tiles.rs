@@ -72,7 +72,7 @@ impl Tiles {
             return Ok(None);
         }
         let odd = |side: &usize| direction == Direction::Encode && !side.is_multiple_of(factor);
-        if [height, width].iter().any(|side| odd(side)) {
+        if [height, width].iter().any(odd) {
             return Err(Error::invalid(format!(
                 "tiles need sides that are multiples of {factor}, {width}x{height} found"
             )));

@@ -45,12 +45,20 @@ pub(super) fn run(context: &Context<'_>, arguments: &Plan) -> Result<()> {
         0 => "none".into(),
         bytes => mib(bytes),
     };
+    report.set("tiles_x", plan.tiles_x);
+    report.set("tiles_y", plan.tiles_y);
+    report.set("tile_size", plan.tile_size);
+    let tiles = match (plan.tiles_x, plan.tiles_y) {
+        (1, 1) => "none".into(),
+        (x, y) => format!("{x} x {y} of {} latents", plan.tile_size),
+    };
     let lines = [
         (name, format!("{width}x{height}")),
         ("process", format!("at most {}", mib(plan.peak_bytes))),
         ("workspace", mib(plan.workspace_bytes)),
         ("scratch file", scratch),
         ("work", format!("{:.1} G multiply-adds", plan.multiply_adds as f64 / 1e9)),
+        ("tiles", tiles),
         ("exact", if plan.exact { "yes" } else { "no" }.into()),
     ];
     let mut text = String::new();
