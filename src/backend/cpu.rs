@@ -254,7 +254,8 @@ impl<'a> Backend for Cpu<'a> {
 
     fn attention(&mut self, attention: &Attention<'_>, out: &Slot) -> Result<()> {
         let (tokens, channels) = (out.shape.pixels(), out.shape.channels);
-        let geometry = attention::Geometry::new(tokens, channels, self.algorithm);
+        let geometry =
+            attention::Geometry::new(tokens, channels, self.algorithm, self.strategy.kept);
         let work = geometry.multiply_adds();
         let operands = [attention.query, attention.key, attention.value];
         let bytes =

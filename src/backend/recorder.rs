@@ -112,7 +112,8 @@ impl Backend for Recorder {
 
     fn attention(&mut self, attention: &Attention<'_>, out: &Slot) -> Result<()> {
         let (tokens, channels) = (out.shape.pixels(), out.shape.channels);
-        let geometry = attention::Geometry::new(tokens, channels, self.algorithm);
+        let geometry =
+            attention::Geometry::new(tokens, channels, self.algorithm, self.strategy.kept);
         let scratch = geometry.scratch(self.nr, self.threads, attention.staged(out))?;
         self.operator(scratch, geometry.multiply_adds());
         Ok(())

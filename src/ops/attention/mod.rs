@@ -2,7 +2,8 @@
 //! Single-head attention without a token-by-token matrix.
 //!
 //! ```text
-//! pack the keys into panels, and the values into panels of each block of keys   (in parallel)
+//! pack the keys into panels, and the values into panels of each block of keys   (in parallel; where memory
+//!                                                                               is short, for each span)
 //! for each block of queries                                                     (in parallel)
 //!     for each span of keys: one block (streamed) or all of them (row by row)
 //!         scores = queries * keys                                               (GEMM)
@@ -16,6 +17,9 @@
 //! order of keys, so the bits depend on nothing but the operands.
 
 use std::ops::{ControlFlow, Range};
+
+#[cfg(test)]
+mod tests;
 
 use super::conv::{Staged, Target};
 use crate::base::buffer::{Elements, ElementsMut, align_up, cast_mut};
@@ -36,6 +40,8 @@ pub(crate) enum Algorithm {
 
 /// Queries of an item: with 512 channels, they and their output take half of a 1 MiB cache.
 const STREAMED_QUERIES: usize = 128;
+/// More, where keys and values are packed for each block of queries.
+const UNPACKED_QUERIES: usize = 512;
 /// Fewer, as the scores of all keys are kept for each.
 const ROW_BY_ROW_QUERIES: usize = 16;
 /// Keys of a block: with 512 channels, a block of keys or of values is 256 KiB. Half as many correct the
@@ -49,6 +55,8 @@ pub(crate) struct Geometry {
     tokens: usize,
     channels: usize,
     algorithm: Algorithm,
+    /// Whether all keys and values are packed before the queries pass.
+    packed: bool,
 }
 
 /// Bytes of each part of the scratch memory.
@@ -62,17 +70,24 @@ struct Sizes {
     /// Where rows of the scratch file are staged.
     read: usize,
     written: usize,
+    /// Where a worker packs the keys and the values of a span.
+    span_keys: usize,
+    span_values: usize,
 }
 
 impl Sizes {
     fn worker(&self) -> usize {
-        self.queries + self.output + self.scores + 3 * self.rows + self.read + self.written
+        let staging = self.read + self.written + self.span_keys + self.span_values;
+        self.queries + self.output + self.scores + 3 * self.rows + staging
     }
 }
 
 impl Geometry {
-    pub(crate) fn new(tokens: usize, channels: usize, algorithm: Algorithm) -> Self {
-        Self { tokens, channels, algorithm }
+    /// `kept` is how many bytes of packed keys and values may be kept; it moves no bit of the result.
+    pub(crate) fn new(tokens: usize, channels: usize, algorithm: Algorithm, kept: usize) -> Self {
+        let bytes = tokens.saturating_mul(2 * channels * size_of::<f32>());
+        let packed = bytes <= kept || algorithm == Algorithm::RowByRow;
+        Self { tokens, channels, algorithm, packed }
     }
 
     /// Multiply-adds of the two products.
@@ -94,7 +109,10 @@ impl Geometry {
     /// Queries of an item; fewer in a small picture, so that every worker has some.
     fn block(&self) -> usize {
         match self.algorithm {
-            Algorithm::Streamed => STREAMED_QUERIES.min(self.tokens.div_ceil(8).max(16)),
+            Algorithm::Streamed => {
+                let most = if self.packed { STREAMED_QUERIES } else { UNPACKED_QUERIES };
+                most.min(self.tokens.div_ceil(8).max(16))
+            }
             Algorithm::RowByRow => ROW_BY_ROW_QUERIES,
         }
     }
@@ -111,9 +129,12 @@ impl Geometry {
         let floats = |n: usize| align_up(n * size_of::<f32>());
         let columns = self.channels.next_multiple_of(nr);
         let block = self.block();
+        let (all, span) = if self.packed { (self.tokens, 0) } else { (0, KEYS) };
         Sizes {
-            keys: floats(self.tokens.next_multiple_of(nr) * self.channels),
-            values: floats(self.tokens * columns),
+            keys: floats(all.next_multiple_of(nr) * self.channels),
+            values: floats(all * columns),
+            span_keys: floats(span.next_multiple_of(nr) * self.channels),
+            span_values: floats(span * columns),
             queries: floats(block * self.channels),
             output: floats(block * columns),
             scores: floats(block * self.span().next_multiple_of(nr)),
@@ -176,14 +197,21 @@ pub(crate) struct Job<'a> {
 
 /// One worker's scratch memory.
 struct Worker<'a> {
+    state: State<'a>,
+    read: &'a mut [u8],
+    written: &'a mut [u8],
+    keys: &'a mut [f32],
+    values: &'a mut [f32],
+}
+
+/// A block of queries on its way over the keys.
+struct State<'a> {
     queries: &'a mut [f32],
     output: &'a mut [f32],
     scores: &'a mut [f32],
     maximum: &'a mut [f32],
     sum: &'a mut [f32],
     correction: &'a mut [f32],
-    read: &'a mut [u8],
-    written: &'a mut [u8],
 }
 
 /// A block of queries, and where its rows go: if not to memory, then to the file.
@@ -230,7 +258,9 @@ impl Job<'_> {
         let (keys, values): (&mut [f32], &mut [f32]) = (cast_mut(keys), cast_mut(values));
         let mut workers: Vec<Worker<'_>> =
             rest.chunks_exact_mut(sizes.worker()).map(|bytes| Worker::new(bytes, &sizes)).collect();
-        self.pack(threads, kernels, &mut workers, keys, values)?;
+        if self.geometry.packed {
+            self.pack(threads, kernels, &mut workers, keys, values)?;
+        }
         let (keys, values) = (&*keys, &*values);
 
         let block = self.geometry.block();
@@ -256,12 +286,12 @@ impl Job<'_> {
         threads.try_run(&mut workers, items, &mut progress, |worker, Item { queries, rows }| {
             self.block(kernels, keys, values, worker, &queries)?;
             match (rows, &file) {
-                (Some(rows), _) => self.store(kernels, worker.output, &queries, rows),
+                (Some(rows), _) => self.store(kernels, worker.state.output, &queries, rows),
                 (None, Some((stored, dtype))) => {
                     let row = channels * dtype.size();
                     let bytes = &mut worker.written[..queries.len() * row];
                     let rows = ElementsMut::new(*dtype, bytes);
-                    self.store(kernels, worker.output, &queries, rows);
+                    self.store(kernels, worker.state.output, &queries, rows);
                     stored.write((queries.start * row) as u64, bytes)?;
                 }
                 (None, None) => {}
@@ -292,20 +322,39 @@ impl Job<'_> {
         let blocks = ranges(KEYS).zip(values.chunks_mut(KEYS * columns));
         items.extend(blocks.map(|(range, dst)| Panel::Values(range, dst)));
         let mut go_on = |_| ControlFlow::Continue(());
-        let _ = threads.try_run(workers, items, &mut go_on, |worker, item| {
-            match item {
-                Panel::Keys(range, dst) => {
-                    let rows = self.key.slice(&range, channels, worker.read)?;
-                    kernels.pack_rows_transposed(rows, self.key.stride, range.len(), channels, dst);
-                }
-                Panel::Values(range, dst) => {
-                    let rows = self.value.slice(&range, channels, worker.read)?;
-                    let dst = &mut dst[..range.len() * columns];
-                    kernels.pack_rows(rows, self.value.stride, range.len(), channels, dst);
-                }
-            }
-            Ok(())
+        let _ = threads.try_run(workers, items, &mut go_on, |worker, item| match item {
+            Panel::Keys(range, dst) => self.pack_keys(kernels, &range, worker.read, dst),
+            Panel::Values(range, dst) => self.pack_values(kernels, &range, worker.read, dst),
         })?;
+        Ok(())
+    }
+
+    /// Packs the keys of `range`, `nr` of them at most, into one panel.
+    fn pack_keys(
+        &self,
+        kernels: &Kernels,
+        range: &Range<usize>,
+        staging: &mut [u8],
+        dst: &mut [f32],
+    ) -> Result<()> {
+        let channels = self.geometry.channels;
+        let rows = self.key.slice(range, channels, staging)?;
+        kernels.pack_rows_transposed(rows, self.key.stride, range.len(), channels, dst);
+        Ok(())
+    }
+
+    /// Packs the values of `range`, a block of keys, into panels.
+    fn pack_values(
+        &self,
+        kernels: &Kernels,
+        range: &Range<usize>,
+        staging: &mut [u8],
+        dst: &mut [f32],
+    ) -> Result<()> {
+        let channels = self.geometry.channels;
+        let rows = self.value.slice(range, channels, staging)?;
+        let dst = &mut dst[..range.len() * channels.next_multiple_of(kernels.nr())];
+        kernels.pack_rows(rows, self.value.stride, range.len(), channels, dst);
         Ok(())
     }
 
@@ -318,12 +367,13 @@ impl Job<'_> {
         worker: &mut Worker<'_>,
         queries: &Range<usize>,
     ) -> Result<()> {
-        let Geometry { tokens, channels, .. } = self.geometry;
+        let Geometry { tokens, channels, packed, .. } = self.geometry;
         let (rows, nr) = (queries.len(), kernels.nr());
         let columns = channels.next_multiple_of(nr);
+        let Worker { state, read, keys: span_keys, values: span_values, .. } = worker;
         kernels.affine_act(
             &AffineAct {
-                src: self.query.slice(queries, channels, worker.read)?,
+                src: self.query.slice(queries, channels, read)?,
                 src_stride: self.query.stride,
                 pixels: rows,
                 channels,
@@ -331,20 +381,30 @@ impl Job<'_> {
                 act: None,
                 dst_stride: channels,
             },
-            worker.queries,
+            state.queries,
         );
-        worker.output[..rows * columns].fill(0.0);
-        worker.maximum[..rows].fill(f32::NEG_INFINITY);
-        worker.sum[..rows].fill(0.0);
+        state.output[..rows * columns].fill(0.0);
+        state.maximum[..rows].fill(f32::NEG_INFINITY);
+        state.sum[..rows].fill(0.0);
         let span = self.geometry.span();
         for start in (0..tokens).step_by(span) {
             let span = start..tokens.min(start + span);
-            self.attend(kernels, keys, values, worker, rows, span);
+            if packed {
+                let operands = (&keys[start * channels..], &values[start * columns..]);
+                self.attend(kernels, operands, state, rows, span.len());
+            } else {
+                for (at, dst) in span.clone().step_by(nr).zip(span_keys.chunks_mut(nr * channels)) {
+                    let panel = at..span.end.min(at + nr);
+                    self.pack_keys(kernels, &panel, read, dst)?;
+                }
+                self.pack_values(kernels, &span, read, span_values)?;
+                self.attend(kernels, (span_keys, span_values), state, rows, span.len());
+            }
         }
-        for (correction, sum) in worker.correction[..rows].iter_mut().zip(&worker.sum[..rows]) {
+        for (correction, sum) in state.correction[..rows].iter_mut().zip(&state.sum[..rows]) {
             *correction = sum.recip();
         }
-        kernels.scale_rows(worker.output, rows, channels, columns, &worker.correction[..rows]);
+        kernels.scale_rows(state.output, rows, channels, columns, &state.correction[..rows]);
         Ok(())
     }
 
@@ -369,48 +429,47 @@ impl Job<'_> {
         kernels.store(&store, out, None);
     }
 
-    /// Takes the keys of `span`, which begins at a block of keys, into the worker's output.
+    /// Takes the next `length` keys, packed from a block of keys on, into the output.
     fn attend(
         &self,
         kernels: &Kernels,
-        keys: &[f32],
-        values: &[f32],
-        worker: &mut Worker<'_>,
+        (keys, values): (&[f32], &[f32]),
+        state: &mut State<'_>,
         rows: usize,
-        span: Range<usize>,
+        length: usize,
     ) {
         let channels = self.geometry.channels;
         let nr = kernels.nr();
         let columns = channels.next_multiple_of(nr);
-        let panels = span.len().div_ceil(nr);
+        let panels = length.div_ceil(nr);
         let stride = panels * nr;
         let scores = Gemm {
-            a: worker.queries,
+            a: state.queries,
             a_stride: channels,
             rows,
             taps: &[0],
             depth: channels,
-            b: &keys[span.start * channels..][..stride * channels],
+            b: &keys[..stride * channels],
             panels,
             init: Init::Zero,
             c_stride: stride,
             ahead: Ahead::Panel,
         };
-        kernels.gemm(&scores, worker.scores);
+        kernels.gemm(&scores, state.scores);
         let softmax =
-            Softmax { rows, columns: span.len(), stride, scale: 1.0 / (channels as f32).sqrt() };
+            Softmax { rows, columns: length, stride, scale: 1.0 / (channels as f32).sqrt() };
         kernels.softmax_update(
             &softmax,
-            worker.scores,
-            &mut worker.maximum[..rows],
-            &mut worker.sum[..rows],
-            &mut worker.correction[..rows],
+            state.scores,
+            &mut state.maximum[..rows],
+            &mut state.sum[..rows],
+            &mut state.correction[..rows],
         );
-        kernels.scale_rows(worker.output, rows, channels, columns, &worker.correction[..rows]);
-        for start in span.clone().step_by(KEYS) {
-            let depth = KEYS.min(span.end - start);
+        kernels.scale_rows(state.output, rows, channels, columns, &state.correction[..rows]);
+        for start in (0..length).step_by(KEYS) {
+            let depth = KEYS.min(length - start);
             let product = Gemm {
-                a: &worker.scores[start - span.start..],
+                a: &state.scores[start..],
                 a_stride: stride,
                 rows,
                 taps: &[0],
@@ -421,7 +480,7 @@ impl Job<'_> {
                 c_stride: columns,
                 ahead: Ahead::Panel,
             };
-            kernels.gemm(&product, worker.output);
+            kernels.gemm(&product, state.output);
         }
     }
 }
@@ -434,16 +493,17 @@ impl<'a> Worker<'a> {
         let (maximum, rest) = rest.split_at_mut(sizes.rows);
         let (sum, rest) = rest.split_at_mut(sizes.rows);
         let (correction, rest) = rest.split_at_mut(sizes.rows);
-        let (read, written) = rest.split_at_mut(sizes.read);
-        Self {
+        let (read, rest) = rest.split_at_mut(sizes.read);
+        let (written, rest) = rest.split_at_mut(sizes.written);
+        let (keys, values) = rest.split_at_mut(sizes.span_keys);
+        let state = State {
             queries: cast_mut(queries),
             output: cast_mut(output),
             scores: cast_mut(scores),
             maximum: cast_mut(maximum),
             sum: cast_mut(sum),
             correction: cast_mut(correction),
-            read,
-            written,
-        }
+        };
+        Self { state, read, written, keys: cast_mut(keys), values: cast_mut(values) }
     }
 }
