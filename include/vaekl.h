@@ -301,9 +301,10 @@ typedef struct vaekl_session_options {
   // A folder where activations may go that the budget has no room for, in a file without a name;
   // default NULL. Copied.
   const char *scratch_dir;
-  // Optional, 64-byte aligned, borrowed; default NULL, the only one in this version.
+  // Memory that calls use as their workspace, optional: 64-byte aligned, borrowed until the session is
+  // freed; its contents mean nothing. Default NULL: the session has its own.
   void *workspace;
-  // At least vaekl_plan.workspace_bytes; 0 without a workspace.
+  // vaekl_plan.workspace_bytes, or less where a leaner way to work is welcome; 0 without a workspace.
   size_t workspace_size;
   // Optional.
   vaekl_progress_fn progress;

@@ -15,6 +15,7 @@ use super::types::{
     VAEKL_ATTENTION_ROW_BY_ROW, VAEKL_ATTENTION_STREAMED, VAEKL_DTYPE_F32, VAEKL_TILING_DIFFUSERS,
     VAEKL_TILING_EXACT, VAEKL_TILING_SEAMLESS, vaekl_attention, vaekl_dtype, vaekl_tiling,
 };
+use crate::base::buffer::ALIGN;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::run::{
     Attention, Plan, Progress, Session, SessionOptions, Tiling, plan_decode, plan_encode,
@@ -61,9 +62,10 @@ pub struct vaekl_session_options {
     /// A folder where activations may go that the budget has no room for, in a file without a name;
     /// default NULL. Copied.
     pub scratch_dir: *const c_char,
-    /// Optional, 64-byte aligned, borrowed; default NULL, the only one in this version.
+    /// Memory that calls use as their workspace, optional: 64-byte aligned, borrowed until the session is
+    /// freed; its contents mean nothing. Default NULL: the session has its own.
     pub workspace: *mut c_void,
-    /// At least vaekl_plan.workspace_bytes; 0 without a workspace.
+    /// vaekl_plan.workspace_bytes, or less where a leaner way to work is welcome; 0 without a workspace.
     pub workspace_size: usize,
     /// Optional.
     pub progress: vaekl_progress_fn,
@@ -127,15 +129,37 @@ impl vaekl_session_options {
 
     fn tiling(&self) -> Result<Tiling> {
         let asked = match self.tiling {
-            _ if !self.workspace.is_null() || self.workspace_size != 0 => {
-                "options.workspace: workspaces of the caller"
-            }
             VAEKL_TILING_EXACT => return Ok(Tiling::Exact),
             VAEKL_TILING_DIFFUSERS => return Ok(Tiling::Diffusers),
             VAEKL_TILING_SEAMLESS => "options.tiling: seamless tiles",
             other => return Err(args::unknown("options.tiling", "a VAEKL_TILING constant", other)),
         };
         Err(Error::new(ErrorKind::Unsupported, format!("{asked} are not in this build")))
+    }
+
+    /// The caller's workspace.
+    ///
+    /// # Safety
+    /// The memory is the session's alone until it is freed.
+    unsafe fn workspace(&self) -> Result<Option<&'static mut [u8]>> {
+        let Self { workspace, workspace_size, .. } = *self;
+        match (workspace.is_null(), workspace_size) {
+            (true, 0) => return Ok(None),
+            (true, size) => {
+                let message = format!("options.workspace: NULL with a workspace_size of {size}");
+                return Err(Error::invalid(message));
+            }
+            (false, 0) => return Err(Error::invalid("options.workspace_size: 0")),
+            _ => {}
+        }
+        if !workspace.addr().is_multiple_of(ALIGN) {
+            let message = format!("options.workspace: alignment to {ALIGN} bytes expected");
+            return Err(Error::invalid(message));
+        }
+        args::span(workspace.addr(), Some(workspace_size))
+            .ok_or_else(|| Error::invalid("options.workspace_size: too large"))?;
+        // SAFETY: aligned and not NULL, as just checked; the rest by the caller's contract.
+        Ok(Some(unsafe { std::slice::from_raw_parts_mut(workspace.cast(), workspace_size) }))
     }
 
     fn callback(&self) -> Callback {
@@ -404,7 +428,11 @@ pub unsafe extern "C" fn vaekl_session_new(
     let body = || {
         // SAFETY: `model` and `options` by the contract of the header.
         let (model, options) = unsafe { (args::object(model, "model")?, options::read(options)?) };
-        let session = Session::new(&model.0, &options.to_rust()?)?;
+        let mut session = Session::new(&model.0, &options.to_rust()?)?;
+        // SAFETY: as above.
+        if let Some(workspace) = unsafe { options.workspace() }? {
+            session.lend(workspace);
+        }
         Ok(Box::into_raw(Box::new(vaekl_session::new(session, options.callback()))))
     };
     // SAFETY: `out` and `error` by the contract of the header.
@@ -498,16 +526,10 @@ mod tests {
 
     #[test]
     fn what_this_build_lacks_is_said() {
-        let byte: *mut c_void = ptr::dangling_mut::<u8>().cast();
-        for (options, field) in [
-            (vaekl_session_options { workspace: byte, ..defaults() }, "workspace"),
-            (vaekl_session_options { workspace_size: 64, ..defaults() }, "workspace"),
-            (vaekl_session_options { tiling: VAEKL_TILING_SEAMLESS, ..defaults() }, "tiling"),
-        ] {
-            let (kind, message) = refused(options);
-            assert_eq!(kind, ErrorKind::Unsupported);
-            assert!(message.starts_with(&format!("options.{field}: ")), "{message}");
-        }
+        let options = vaekl_session_options { tiling: VAEKL_TILING_SEAMLESS, ..defaults() };
+        let (kind, message) = refused(options);
+        assert_eq!(kind, ErrorKind::Unsupported);
+        assert!(message.starts_with("options.tiling: "), "{message}");
     }
 
     #[test]

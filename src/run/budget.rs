@@ -41,9 +41,18 @@ impl Call<'_> {
     /// `Budget`, with the least budget that can be kept, and what would lower it.
     pub(crate) fn plan(&self, resources: Resources) -> Result<Planned> {
         let all = self.plans(resources)?;
-        let budget = resources.budget;
-        let least = least(&all);
-        match all.into_iter().find(|planned| budget == 0 || planned.plan.peak_bytes <= budget) {
+        let (least, least_workspace) = (least(&all), least_workspace(&all));
+        if least_workspace > resources.workspace {
+            let (given, needed) = (resources.workspace, least_workspace);
+            return Err(Error::invalid(format!(
+                "workspace: at least {needed} bytes expected, {given} found"
+            )));
+        }
+        let kept = |plan: &Plan| {
+            let budget = resources.budget == 0 || plan.peak_bytes <= resources.budget;
+            budget && plan.workspace_bytes <= resources.workspace
+        };
+        match all.into_iter().find(|planned| kept(&planned.plan)) {
             Some(planned) => Ok(planned),
             None => Err(self.refusal(resources, least)),
         }
@@ -53,10 +62,11 @@ impl Call<'_> {
     fn plans(&self, resources: Resources) -> Result<Vec<Planned>> {
         let fastest = self.record(resources, Strategy::IN_MEMORY)?;
         let mut strategies = Vec::new();
-        if resources.budget != 0 {
+        let limited = resources.budget != 0 || resources.workspace != u64::MAX;
+        if limited {
             strategies.extend(KEPT.map(|kept| Strategy { kept, ..Strategy::IN_MEMORY }));
         }
-        if resources.budget != 0 && resources.scratch {
+        if limited && resources.scratch {
             let mut sizes = fastest.activations.clone();
             sizes.sort_unstable_by(|a, b| b.cmp(a));
             sizes.dedup();
@@ -141,6 +151,10 @@ fn planned(recording: Recording, strategy: Strategy) -> Planned {
 
 fn least(plans: &[Planned]) -> u64 {
     plans.iter().map(|planned| planned.plan.peak_bytes).min().unwrap_or(u64::MAX)
+}
+
+fn least_workspace(plans: &[Planned]) -> u64 {
+    plans.iter().map(|planned| planned.plan.workspace_bytes).min().unwrap_or(u64::MAX)
 }
 
 /// Bytes for a person, rounded up, so that the number is a budget that can be kept.

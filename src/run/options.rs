@@ -116,6 +116,7 @@ impl SessionOptions {
             threads,
             budget: self.memory_budget,
             scratch: self.scratch_dir.is_some(),
+            workspace: u64::MAX,
         }
     }
 }

@@ -84,6 +84,8 @@ pub(crate) struct Resources {
     pub(crate) budget: u64,
     /// Whether there is a folder for a scratch file.
     pub(crate) scratch: bool,
+    /// Bytes of workspace that the caller has, if it is the caller's.
+    pub(crate) workspace: u64,
 }
 
 impl Resources {

@@ -83,6 +83,8 @@ pub struct Session {
     kernels: Kernels,
     threads: Threads,
     arena: AlignedBuf,
+    /// Memory of the caller, to use instead.
+    lent: Option<&'static mut [u8]>,
     cancel: CancelHandle,
     progress: Option<OnProgress>,
     /// Of a call in tiles: multiply-adds done and of all tiles, and bytes held beside a tile's workspace.
@@ -112,10 +114,21 @@ impl Session {
             threads: Threads::new(options.resolve_threads()?)?,
             options: options.clone(),
             arena: AlignedBuf::zeroed(0, "workspace")?,
+            lent: None,
             cancel: CancelHandle::default(),
             progress: None,
             tiled: None,
         })
+    }
+
+    /// Makes calls use `memory`, which is aligned to 64 bytes, as their workspace. One that needs more in
+    /// every way that there is fails before any work.
+    pub(crate) fn lend(&mut self, memory: &'static mut [u8]) {
+        self.lent = Some(memory);
+    }
+
+    fn workspace(&self) -> &[u8] {
+        self.lent.as_deref().unwrap_or(&self.arena)
     }
 
     /// The model.
@@ -141,7 +154,7 @@ impl Session {
 
     /// Bytes of workspace held now.
     pub fn memory(&self) -> usize {
-        self.arena.len()
+        self.workspace().len()
     }
 
     /// A handle that stops this session's calls.
@@ -405,7 +418,10 @@ impl Session {
     }
 
     fn all_resources(&self) -> Resources {
-        self.options.resources(&self.model, self.dtype, &self.kernels, self.threads.count())
+        let count = self.threads.count();
+        let resources = self.options.resources(&self.model, self.dtype, &self.kernels, count);
+        let workspace = self.lent.as_ref().map_or(u64::MAX, |lent| lent.len() as u64);
+        Resources { workspace, ..resources }
     }
 
     /// What a run of the network may have.
@@ -491,7 +507,7 @@ impl Session {
         };
         let shrink = self.options.memory_budget > 0 && self.tiled.is_none();
         let too_large = shrink && self.arena.len() > layout.bytes();
-        if self.arena.len() < layout.bytes() || too_large {
+        if self.lent.is_none() && (self.arena.len() < layout.bytes() || too_large) {
             // The old one goes first: the two need not be there together.
             self.arena = AlignedBuf::zeroed(0, "workspace")?;
             self.arena = AlignedBuf::zeroed(layout.bytes(), "workspace")?;
@@ -507,7 +523,10 @@ impl Session {
                 call(Progress { done: before + done, total })
             })
         };
-        let arena = &mut self.arena[..layout.bytes()];
+        let arena = match &mut self.lent {
+            Some(lent) => &mut lent[..layout.bytes()],
+            None => &mut self.arena[..layout.bytes()],
+        };
         let mut cpu = Cpu::new(
             (&self.threads, &self.kernels),
             (algorithm, strategy),
@@ -532,7 +551,7 @@ impl Session {
 
     /// The next row of what this session decoded last, and where it is.
     pub(super) fn next_row<'r>(&'r self, rows: &'r mut Rows) -> Result<Option<(usize, &'r [f32])>> {
-        rows.next(&self.arena)
+        rows.next(self.workspace())
     }
 }
 

@@ -227,6 +227,42 @@ static void decode_batch(vaekl_session *session) {
   CHECK(memcmp(out[1], out[2], sizeof out[1]) == 0);
 }
 
+/* A workspace of the caller gives the same bytes; a smaller one too, as long as there is a way. */
+static void own_workspace(const vaekl_model *model, const vaekl_latent *latent,
+                          const vaekl_image *image, const float *expected) {
+  const size_t len = sizeof(float) * image->width * image->height * CHANNELS;
+  vaekl_session_options o;
+  vaekl_session *session;
+  vaekl_plan plan;
+  unsigned char *memory, *workspace;
+  int lean;
+
+  CHECK(vaekl_session_options_init(&o, sizeof o) == VAEKL_OK);
+  o.threads = 2;
+  o.scratch_dir = "/tmp";
+  plan.struct_size = sizeof plan;
+  CHECK_OK(vaekl_plan_decode(model, &o, latent->width, latent->height, &plan, &error));
+  memory = (unsigned char *)malloc(plan.workspace_bytes + 64);
+  CHECK(memory != NULL);
+  workspace = memory + (64 - (uintptr_t)memory % 64) % 64;
+  o.workspace = workspace;
+  for (lean = 0; lean < 2; lean++) {
+    o.workspace_size = plan.workspace_bytes - lean;
+    CHECK_OK(vaekl_session_new(model, &o, &session, &error));
+    memset(image->data, 0xa5, len);
+    CHECK_OK(vaekl_decode(session, latent, image, &error));
+    CHECK(memcmp(image->data, expected, len) == 0);
+    CHECK(vaekl_session_memory(session) == o.workspace_size);
+    vaekl_session_free(session);
+  }
+  o.workspace_size = 64;
+  CHECK_OK(vaekl_session_new(model, &o, &session, &error));
+  CHECK_FAILS(vaekl_decode(session, latent, image, &error), VAEKL_ERR_INVALID_ARGUMENT,
+              "workspace: at least ");
+  vaekl_session_free(session);
+  free(memory);
+}
+
 /* Every budget gives the same bytes. One that cannot be kept is refused before anything is written. */
 static void budgets(const vaekl_model *model) {
   /* Large enough for a scratch file to spare more than it takes. */
@@ -259,6 +295,7 @@ static void budgets(const vaekl_model *model) {
     kept++;
   }
   CHECK(kept > 1 && plan.scratch_bytes > 0);
+  own_workspace(model, &latent, &image, first);
   CHECK_OK(vaekl_session_new(model, &o, &session, &error));
   memset(found, 0xa5, sizeof found);
   memcpy(first, found, sizeof first);
