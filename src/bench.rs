@@ -275,7 +275,7 @@ pub fn layer(
         }),
         residual: layer.residual,
         groups: if to.is_multiple_of(32) { 32 } else { 1 },
-        stream: true,
+        staged: Staged::default(),
     };
     let mut times = Vec::new();
     for _ in 0..=runs {

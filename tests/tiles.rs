@@ -5,9 +5,8 @@ mod support;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
-use ndarray::{Array4, ArrayView4, Axis, s};
-use safetensors::SafeTensors;
-use support::{Fixture, f32x4};
+use ndarray::{ArrayD, Axis, s};
+use support::{Distance, Fixture, f32x4};
 use vaekl::{ErrorKind, Model, Session, SessionOptions, Tiling, plan_decode, plan_encode};
 
 /// Tile size and overlap in latents, as `tests/fixtures/references.py` has them.
@@ -27,22 +26,9 @@ fn opened() -> (Fixture, Model) {
     (fixture, model)
 }
 
-fn expected(fixture: &Fixture, name: &str) -> Array4<f32> {
+fn expected(fixture: &Fixture, name: &str) -> ArrayD<f64> {
     let bytes = std::fs::read(fixture.folder.join("tiles.safetensors")).unwrap();
-    let file = SafeTensors::deserialize(&bytes).unwrap();
-    let tensor = file.tensor(name).unwrap();
-    let values = tensor.data().as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes));
-    let &[a, b, c, d] = tensor.shape() else { panic!("{name}: {:?}", tensor.shape()) };
-    Array4::from_shape_vec((a, b, c, d), values.collect()).unwrap()
-}
-
-/// In dB, by the range of what is expected.
-fn psnr(found: ArrayView4<'_, f32>, expected: ArrayView4<'_, f32>) -> f64 {
-    assert_eq!(found.dim(), expected.dim());
-    let square = |(&a, &b): (&f32, &f32)| (f64::from(a) - f64::from(b)).powi(2);
-    let mse = found.iter().zip(&expected).map(square).sum::<f64>() / found.len() as f64;
-    let (low, high) = expected.iter().fold((f32::MAX, f32::MIN), |(l, h), &v| (l.min(v), h.max(v)));
-    10.0 * (f64::from(high - low).powi(2) / mse).log10()
+    support::read(&bytes, name)
 }
 
 #[test]
@@ -57,13 +43,13 @@ fn tiles_are_those_of_diffusers() {
         let encoded = session.encode(image.view()).unwrap().latent_dist;
         let name = format!("{size}_{overlap}");
         let wanted = expected(&fixture, &format!("decoded_{name}"));
-        let decode = psnr(decoded.view(), wanted.view());
+        let decode = Distance::new(&decoded, &wanted).psnr;
         let moments = expected(&fixture, &format!("moments_{name}"));
-        let encode = psnr(encoded.moments(), moments.view());
+        let encode = Distance::new(&encoded.moments().to_owned(), &moments).psnr;
         println!("{name:>5}: decode {decode:.1} dB, encode {encode:.1} dB");
         assert!(decode >= 100.0 && encode >= 100.0, "{name}: {decode} and {encode} dB");
         // The test could not fail if tiles made no difference.
-        assert!(psnr(whole.view(), wanted.view()) < 60.0, "{name}");
+        assert!(Distance::new(&whole, &wanted).psnr < 60.0, "{name}");
     }
 }
 
@@ -73,7 +59,7 @@ fn the_default_tile_is_the_models_sample_size() {
     let latents = f32x4(&fixture.tensor("latents"));
     let mut session = Session::new(&model, &options((0, 0))).unwrap();
     let found = session.decode(latents.view()).unwrap().sample;
-    assert!(psnr(found.view(), expected(&fixture, "decoded_8_2").view()) >= 100.0);
+    assert!(Distance::new(&found, &expected(&fixture, "decoded_8_2")).psnr >= 100.0);
     // What is no larger than a tile is not cut.
     let small = latents.slice(s![.., .., ..8, ..8]);
     let mut exact = Session::new(&model, &SessionOptions::default()).unwrap();

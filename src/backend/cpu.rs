@@ -79,11 +79,6 @@ impl<'a> Cpu<'a> {
         values.chunks_exact_mut(length).enumerate().try_for_each(|(y, values)| row(y, values))
     }
 
-    /// The bytes of an activation, of the arena or of the scratch file.
-    pub(crate) fn place(&self, slot: &Slot) -> Result<Range<usize>> {
-        self.range(slot)
-    }
-
     /// The part of the scratch file that an activation has, if it has one.
     fn stored(&self, slot: &Slot) -> Result<Option<Stored<'a>>> {
         if !slot.stored {
@@ -108,7 +103,8 @@ impl<'a> Cpu<'a> {
         })
     }
 
-    fn range(&self, slot: &Slot) -> Result<Range<usize>> {
+    /// The bytes of an activation, of the arena or of the scratch file.
+    pub(crate) fn range(&self, slot: &Slot) -> Result<Range<usize>> {
         let bytes = slot.bytes()?;
         self.layout
             .range(slot.id, bytes)
@@ -152,7 +148,7 @@ impl<'a> Cpu<'a> {
             prologue,
             residual: conv.residual,
             groups: conv.groups,
-            stream: written.is_none(),
+            staged,
         };
         let mut tick = ticker(self.progress, self.multiply_adds, work);
         let target = match written {
@@ -258,8 +254,8 @@ impl<'a> Backend for Cpu<'a> {
             attention::Geometry::new(tokens, channels, self.algorithm, self.strategy.kept);
         let work = geometry.multiply_adds();
         let operands = [attention.query, attention.key, attention.value];
-        let bytes =
-            geometry.scratch(self.kernels.nr(), self.threads.count(), attention.staged(out))?;
+        let staged = attention.staged(out);
+        let bytes = geometry.scratch(self.kernels.nr(), self.threads.count(), staged)?;
         if let Some(odd) = operands.iter().find(|o| o.slot.shape.pixels() != tokens) {
             let found = odd.slot.shape;
             return Err(Error::internal(format!(
@@ -296,7 +292,7 @@ impl<'a> Backend for Cpu<'a> {
         let [query, key, value] = operands;
         let [of_query, of_key, of_value] = stored;
         let (query, key, value) = (rows(query, of_query), rows(key, of_key), rows(value, of_value));
-        let job = attention::Job { geometry, query, key, value };
+        let job = attention::Job { geometry, query, key, value, staged };
         let mut tick = ticker(self.progress, self.multiply_adds, work);
         let target = match written {
             Some(stored) => Target::File(stored, out.dtype),

@@ -113,7 +113,8 @@ impl Attention<'_> {
 pub(crate) struct Strategy {
     /// Bytes of an activation from which on it goes to the scratch file.
     pub(crate) stored: usize,
-    /// Bytes of filters and inputs that a convolution may keep transformed.
+    /// Bytes of filters and inputs that a convolution may keep transformed, and of keys and values that an
+    /// attention may keep packed.
     pub(crate) kept: usize,
 }
 

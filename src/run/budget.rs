@@ -15,7 +15,7 @@ use crate::model::Model;
 /// weights the system maps along with what is read.
 const PROCESS: u64 = 16 << 20;
 
-/// Bytes of filters and inputs that a convolution keeps transformed, where memory is short.
+/// What a [`Strategy`] keeps where memory is short.
 const KEPT: [usize; 4] = [64 << 20, 32 << 20, 16 << 20, 8 << 20];
 
 /// A plan, and what it consists of.
@@ -40,26 +40,30 @@ impl Call<'_> {
     /// # Errors
     /// `Budget`, with the least budget that can be kept, and what would lower it.
     pub(crate) fn plan(&self, resources: Resources) -> Result<Planned> {
-        let all = self.plans(resources)?;
-        let (least, least_workspace) = (least(&all), least_workspace(&all));
-        if least_workspace > resources.workspace {
-            let (given, needed) = (resources.workspace, least_workspace);
+        let Resources { budget, workspace, .. } = resources;
+        let (mut least, mut least_workspace) = (u64::MAX, u64::MAX);
+        for planned in self.plans(resources)? {
+            let planned = planned?;
+            let Plan { peak_bytes, workspace_bytes, .. } = planned.plan;
+            if (budget == 0 || peak_bytes <= budget) && workspace_bytes <= workspace {
+                return Ok(planned);
+            }
+            least = least.min(peak_bytes);
+            least_workspace = least_workspace.min(workspace_bytes);
+        }
+        if least_workspace > workspace {
             return Err(Error::invalid(format!(
-                "workspace: at least {needed} bytes expected, {given} found"
+                "workspace: at least {least_workspace} bytes expected, {workspace} found"
             )));
         }
-        let kept = |plan: &Plan| {
-            let budget = resources.budget == 0 || plan.peak_bytes <= resources.budget;
-            budget && plan.workspace_bytes <= resources.workspace
-        };
-        match all.into_iter().find(|planned| kept(&planned.plan)) {
-            Some(planned) => Ok(planned),
-            None => Err(self.refusal(resources, least)),
-        }
+        Err(self.refusal(resources, least))
     }
 
-    /// All plans, from the fastest to the leanest.
-    fn plans(&self, resources: Resources) -> Result<Vec<Planned>> {
+    /// All plans, from the fastest to the leanest, each made when it is asked for.
+    fn plans(
+        &self,
+        resources: Resources,
+    ) -> Result<impl Iterator<Item = Result<Planned>> + use<'_>> {
         let fastest = self.record(resources, Strategy::IN_MEMORY)?;
         let mut strategies = Vec::new();
         let limited = resources.budget != 0 || resources.workspace != u64::MAX;
@@ -73,11 +77,10 @@ impl Call<'_> {
             let stored = |kept| sizes.iter().map(move |&stored| Strategy { stored, kept });
             strategies.extend(KEPT.into_iter().flat_map(stored));
         }
-        let mut plans = vec![planned(fastest, Strategy::IN_MEMORY)];
-        for strategy in strategies {
-            plans.push(planned(self.record(resources, strategy)?, strategy));
-        }
-        Ok(plans)
+        let leaner = strategies
+            .into_iter()
+            .map(move |strategy| Ok(planned(self.record(resources, strategy)?, strategy)));
+        Ok(std::iter::once(Ok(planned(fastest, Strategy::IN_MEMORY))).chain(leaner))
     }
 
     fn record(&self, resources: Resources, strategy: Strategy) -> Result<Recording> {
@@ -93,7 +96,7 @@ impl Call<'_> {
     fn refusal(&self, resources: Resources, needed: u64) -> Error {
         let other = |what: &str, resources: Resources| {
             let plans = self.plans(resources).ok()?;
-            let least = least(&plans);
+            let least = plans.filter_map(|planned| Some(planned.ok()?.plan.peak_bytes)).min()?;
             (least < needed).then(|| format!(", {} with {what}", mebibytes(least)))
         };
         let mut hints = Vec::new();
@@ -147,14 +150,6 @@ fn planned(recording: Recording, strategy: Strategy) -> Planned {
         tile_size: 0,
     };
     Planned { plan, layout, strategy }
-}
-
-fn least(plans: &[Planned]) -> u64 {
-    plans.iter().map(|planned| planned.plan.peak_bytes).min().unwrap_or(u64::MAX)
-}
-
-fn least_workspace(plans: &[Planned]) -> u64 {
-    plans.iter().map(|planned| planned.plan.workspace_bytes).min().unwrap_or(u64::MAX)
 }
 
 /// Bytes for a person, rounded up, so that the number is a budget that can be kept.

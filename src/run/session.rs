@@ -542,7 +542,7 @@ impl Session {
             check_finite(direction, y, row, channels)
         })?;
         let output = plan::network(&mut cpu, &self.model, direction, settings, input)?;
-        let range = cpu.place(&output)?;
+        let range = cpu.range(&output)?;
         if let Some((done, ..)) = &mut self.tiled {
             *done += plan.multiply_adds;
         }

@@ -133,14 +133,18 @@ impl Tiles {
     /// tiles blend with.
     pub(super) fn own_bytes(&self, model: &Model, direction: Direction, width: usize) -> u64 {
         let (from, to) = (input_channels(model, direction), output_channels(model, direction));
-        let out_width = self.cut(width).len() * (self.limit + self.blend);
-        let tile = self.limit + self.blend;
+        let (count, side) = (self.cut(width).len(), self.limit + self.blend);
+        let product = |factors: [usize; 3]| {
+            factors.iter().fold(1_u64, |product, &n| product.saturating_mul(n as u64))
+        };
         let values = [
-            self.tile.saturating_mul(width).saturating_mul(from),
-            (self.limit + self.blend).saturating_mul(out_width).saturating_mul(to),
-            tile.saturating_mul(tile + self.blend).saturating_mul(to),
+            product([self.tile, width, from]),
+            product([self.limit, count * self.limit, to]),
+            product([self.blend, count * side, to]),
+            // The tile in work, and what of it the next ones below and on the right blend with.
+            product([side, side + 2 * self.blend, to]),
         ];
-        values.iter().fold(0_u64, |sum, &n| sum.saturating_add(n as u64)).saturating_mul(4)
+        values.iter().fold(0_u64, |sum, &n| sum.saturating_add(n)).saturating_mul(4)
     }
 }
 
@@ -162,11 +166,12 @@ struct Pixels {
 impl Pixels {
     /// Rows and columns from the given ones on.
     fn from(&self, top: usize, left: usize, channels: usize) -> Self {
-        let row = self.width * channels;
-        let values =
-            self.values.chunks_exact(row).skip(top).flat_map(|row| &row[left * channels..]);
         let (height, width) = (self.height - top, self.width - left);
-        Self { height, width, values: values.copied().collect() }
+        let mut values = Vec::with_capacity(height * width * channels);
+        for row in self.values.chunks_exact(self.width * channels).skip(top) {
+            values.extend_from_slice(&row[left * channels..]);
+        }
+        Self { height, width, values }
     }
 }
 
@@ -208,15 +213,20 @@ impl TiledRows {
             self.row_of_tiles(session, fill)?;
             (self.next, self.first) = (0, self.first + self.tiles.stride);
         }
-        let factor = session.model().config().downscale();
+        let length = self.row_length(session.model());
+        let row = &self.rows[self.next..self.next + length];
+        (self.next, self.y) = (self.next + length, self.y + 1);
+        Ok(Some((self.y - 1, row)))
+    }
+
+    /// Values of an output row.
+    fn row_length(&self, model: &Model) -> usize {
+        let factor = model.config().downscale();
         let width = match self.direction {
             Direction::Decode => self.width * factor,
             Direction::Encode => self.width / factor,
         };
-        let length = width * output_channels(session.model(), self.direction);
-        let row = &self.rows[self.next..self.next + length];
-        (self.next, self.y) = (self.next + length, self.y + 1);
-        Ok(Some((self.y - 1, row)))
+        width * output_channels(model, self.direction)
     }
 
     /// Makes the rows of the tiles that begin at input row `first`.
@@ -231,8 +241,7 @@ impl TiledRows {
         let end = self.height.min(self.first + tile);
         self.read(session, end, fill)?;
         let row = self.width * from;
-        self.rows.clear();
-        let mut finished: Vec<Pixels> = Vec::new();
+        let length = self.row_length(session.model());
         let mut left = Pixels::default();
         for (index, (x0, x1)) in self.tiles.cut(self.width).enumerate() {
             let strip = &self.strip;
@@ -253,14 +262,12 @@ impl TiledRows {
                 None => self.above.push(below),
             }
             left = made.from(0, made.width.saturating_sub(blend), channels);
-            (made.height, made.width) = crop(&mut made, limit, channels);
-            finished.push(made);
-        }
-        let height = finished.first().map_or(0, |tile| tile.height);
-        for y in 0..height {
-            for tile in &finished {
-                let row = tile.width * channels;
-                self.rows.extend_from_slice(&tile.values[y * row..][..row]);
+            let (height, width) = (made.height.min(limit), made.width.min(limit));
+            self.rows.resize(height * length, 0.0);
+            let to = index * limit * channels..(index * limit + width) * channels;
+            let made = made.values.chunks_exact(made.width * channels);
+            for (row, made) in self.rows.chunks_exact_mut(length).zip(made) {
+                row[to.clone()].copy_from_slice(&made[..width * channels]);
             }
         }
         Ok(())
@@ -320,17 +327,6 @@ fn fade(from: &[f32], to: &mut [f32], at: usize, of: usize) {
     for (to, &from) in to.iter_mut().zip(from) {
         *to = from * old + *to * new;
     }
-}
-
-/// Keeps the first `limit` rows and columns; gives how many these are.
-fn crop(tile: &mut Pixels, limit: usize, channels: usize) -> (usize, usize) {
-    let (height, width) = (tile.height.min(limit), tile.width.min(limit));
-    for y in 0..height {
-        let from = y * tile.width * channels;
-        tile.values.copy_within(from..from + width * channels, y * width * channels);
-    }
-    tile.values.truncate(height * width * channels);
-    (height, width)
 }
 
 impl Session {

@@ -177,14 +177,6 @@ impl Rows<'_> {
             }
         }
     }
-
-    /// Bytes of a row in the scratch file.
-    fn staged(&self) -> usize {
-        match &self.data {
-            Data::Memory(_) => 0,
-            Data::File(_, dtype) => self.stride * dtype.size(),
-        }
-    }
 }
 
 /// An attention to run.
@@ -193,6 +185,8 @@ pub(crate) struct Job<'a> {
     pub(crate) query: Rows<'a>,
     pub(crate) key: Rows<'a>,
     pub(crate) value: Rows<'a>,
+    /// What of operands and output is in the scratch file: that of [`Geometry::scratch`].
+    pub(crate) staged: Staged,
 }
 
 /// One worker's scratch memory.
@@ -241,18 +235,7 @@ impl Job<'_> {
         tick: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>> {
         let Geometry { tokens, channels, .. } = self.geometry;
-        let staged = Staged {
-            input: [&self.query, &self.key, &self.value]
-                .map(Rows::staged)
-                .into_iter()
-                .max()
-                .unwrap_or(0),
-            output: match &out {
-                Target::Memory(_) => 0,
-                Target::File(_, dtype) => channels * dtype.size(),
-            },
-        };
-        let sizes = self.geometry.sizes(kernels.nr(), staged);
+        let sizes = self.geometry.sizes(kernels.nr(), self.staged);
         let (keys, rest) = scratch.split_at_mut(sizes.keys);
         let (values, rest) = rest.split_at_mut(sizes.values);
         let (keys, values): (&mut [f32], &mut [f32]) = (cast_mut(keys), cast_mut(values));

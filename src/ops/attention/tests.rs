@@ -51,7 +51,8 @@ fn run(
     };
     let bytes = geometry.scratch(kernels.nr(), threads.count(), staged).unwrap();
     let mut scratch = AlignedBuf::zeroed(bytes, "test").unwrap();
-    let job = Job { geometry, query: rows(0), key: rows(channels), value: rows(2 * channels) };
+    let job =
+        Job { geometry, query: rows(0), key: rows(channels), value: rows(2 * channels), staged };
     let target = match in_file {
         true => Target::File(stored_out.clone(), DType::F32),
         false => Target::Memory(ElementsMut::new(DType::F32, &mut out)),

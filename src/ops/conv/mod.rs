@@ -288,23 +288,8 @@ pub(crate) struct Job<'a> {
     pub(crate) residual: bool,
     /// Groups of output channels to sum over.
     pub(crate) groups: usize,
-    /// Store a large output past the caches.
-    pub(crate) stream: bool,
-}
-
-impl Staged {
-    /// What a convolution stages, by where it reads and writes and the bytes of a pixel.
-    fn of(source: &Source<'_>, target: &Target<'_>, pitches: (usize, usize)) -> Self {
-        let input = match source {
-            Source::File(_, dtype) => pitches.0 * dtype.size(),
-            Source::Memory(_) | Source::InPlace => 0,
-        };
-        let output = match target {
-            Target::File(_, dtype) => pitches.1 * dtype.size(),
-            Target::Memory(_) => 0,
-        };
-        Self { input, output }
-    }
+    /// What of input and output is in the scratch file: that of [`Geometry::scratch`].
+    pub(crate) staged: Staged,
 }
 
 /// One block, with the memory it writes.
@@ -329,9 +314,8 @@ impl Job<'_> {
         tick: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
     ) -> Result<Option<Vec<Sum>>> {
         let geometry = &self.geometry;
-        let staged = Staged::of(&self.input, &out, (self.input_pitch, self.output_pitch));
         let (sizes, (input, output)) =
-            (geometry.scratch_parts(kernels.nr()), geometry.staging(staged));
+            (geometry.scratch_parts(kernels.nr()), geometry.staging(self.staged));
         let (shared, rest) = scratch.split_at_mut(sizes.shared);
         let shared: &mut [f32] = cast_mut(shared);
         let mut workers: Vec<Worker<'_>> = rest
@@ -434,7 +418,8 @@ impl Job<'_> {
             pixels: out.len() / self.output_pitch,
             channels: channels.len(),
             residual: self.residual,
-            stream: self.stream && self.geometry.output.len() >= STREAMED,
+            // What goes to the file is read from the caches.
+            stream: self.staged.output == 0 && self.geometry.output.len() >= STREAMED,
             dst_stride: self.output_pitch,
         };
         kernels.store(&store, out.tail(channels.start), Some(&mut sums[channels]));

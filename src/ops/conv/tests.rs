@@ -110,7 +110,7 @@ impl Layer {
             }),
             residual: self.residual,
             groups: 2,
-            stream: !how.output_in_file,
+            staged,
         };
         let out = if how.output_in_file {
             Target::File(stored_out.clone(), dtype)
