@@ -6,14 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::backend::cpu::Cpu;
-use crate::backend::{Act, Attention, Backend, Conv, Slot, Strategy};
+use crate::backend::{Act, Attention, Backend, Conv, Region, Slot, Strategy};
 use crate::base::buffer::{AlignedBuf, Bytes, Elements, ElementsMut, cast, cast_mut};
 use crate::base::shape::Shape;
 use crate::kernels::threads::Threads;
 use crate::kernels::{AffineAct, Ahead, Gemm, Init, Kernels, Store, Sum, Tiles, Winograd};
 use crate::ops::conv::{self, Filter, Geometry, Prologue, Resample, Source, Staged, Target};
-use crate::run::Planned;
-use crate::run::{Direction, network, planned};
+use crate::run::{Direction, Part, Planned, network, planned};
 use crate::{DType, Level, Model, Result, SessionOptions};
 
 /// The fused multiply-adds of `threads` threads at once, in GFLOP/s.
@@ -402,6 +401,10 @@ impl Backend for Watched<'_, '_> {
         Ok(out)
     }
 
+    fn crop(&mut self, slot: Slot, region: &Region) -> Result<Slot> {
+        self.cpu.crop(slot, region)
+    }
+
     fn attention(&mut self, attention: &Attention<'_>, out: &Slot) -> Result<()> {
         let start = Instant::now();
         self.cpu.attention(attention, out)?;
@@ -441,12 +444,13 @@ pub fn operators(
     let mut cpu = Cpu::new((&threads, &kernels), how, (&mut arena, None), &layout, &mut progress);
     let input = cpu.alloc(input, DType::F32)?;
     cpu.fill(&input, |y, row| {
+        let row: &mut [f32] = cast_mut(row);
         for (i, value) in row.iter_mut().enumerate() {
             *value = number(y * width + i);
         }
         Ok(())
     })?;
     let mut watched = Watched { cpu: &mut cpu, operators: Vec::new() };
-    network(&mut watched, model, direction, resources.settings, input)?;
+    network(&mut watched, model, (direction, Part::Whole), resources.settings, input)?;
     Ok(watched.operators)
 }

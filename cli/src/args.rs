@@ -229,10 +229,11 @@ pub(crate) struct Options {
     /// How a picture that is larger than a tile is worked on
     #[arg(long, global = true, value_enum, default_value_t, help_heading = "Memory")]
     pub(crate) tiling: TilingKind,
-    /// Latent pixels of a tile's side, 0 for the model's sample_size
+    /// Latent pixels of a tile's side, 0 for the model's sample_size, or for seamless tiles the most that
+    /// --memory has room for
     #[arg(long, global = true, value_name = "N", default_value_t = 0, help_heading = "Memory")]
     pub(crate) tile_size: usize,
-    /// Latent pixels that neighbouring tiles share, 0 for a quarter of a tile
+    /// Latent pixels that neighbours of diffusers' tiles share, 0 for a quarter of a tile
     #[arg(long, global = true, value_name = "N", default_value_t = 0, help_heading = "Memory")]
     pub(crate) tile_overlap: usize,
     /// Print one JSON object as the only line of stdout: seconds (load_s, encode_s, decode_s,
@@ -285,6 +286,8 @@ pub(crate) enum TilingKind {
     Exact,
     /// The tiles and blends of diffusers' enable_tiling, with their seams
     Diffusers,
+    /// Decode in tiles that share the statistics of the whole picture: no seams, a small error
+    Seamless,
 }
 
 /// The algorithms of `--attention`.

@@ -213,6 +213,7 @@ pub(crate) fn session_options(options: &Options) -> SessionOptions {
     session.tiling = match options.tiling {
         TilingKind::Exact => Tiling::Exact,
         TilingKind::Diffusers => Tiling::Diffusers,
+        TilingKind::Seamless => Tiling::Seamless,
     };
     (session.tile_size, session.tile_overlap) = (options.tile_size, options.tile_overlap);
     session

@@ -4,8 +4,10 @@
 use std::ops::{ControlFlow, Range};
 
 use super::workspace::carve;
-use super::{Attention, Backend, Columns, Conv, Layout, Norm, Slot, Strategy};
-use crate::base::buffer::{AlignedBuf, Elements, ElementsMut, cast_mut};
+use super::{
+    Attention, Backend, Columns, Conv, Layout, Norm, Region, Slot, Statistic, Statistics, Strategy,
+};
+use crate::base::buffer::{AlignedBuf, Elements, ElementsMut};
 use crate::base::dtype::DType;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::scratch_file::{ScratchFile, Stored};
@@ -14,6 +16,7 @@ use crate::kernels::threads::Threads;
 use crate::kernels::{Kernels, Sum};
 use crate::ops::attention::{self, Algorithm, Data, Rows};
 use crate::ops::conv::{self, Geometry, Prologue, Source, Staged, Target};
+use crate::ops::sums::{Pixels, group_sums};
 
 /// What a run on the processor borrows from its session.
 pub(crate) struct Cpu<'a> {
@@ -27,6 +30,8 @@ pub(crate) struct Cpu<'a> {
     layout: &'a Layout,
     /// Told the multiply-adds done so far, on the calling thread; `Break` stops the run.
     progress: &'a mut dyn FnMut(u64) -> ControlFlow<()>,
+    /// Where normalisations have their statistics from.
+    statistics: Statistics<'a>,
     /// Entries of the layout handed out so far.
     entries: usize,
     /// Group sums of each entry that is an activation with known statistics.
@@ -43,7 +48,7 @@ impl<'a> Cpu<'a> {
         layout: &'a Layout,
         progress: &'a mut dyn FnMut(u64) -> ControlFlow<()>,
     ) -> Self {
-        let (entries, sums, multiply_adds) = (0, Vec::new(), 0);
+        let (statistics, entries, sums, multiply_adds) = (Statistics::Own, 0, Vec::new(), 0);
         Self {
             threads,
             kernels,
@@ -53,30 +58,36 @@ impl<'a> Cpu<'a> {
             file,
             layout,
             progress,
+            statistics,
             entries,
             sums,
             multiply_adds,
         }
     }
 
-    /// Fills an `f32` activation, row by row.
+    /// The same run with normalisations by `statistics`.
+    pub(crate) fn with_statistics(self, statistics: Statistics<'a>) -> Self {
+        Self { statistics, ..self }
+    }
+
+    /// Fills an activation with the bytes of its values, row by row.
     pub(crate) fn fill(
         &mut self,
         slot: &Slot,
-        mut row: impl FnMut(usize, &mut [f32]) -> Result<()>,
+        mut row: impl FnMut(usize, &mut [u8]) -> Result<()>,
     ) -> Result<()> {
-        let length = slot.shape.width * slot.shape.channels;
+        let length = slot.shape.width * slot.shape.channels * slot.dtype.size();
         if let Some(stored) = self.stored(slot)? {
-            let mut buffer = AlignedBuf::zeroed(length * size_of::<f32>(), "a row")?;
+            let mut buffer = AlignedBuf::zeroed(length, "a row")?;
             for y in 0..slot.shape.height {
-                row(y, cast_mut(&mut buffer))?;
-                stored.write((y * buffer.len()) as u64, &buffer)?;
+                row(y, &mut buffer)?;
+                stored.write((y * length) as u64, &buffer)?;
             }
             return Ok(());
         }
         let range = self.range(slot)?;
-        let values: &mut [f32] = cast_mut(&mut self.arena[range]);
-        values.chunks_exact_mut(length).enumerate().try_for_each(|(y, values)| row(y, values))
+        let rows = self.arena[range].chunks_exact_mut(length).enumerate();
+        rows.into_iter().try_for_each(|(y, values)| row(y, values))
     }
 
     /// The part of the scratch file that an activation has, if it has one.
@@ -107,7 +118,7 @@ impl<'a> Cpu<'a> {
     pub(crate) fn range(&self, slot: &Slot) -> Result<Range<usize>> {
         let bytes = slot.bytes()?;
         self.layout
-            .range(slot.id, bytes)
+            .part(slot.id, bytes)
             .ok_or_else(|| Error::internal(format!("activation {} is not in the plan", slot.id)))
     }
 
@@ -173,28 +184,71 @@ impl<'a> Cpu<'a> {
         Ok(())
     }
 
-    fn prologue(&self, norm: &Norm<'_>, input: &Slot, name: &str) -> Result<Prologue> {
-        let (sums, channels) = (&self.sums[input.id], input.shape.channels);
-        if sums.len() != norm.groups || norm.gamma.len() != channels || norm.beta.len() != channels
+    fn prologue(&mut self, norm: &Norm<'_>, input: &Slot, name: &str) -> Result<Prologue> {
+        let statistics = self.statistics_of(norm, input)?;
+        let channels = input.shape.channels;
+        if statistics.len() != norm.groups
+            || norm.gamma.len() != channels
+            || norm.beta.len() != channels
         {
-            let found = sums.len();
+            let found = statistics.len();
             return Err(Error::internal(format!(
                 "{name}: statistics of {found} groups for {} groups of {channels} channels",
                 norm.groups
             )));
         }
         let per_group = channels / norm.groups;
-        let count = (input.shape.pixels() * per_group) as f64;
         let (mut scale, mut shift) = (Vec::with_capacity(channels), Vec::with_capacity(channels));
         for (channel, (&gamma, &beta)) in norm.gamma.iter().zip(norm.beta).enumerate() {
-            let sum = sums[channel / per_group];
-            let mean = sum.sum / count;
-            let variance = (sum.square / count - mean * mean).max(0.0);
+            let Statistic { mean, variance } = statistics[channel / per_group];
             let factor = f64::from(gamma) / (variance + norm.epsilon).sqrt();
             scale.push(factor as f32);
             shift.push((f64::from(beta) - mean * factor) as f32);
         }
         Ok(Prologue { scale, shift, act: norm.act })
+    }
+
+    /// The statistics that `norm` normalises `input` by, one for each group.
+    fn statistics_of(&mut self, norm: &Norm<'_>, input: &Slot) -> Result<Vec<Statistic>> {
+        let per_group = input.shape.channels / norm.groups;
+        let count = |pixels: usize| (pixels * per_group) as f64;
+        if matches!(&self.statistics, Statistics::Shared(shared) if shared.gathers()) {
+            let core = norm.core.ok_or_else(|| Error::internal("a tile without its place"))?;
+            let sums = self.sums_of(input, &core, norm.groups)?;
+            if let Statistics::Shared(shared) = &mut self.statistics {
+                shared.gather(&sums, count(core.height * core.width));
+            }
+        }
+        if let Statistics::Shared(shared) = &mut self.statistics {
+            return shared.next();
+        }
+        let pixels = count(input.shape.pixels());
+        let of = |sums: &[Sum]| sums.iter().map(|&sum| Statistic::of(sum, pixels)).collect();
+        let own: Vec<Statistic> = match &self.statistics {
+            // The run's own input, which no operator of it stored.
+            Statistics::Reduced(_) if self.sums[input.id].is_empty() => {
+                let Shape { height, width, .. } = input.shape;
+                let all = Region { top: 0, left: 0, height, width };
+                of(&self.sums_of(input, &all, norm.groups)?)
+            }
+            _ => of(&self.sums[input.id]),
+        };
+        match &mut self.statistics {
+            Statistics::Reduced(reduced) => Ok(reduced.next(own, norm.epsilon)),
+            _ => Ok(own),
+        }
+    }
+
+    /// The sums of each group over a part of an activation in memory.
+    fn sums_of(&self, slot: &Slot, region: &Region, groups: usize) -> Result<Vec<Sum>> {
+        let range = self.in_arena(slot)?;
+        if slot.stored {
+            return Err(Error::internal("sums of an activation in the scratch file"));
+        }
+        let Shape { width, channels, .. } = slot.shape;
+        let values = Elements::new(slot.dtype, &self.arena[range]);
+        let pixels = Pixels { values, width, channels, pitch: slot.pitch };
+        Ok(group_sums(self.threads, self.kernels, pixels, region, groups))
     }
 }
 
@@ -246,6 +300,19 @@ impl<'a> Backend for Cpu<'a> {
         }
         self.convolve(conv, geometry, &slot, None)?;
         slot.narrowed(channels)
+    }
+
+    fn crop(&mut self, slot: Slot, region: &Region) -> Result<Slot> {
+        let range = self.range(&slot)?;
+        let (pixel, width) = (slot.pitch * slot.dtype.size(), slot.shape.width);
+        let slot = slot.cropped(region)?;
+        let memory = &mut self.arena[range];
+        let row = region.width * pixel;
+        for (to, y) in region.rows().enumerate() {
+            let from = (y * width + region.left) * pixel;
+            memory.copy_within(from..from + row, to * row);
+        }
+        Ok(slot)
     }
 
     fn attention(&mut self, attention: &Attention<'_>, out: &Slot) -> Result<()> {

@@ -7,12 +7,15 @@
 
 pub(crate) mod cpu;
 pub(crate) mod recorder;
+mod statistics;
 mod workspace;
 
+pub(crate) use statistics::{Reduced, Shared, Statistic, Statistics};
 pub(crate) use workspace::{Entry, Layout};
 
 use crate::base::dtype::DType;
 use crate::base::error::{Error, Result};
+pub(crate) use crate::base::shape::Region;
 use crate::base::shape::Shape;
 pub(crate) use crate::kernels::Act;
 pub(crate) use crate::ops::attention::Algorithm;
@@ -42,7 +45,7 @@ impl Slot {
     }
 
     /// Bytes of its memory.
-    fn bytes(&self) -> Result<usize> {
+    pub(crate) fn bytes(&self) -> Result<usize> {
         Shape { channels: self.pitch, ..self.shape }.bytes(self.dtype)
     }
 
@@ -56,6 +59,17 @@ impl Slot {
         }
         Ok(Self { shape: Shape { channels, ..self.shape }, ..self })
     }
+
+    /// The same memory with the pixels of `region` only, close together.
+    fn cropped(self, region: &Region) -> Result<Self> {
+        let Shape { height, width, channels } = self.shape;
+        if self.stored || region.rows().end > height || region.columns().end > width {
+            let (id, shape) = (self.id, self.shape);
+            return Err(Error::internal(format!("{region:?} of activation {id}, {shape}")));
+        }
+        let shape = Shape::new(region.height, region.width, channels);
+        Ok(Self { shape, ..self })
+    }
 }
 
 /// GroupNorm and activation applied to a convolution's input while it is loaded.
@@ -67,6 +81,9 @@ pub(crate) struct Norm<'a> {
     pub(crate) epsilon: f64,
     /// What follows the normalisation; attention has nothing.
     pub(crate) act: Option<Act>,
+    /// What of the input is the tile itself, without the halo that its neighbours have too; `None` where
+    /// all is.
+    pub(crate) core: Option<Region>,
 }
 
 /// One fused operator: `normalise -> activate -> resample -> convolve -> + bias (-> + residual)`, then
@@ -141,6 +158,9 @@ pub(crate) trait Backend {
     /// Runs a 1x1 convolution to no more channels than a pixel has room for, over its own input: the
     /// largest activations of a decoder are not there twice.
     fn conv_in_place(&mut self, conv: &Conv<'_>, slot: Slot) -> Result<Slot>;
+
+    /// Leaves the pixels of `region` only.
+    fn crop(&mut self, slot: Slot, region: &Region) -> Result<Slot>;
 
     /// Runs attention into `out`, which is none of the operands.
     fn attention(&mut self, attention: &Attention<'_>, out: &Slot) -> Result<()>;

@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! The backend that computes nothing and writes down what a run needs.
 
-use super::{Attention, Backend, Conv, Entry, Slot, Strategy};
+use super::{Attention, Backend, Conv, Entry, Region, Slot, Strategy};
 use crate::base::dtype::DType;
 use crate::base::error::Result;
 use crate::base::shape::Shape;
@@ -33,8 +33,9 @@ pub(crate) struct Recording {
     pub(crate) multiply_adds: u64,
     /// Bytes of each activation.
     pub(crate) activations: Vec<usize>,
-    /// The most bytes of weights that are resident at a time.
+    /// The most bytes of weights that are resident at a time, and of those that stay resident.
     pub(crate) weights: usize,
+    pub(crate) held: usize,
 }
 
 impl Recorder {
@@ -59,7 +60,7 @@ impl Recorder {
             entry.death = entry.death.min(self.clock);
         }
         let Self { entries, multiply_adds, activations, weights, held, .. } = self;
-        Recording { entries, multiply_adds, activations, weights: weights + held }
+        Recording { entries, multiply_adds, activations, weights: weights + held, held }
     }
 
     fn convolution(&mut self, conv: &Conv<'_>, input: &Slot, staged: Staged) -> Result<Geometry> {
@@ -108,6 +109,10 @@ impl Backend for Recorder {
         let staged = Staged { input: 0, output: slot.staged() };
         let geometry = self.convolution(conv, &slot, staged)?;
         slot.narrowed(geometry.output().channels)
+    }
+
+    fn crop(&mut self, slot: Slot, region: &Region) -> Result<Slot> {
+        slot.cropped(region)
     }
 
     fn attention(&mut self, attention: &Attention<'_>, out: &Slot) -> Result<()> {

@@ -77,11 +77,17 @@ impl Layout {
         self.stored_bytes
     }
 
-    /// The bytes of entry `id`, which are `bytes` long or a little more. `None` when the plan has no
-    /// such entry: the run does not follow its plan.
+    /// The bytes of entry `id`, which is `bytes` long. `None` when the plan has no such entry: the run does
+    /// not follow its plan.
     pub(crate) fn range(&self, id: usize, bytes: usize) -> Option<Range<usize>> {
         let range = self.ranges.get(id)?;
         (align_up(bytes) == range.len()).then(|| range.start..range.start + bytes)
+    }
+
+    /// The first `bytes` of entry `id`.
+    pub(crate) fn part(&self, id: usize, bytes: usize) -> Option<Range<usize>> {
+        let range = self.ranges.get(id)?;
+        (bytes <= range.len()).then(|| range.start..range.start + bytes)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The shape of an activation, with checked arithmetic.
 
 use std::fmt;
+use std::ops::Range;
 
 use super::dtype::DType;
 use super::error::{Error, Result};
@@ -11,6 +12,25 @@ pub(crate) struct Shape {
     pub(crate) height: usize,
     pub(crate) width: usize,
     pub(crate) channels: usize,
+}
+
+/// A rectangle of an activation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Region {
+    pub(crate) top: usize,
+    pub(crate) left: usize,
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+}
+
+impl Region {
+    pub(crate) fn rows(&self) -> Range<usize> {
+        self.top..self.top + self.height
+    }
+
+    pub(crate) fn columns(&self) -> Range<usize> {
+        self.left..self.left + self.width
+    }
 }
 
 /// More bytes than any processor addresses, and few enough that sums and small multiples of sizes under it

@@ -53,11 +53,12 @@ pub struct vaekl_session_options {
     pub threads: u32,
     /// Storage between layers; default F32. F16 becomes F32 for a model whose force_upcast is set.
     pub activation_dtype: vaekl_dtype,
-    /// Default VAEKL_TILING_EXACT; VAEKL_TILING_SEAMLESS is VAEKL_ERR_UNSUPPORTED in this version.
+    /// Default VAEKL_TILING_EXACT.
     pub tiling: vaekl_tiling,
-    /// Latent pixels of a tile's side, 0 = the model's sample_size; read by the other tilings only.
+    /// Latent pixels of a tile's side; 0 = the model's sample_size, or for seamless tiles the most that the
+    /// budget has room for. Read by the other tilings only.
     pub tile_size: u32,
-    /// Latent pixels that neighbours share, 0 = a quarter of the tile; read by the other tilings only.
+    /// Latent pixels that neighbours of diffusers' tiles share, 0 = a quarter of the tile.
     pub tile_overlap: u32,
     /// A folder where activations may go that the budget has no room for, in a file without a name;
     /// default NULL. Copied.
@@ -128,13 +129,12 @@ impl vaekl_session_options {
     }
 
     fn tiling(&self) -> Result<Tiling> {
-        let asked = match self.tiling {
-            VAEKL_TILING_EXACT => return Ok(Tiling::Exact),
-            VAEKL_TILING_DIFFUSERS => return Ok(Tiling::Diffusers),
-            VAEKL_TILING_SEAMLESS => "options.tiling: seamless tiles",
-            other => return Err(args::unknown("options.tiling", "a VAEKL_TILING constant", other)),
-        };
-        Err(Error::new(ErrorKind::Unsupported, format!("{asked} are not in this build")))
+        match self.tiling {
+            VAEKL_TILING_EXACT => Ok(Tiling::Exact),
+            VAEKL_TILING_DIFFUSERS => Ok(Tiling::Diffusers),
+            VAEKL_TILING_SEAMLESS => Ok(Tiling::Seamless),
+            other => Err(args::unknown("options.tiling", "a VAEKL_TILING constant", other)),
+        }
     }
 
     /// The caller's workspace.
@@ -522,14 +522,6 @@ mod tests {
             assert_eq!(call(&first, &|| unreachable!()), VAEKL_ERR_STATE);
         }
         assert_eq!(call(&session(), &|| {}), VAEKL_OK);
-    }
-
-    #[test]
-    fn what_this_build_lacks_is_said() {
-        let options = vaekl_session_options { tiling: VAEKL_TILING_SEAMLESS, ..defaults() };
-        let (kind, message) = refused(options);
-        assert_eq!(kind, ErrorKind::Unsupported);
-        assert!(message.starts_with("options.tiling: "), "{message}");
     }
 
     #[test]

@@ -33,7 +33,8 @@ pub type vaekl_tiling = u32;
 pub const VAEKL_TILING_EXACT: vaekl_tiling = 0;
 /// The tiles and blends of diffusers.
 pub const VAEKL_TILING_DIFFUSERS: vaekl_tiling = 1;
-/// Tiles sharing one set of statistics. VAEKL_ERR_UNSUPPORTED in this version.
+/// Decoding in tiles that share the statistics of the whole picture: no seams, an error far below a step of
+/// 8 bits, twice the time or more. Encoding is exact.
 pub const VAEKL_TILING_SEAMLESS: vaekl_tiling = 2;
 
 /// How attention is computed. The two agree up to rounding.

@@ -3,6 +3,7 @@
 
 use super::config::{Activation, Config};
 use super::weights::{self, Attention, Conv, Level, Mid, Norm, Resnet};
+use super::window::Window;
 use crate::backend::{self, Act, Backend, Columns, Resample, Slot};
 use crate::base::dtype::DType;
 use crate::base::error::Result;
@@ -38,18 +39,33 @@ impl Settings {
 pub(crate) struct Network<'b, B> {
     backend: &'b mut B,
     settings: Settings,
+    /// Where the tile is in the activation at hand, of a run on a tile and its halo.
+    window: Option<Window>,
 }
 
 impl<'b, B: Backend> Network<'b, B> {
-    pub(crate) fn new(backend: &'b mut B, settings: Settings) -> Self {
-        Self { backend, settings }
+    /// The network on whole pictures, or on tiles that begin as `window` says.
+    pub(crate) fn new(backend: &'b mut B, settings: Settings, window: Option<Window>) -> Self {
+        Self { backend, settings, window }
+    }
+
+    /// Leaves `halo` pixels around a tile, of those that there are.
+    pub(crate) fn trim(&mut self, input: Slot, halo: usize) -> Result<Slot> {
+        let Some(window) = &self.window else { return Ok(input) };
+        let (region, window) = window.trimmed(halo);
+        self.window = Some(window);
+        self.backend.crop(input, &region)
     }
 
     /// A convolution between activations without normalisation, whose output a GroupNorm reads.
     pub(crate) fn conv(&mut self, conv: &Conv, input: Slot, resample: Resample) -> Result<Slot> {
         let filters = [conv.filter()];
         let op = self.op(&filters, None, resample);
-        self.consume(op, input, self.settings.dtype)
+        let out = self.consume(op, input, self.settings.dtype)?;
+        if resample == Resample::Double {
+            self.window = self.window.as_ref().map(Window::doubled);
+        }
+        Ok(out)
     }
 
     /// A 1x1 convolution at the network's edge, `F32` in and out, that no GroupNorm reads.
@@ -141,6 +157,15 @@ impl<'b, B: Backend> Network<'b, B> {
 
     /// A level of encoder or decoder: each ResNet with its attention, then the change of resolution.
     pub(crate) fn level(&mut self, level: &Level, input: Slot, resample: Resample) -> Result<Slot> {
+        let x = self.resnets(level, input)?;
+        match &level.resample {
+            Some(conv) => self.conv(conv, x, resample),
+            None => Ok(x),
+        }
+    }
+
+    /// A level but for the change of resolution.
+    pub(crate) fn resnets(&mut self, level: &Level, input: Slot) -> Result<Slot> {
         let mut x = input;
         for (i, resnet) in level.resnets.iter().enumerate() {
             x = self.resnet(resnet, x)?;
@@ -148,10 +173,7 @@ impl<'b, B: Backend> Network<'b, B> {
                 x = self.attention(attention, x)?;
             }
         }
-        match &level.resample {
-            Some(conv) => self.conv(conv, x, resample),
-            None => Ok(x),
-        }
+        Ok(x)
     }
 
     fn op<'a>(
@@ -165,7 +187,8 @@ impl<'b, B: Backend> Network<'b, B> {
 
     fn norm<'a>(&self, norm: &'a weights::Norm, act: Option<Act>) -> backend::Norm<'a> {
         let (gamma, beta, groups) = (&norm.gamma, &norm.beta, self.settings.groups);
-        backend::Norm { gamma, beta, groups, epsilon: EPSILON, act }
+        let core = self.window.as_ref().map(Window::core);
+        backend::Norm { gamma, beta, groups, epsilon: EPSILON, act, core }
     }
 
     /// Runs `op` into a new activation of `dtype`.

@@ -15,7 +15,7 @@ pub(crate) fn encode<B: Backend>(
     settings: Settings,
     picture: Slot,
 ) -> Result<Slot> {
-    let mut network = Network::new(backend, settings);
+    let mut network = Network::new(backend, settings, None);
     let mut x = network.conv(&encoder.conv_in, picture, Resample::Keep)?;
     for level in &encoder.levels {
         x = network.level(level, x, Resample::Halve)?;

@@ -10,6 +10,7 @@ mod infer;
 mod open;
 mod presets;
 pub(crate) mod weights;
+pub(crate) mod window;
 
 pub use config::{Activation, Config};
 pub use infer::Guess;

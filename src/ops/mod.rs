@@ -5,3 +5,4 @@
 
 pub(crate) mod attention;
 pub(crate) mod conv;
+pub(crate) mod sums;

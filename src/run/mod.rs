@@ -1,8 +1,10 @@
 //! Floor 6: running the network. Plans, sessions, progress and cancelling.
 
 mod budget;
+mod execute;
 mod options;
 mod plan;
+mod seamless;
 mod session;
 mod stream;
 mod tiles;
@@ -15,5 +17,5 @@ pub use stream::RowStream;
 #[cfg(feature = "bench")]
 pub(crate) use {
     budget::Planned,
-    plan::{Direction, network, planned},
+    plan::{Direction, Part, network, planned},
 };

@@ -4,11 +4,13 @@
 use crate::arch::Level;
 use crate::backend::{Algorithm, Backend, Slot};
 use crate::base::buffer::physical_memory;
+use crate::base::dtype::DType;
 use crate::base::error::{Error, ErrorKind, Result};
 #[cfg(feature = "bench")]
 use crate::base::shape::Shape;
 use crate::kernels::{Kernels, threads};
 use crate::model::blocks::Settings;
+use crate::model::window::Window;
 use crate::model::{Model, decoder, encoder};
 
 #[cfg(feature = "bench")]
@@ -96,19 +98,51 @@ impl Resources {
             budget => Self { budget: budget.saturating_sub(bytes).max(1), ..self },
         }
     }
+
+    /// Whether there is any limit.
+    pub(super) fn limited(&self) -> bool {
+        self.budget != 0 || self.workspace != u64::MAX
+    }
+
+    /// Whether `plan` keeps all limits.
+    pub(super) fn allow(&self, plan: &Plan) -> bool {
+        (self.budget == 0 || plan.peak_bytes <= self.budget)
+            && plan.workspace_bytes <= self.workspace
+    }
+
+    /// With activations of half the size, if they are not already.
+    pub(super) fn in_bf16(self) -> Option<Self> {
+        let mut settings = self.settings;
+        settings.dtype = DType::Bf16;
+        (self.settings.dtype == DType::F32).then_some(Self { settings, ..self })
+    }
 }
 
-/// The network of `direction`, on any backend.
+/// What of a network a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Whole,
+    /// The first part of a decoder, which needs all of the picture at hand.
+    Front,
+    /// The rest of it: of all, or of a tile with a halo.
+    Rest(Option<Window>),
+}
+
+/// A part of the network of a direction, on any backend.
 pub(crate) fn network<B: Backend>(
     backend: &mut B,
     model: &Model,
-    direction: Direction,
+    (direction, part): (Direction, Part),
     settings: Settings,
     input: Slot,
 ) -> Result<Slot> {
-    match direction {
-        Direction::Decode => decoder::decode(backend, model.need_decoder()?, settings, input),
-        Direction::Encode => encoder::encode(backend, model.need_encoder()?, settings, input),
+    match (direction, part) {
+        (Direction::Encode, _) => encoder::encode(backend, model.need_encoder()?, settings, input),
+        (_, Part::Whole) => decoder::decode(backend, model.need_decoder()?, settings, input),
+        (_, Part::Front) => decoder::front(backend, model.need_decoder()?, settings, input),
+        (_, Part::Rest(window)) => {
+            decoder::rest(backend, model.need_decoder()?, settings, window, input)
+        }
     }
 }
 
@@ -170,7 +204,7 @@ fn for_options(
     let dtype = options.resolve_dtype(model)?;
     let resources = options.resources(model, dtype, &kernels, threads);
     check_size(direction, height, width)?;
-    plan_call(options, Call { model, direction, height, width }, resources)
+    plan_call(options, Call::new(model, direction, height, width), resources)
 }
 
 /// All that a run without a session needs.
@@ -185,7 +219,7 @@ pub(crate) fn planned(
     let kernels = Kernels::new(Level::detect()?);
     let (threads, dtype) = (options.resolve_threads()?, options.resolve_dtype(model)?);
     let resources = options.resources(model, dtype, &kernels, threads);
-    let planned = Call { model, direction, height, width }.plan(resources)?;
+    let planned = Call::new(model, direction, height, width).plan(resources)?;
     Ok((planned, resources, Shape::new(height, width, input_channels(model, direction))))
 }
 

@@ -8,19 +8,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ndarray::{Array4, ArrayView2, ArrayView3, ArrayView4, ArrayViewMut2, Axis};
 
-use super::budget::{Call, Planned, plan_call};
+use super::budget::{Call, plan_call};
+use super::execute::Tiled;
 use super::options::SessionOptions;
-use super::plan::{self, Direction, Resources, check_finite, check_size};
-use super::stream::{Decoding, Pull, RowStream, Rows};
-use super::tiles::{TiledRows, Tiles};
+use super::plan::{self, Direction, check_size};
+use super::stream::{Decoding, RowStream};
 use crate::arch::Level;
-use crate::backend::Backend;
-use crate::backend::cpu::Cpu;
 use crate::base::buffer::AlignedBuf;
 use crate::base::dtype::DType;
 use crate::base::error::{Error, ErrorKind, Result};
-use crate::base::scratch_file::ScratchFile;
-use crate::base::shape::Shape;
 use crate::kernels::Kernels;
 use crate::kernels::threads::Threads;
 use crate::latents::{DiagonalGaussian, Generator};
@@ -47,7 +43,7 @@ impl CancelHandle {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    fn is_set(&self) -> bool {
+    pub(super) fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 
@@ -77,18 +73,18 @@ type OnProgress = Box<dyn FnMut(Progress) -> ControlFlow<()> + Send>;
 ///
 /// A session is `Send`: it may move between threads, and is used by one at a time.
 pub struct Session {
-    model: Model,
-    options: SessionOptions,
-    dtype: DType,
-    kernels: Kernels,
-    threads: Threads,
-    arena: AlignedBuf,
+    pub(super) model: Model,
+    pub(super) options: SessionOptions,
+    pub(super) dtype: DType,
+    pub(super) kernels: Kernels,
+    pub(super) threads: Threads,
+    pub(super) arena: AlignedBuf,
     /// Memory of the caller, to use instead.
-    lent: Option<&'static mut [u8]>,
-    cancel: CancelHandle,
-    progress: Option<OnProgress>,
-    /// Of a call in tiles: multiply-adds done and of all tiles, and bytes held beside a tile's workspace.
-    tiled: Option<(u64, u64, u64)>,
+    pub(super) lent: Option<&'static mut [u8]>,
+    pub(super) cancel: CancelHandle,
+    pub(super) progress: Option<OnProgress>,
+    /// What a call in several runs has done.
+    pub(super) tiled: Option<Tiled>,
 }
 
 impl fmt::Debug for Session {
@@ -125,10 +121,6 @@ impl Session {
     /// every way that there is fails before any work.
     pub(crate) fn lend(&mut self, memory: &'static mut [u8]) {
         self.lent = Some(memory);
-    }
-
-    fn workspace(&self) -> &[u8] {
-        self.lent.as_deref().unwrap_or(&self.arena)
     }
 
     /// The model.
@@ -412,146 +404,9 @@ impl Session {
         let within = |error: Error| {
             error.within(format_args!("{what} of {width}x{height} (width x height)"))
         };
-        let call = Call { model: &self.model, direction, height, width };
+        let call = Call::new(&self.model, direction, height, width);
         let plan = plan_call(&self.options, call, self.all_resources());
         plan.and_then(|plan| plan.fits_machine()).map_err(within)
-    }
-
-    fn all_resources(&self) -> Resources {
-        let count = self.threads.count();
-        let resources = self.options.resources(&self.model, self.dtype, &self.kernels, count);
-        let workspace = self.lent.as_ref().map_or(u64::MAX, |lent| lent.len() as u64);
-        Resources { workspace, ..resources }
-    }
-
-    /// What a run of the network may have.
-    fn resources(&self) -> Resources {
-        let (_, _, held) = self.tiled.unwrap_or_default();
-        self.all_resources().less(held)
-    }
-
-    fn plan(&self, direction: Direction, height: usize, width: usize) -> Result<Planned> {
-        Call { model: &self.model, direction, height, width }.plan(self.resources())
-    }
-
-    /// One run of the network, whose rows go to `on_row`.
-    fn call(
-        &mut self,
-        direction: Direction,
-        height: usize,
-        width: usize,
-        fill: &mut dyn FnMut(usize, &mut [f32]),
-        on_row: &mut dyn FnMut(usize, &[f32]) -> ControlFlow<()>,
-    ) -> Result<()> {
-        let mut pull = self.begin(direction, height, width, fill)?;
-        while let Some((y, row)) = pull.next(self, fill)? {
-            if on_row(y, row).is_break() {
-                return Err(Error::new(ErrorKind::Cancelled, "cancelled while rows were taken"));
-            }
-        }
-        Ok(())
-    }
-
-    /// Begins a call whose rows are pulled, with the same `fill`, which is asked for each row of the input
-    /// once, top to bottom.
-    pub(super) fn begin(
-        &mut self,
-        direction: Direction,
-        height: usize,
-        width: usize,
-        fill: &mut dyn FnMut(usize, &mut [f32]),
-    ) -> Result<Pull> {
-        self.tiled = None;
-        let config = self.model.config();
-        let Some(tiles) = Tiles::of(&self.options, config, direction, (height, width))? else {
-            return Ok(Pull::Whole(self.compute(direction, height, width, fill)?));
-        };
-        let call = Call { model: &self.model, direction, height, width };
-        let plan = plan_call(&self.options, call, self.all_resources())?;
-        let held = tiles.own_bytes(&self.model, direction, width);
-        self.tiled = Some((0, plan.multiply_adds, held));
-        Ok(Pull::Tiled(TiledRows::new(tiles, direction, height, width)))
-    }
-
-    /// One run of the network. An overflow of `F16` storage is repeated in `Bf16`, which has the range.
-    pub(super) fn compute(
-        &mut self,
-        direction: Direction,
-        height: usize,
-        width: usize,
-        fill: &mut dyn FnMut(usize, &mut [f32]),
-    ) -> Result<Rows> {
-        let result = self.attempt(direction, height, width, fill);
-        match result {
-            Err(error) if error.kind() == ErrorKind::NonFinite && self.dtype == DType::F16 => {
-                self.dtype = DType::Bf16;
-                self.attempt(direction, height, width, fill)
-            }
-            result => result,
-        }
-    }
-
-    fn attempt(
-        &mut self,
-        direction: Direction,
-        height: usize,
-        width: usize,
-        fill: &mut dyn FnMut(usize, &mut [f32]),
-    ) -> Result<Rows> {
-        let Planned { plan, layout, strategy } = self.plan(direction, height, width)?;
-        let file = match &self.options.scratch_dir {
-            Some(folder) if plan.scratch_bytes > 0 => {
-                Some(ScratchFile::create(folder, plan.scratch_bytes)?)
-            }
-            _ => None,
-        };
-        let shrink = self.options.memory_budget > 0 && self.tiled.is_none();
-        let too_large = shrink && self.arena.len() > layout.bytes();
-        if self.lent.is_none() && (self.arena.len() < layout.bytes() || too_large) {
-            // The old one goes first: the two need not be there together.
-            self.arena = AlignedBuf::zeroed(0, "workspace")?;
-            self.arena = AlignedBuf::zeroed(layout.bytes(), "workspace")?;
-        }
-        let Resources { settings, algorithm, .. } = self.resources();
-        let (cancel, progress) = (&self.cancel, &mut self.progress);
-        let (before, total, _) = self.tiled.unwrap_or((0, plan.multiply_adds, 0));
-        let mut report = |done: u64| {
-            if cancel.is_set() {
-                return ControlFlow::Break(());
-            }
-            progress.as_mut().map_or(ControlFlow::Continue(()), |call| {
-                call(Progress { done: before + done, total })
-            })
-        };
-        let arena = match &mut self.lent {
-            Some(lent) => &mut lent[..layout.bytes()],
-            None => &mut self.arena[..layout.bytes()],
-        };
-        let mut cpu = Cpu::new(
-            (&self.threads, &self.kernels),
-            (algorithm, strategy),
-            (arena, file.as_ref()),
-            &layout,
-            &mut report,
-        );
-        let channels = plan::input_channels(&self.model, direction);
-        let input = Shape { height, width, channels };
-        let input = cpu.alloc(input, DType::F32)?;
-        cpu.fill(&input, |y, row| {
-            fill(y, row);
-            check_finite(direction, y, row, channels)
-        })?;
-        let output = plan::network(&mut cpu, &self.model, direction, settings, input)?;
-        let range = cpu.range(&output)?;
-        if let Some((done, ..)) = &mut self.tiled {
-            *done += plan.multiply_adds;
-        }
-        Rows::new(output.shape, range, file.filter(|_| output.stored))
-    }
-
-    /// The next row of what this session decoded last, and where it is.
-    pub(super) fn next_row<'r>(&'r self, rows: &'r mut Rows) -> Result<Option<(usize, &'r [f32])>> {
-        rows.next(self.workspace())
     }
 }
 

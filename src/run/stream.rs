@@ -7,6 +7,7 @@ use std::ops::Range;
 use ndarray::{Array3, ArrayView3, Axis};
 
 use super::plan::Direction;
+use super::seamless::SeamlessRows;
 use super::session::{Session, gather};
 use super::tiles::TiledRows;
 use crate::base::buffer::{AlignedBuf, cast};
@@ -68,6 +69,8 @@ pub(super) enum Pull {
     Whole(Rows),
     /// A row of tiles is made when its first row is pulled.
     Tiled(TiledRows),
+    /// Likewise.
+    Seamless(SeamlessRows),
 }
 
 impl Pull {
@@ -80,6 +83,7 @@ impl Pull {
         match self {
             Self::Whole(rows) => session.next_row(rows),
             Self::Tiled(rows) => rows.next(session, fill),
+            Self::Seamless(rows) => rows.next(session),
         }
     }
 }
@@ -98,7 +102,7 @@ impl Decoding {
         let (_, height, width) = latents.dim();
         let pull = session.begin(Direction::Decode, height, width, &mut of(latents))?;
         let latents = match pull {
-            Pull::Whole(_) => Array3::zeros((0, 0, 0)),
+            Pull::Whole(_) | Pull::Seamless(_) => Array3::zeros((0, 0, 0)),
             Pull::Tiled(_) => latents.to_owned(),
         };
         let config = session.model().config();

@@ -45,7 +45,7 @@ impl Tiles {
         direction: Direction,
         (height, width): (usize, usize),
     ) -> Result<Option<Self>> {
-        if options.tiling == Tiling::Exact {
+        if options.tiling != Tiling::Diffusers {
             return Ok(None);
         }
         let factor = config.downscale();

@@ -156,7 +156,6 @@ static void session_options(const vaekl_model *model) {
   REFUSED(tiling, 99, invalid);
   REFUSED(attention, 99, invalid);
   REFUSED(fuse_qkv, 99, invalid);
-  REFUSED(tiling, VAEKL_TILING_SEAMLESS, VAEKL_ERR_UNSUPPORTED);
   REFUSED(workspace, &byte, invalid);
   REFUSED(workspace_size, 64, invalid);
 #undef REFUSED

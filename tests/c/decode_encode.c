@@ -304,6 +304,54 @@ static void budgets(const vaekl_model *model) {
   vaekl_session_free(session);
 }
 
+/* Seamless tiles, in memory of the library's and of the caller's, whole and by rows. */
+static void seamless_tiles(const vaekl_model *model) {
+  enum { SIDE = 5 };
+  static float latents[SIDE * SIDE * LATENT_C];
+  static float first[64 * SIDE * SIDE * CHANNELS], found[64 * SIDE * SIDE * CHANNELS];
+  static float row[8 * SIDE * CHANNELS];
+  static unsigned char memory[64 << 20];
+  vaekl_latent latent = latent_view(latents, VAEKL_DTYPE_F32);
+  vaekl_image image = image_view(first, VAEKL_DTYPE_F32, VAEKL_LAYOUT_HWC);
+  vaekl_session_options o;
+  vaekl_session *session;
+  vaekl_stream *stream;
+  vaekl_plan plan;
+  uint32_t rows;
+  int i, y;
+
+  for (i = 0; i < SIDE * SIDE * LATENT_C; i++) latents[i] = (float)(i * 7 % 31) / 16.0f - 1.0f;
+  latent.width = latent.height = SIDE;
+  image.width = image.height = 8 * SIDE;
+  CHECK(vaekl_session_options_init(&o, sizeof o) == VAEKL_OK);
+  o.threads = 2;
+  o.tiling = VAEKL_TILING_SEAMLESS;
+  o.tile_size = 4;
+  plan.struct_size = sizeof plan;
+  CHECK_OK(vaekl_plan_decode(model, &o, SIDE, SIDE, &plan, &error));
+  CHECK(plan.exact == 0 && plan.tiles_x == 2 && plan.tiles_y == 2 && plan.tile_size == 3);
+  CHECK(plan.workspace_bytes < sizeof memory - 64);
+  for (i = 0; i < 2; i++) {
+    CHECK_OK(vaekl_session_new(model, &o, &session, &error));
+    CHECK_OK(vaekl_decode(session, &latent, &image, &error));
+    CHECK(vaekl_session_memory(session) == plan.workspace_bytes);
+    CHECK(i == 0 || memcmp(first, found, sizeof first) == 0);
+    CHECK_OK(vaekl_stream_open(session, &latent, VAEKL_DTYPE_F32, &stream, &error));
+    for (y = 0; vaekl_stream_read(stream, row, 0, 1, &rows, NULL) == VAEKL_OK; y++) {
+      CHECK(memcmp(row, first + y * 8 * SIDE * CHANNELS, sizeof row) == 0);
+    }
+    CHECK(y == 8 * SIDE);
+    vaekl_stream_free(stream);
+    vaekl_session_free(session);
+    image.data = found;
+    o.workspace = memory + (64 - (uintptr_t)memory % 64) % 64;
+    o.workspace_size = plan.workspace_bytes;
+  }
+  o.tile_overlap = 1;
+  CHECK_FAILS(vaekl_plan_decode(model, &o, SIDE, SIDE, &plan, &error),
+              VAEKL_ERR_INVALID_ARGUMENT, "tile overlap");
+}
+
 static void bad_views(vaekl_session *session) {
   const vaekl_status invalid = VAEKL_ERR_INVALID_ARGUMENT;
   static float values[VALUES], latents[LATENTS];
@@ -434,6 +482,7 @@ int main(int argc, char **argv) {
   model = open_model(argv[1]);
   session = new_session(model, 2);
   budgets(model);
+  seamless_tiles(model);
   /* The session has its own reference. */
   vaekl_model_free(model);
   seed = strtoull(argv[3], NULL, 10);

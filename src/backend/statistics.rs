@@ -1,0 +1,195 @@
+#![forbid(unsafe_code)]
+//! Where a run has the statistics of its GroupNorms from: its own activations, or, for a tile, the picture
+//! that it is part of.
+//!
+//! The statistics of a whole picture are found without holding its activations, by defect correction. A
+//! reduced picture goes through the network by its own statistics; all tiles go through by those too, and
+//! the statistics of their own activations are gathered; the reduced picture goes through once more, each
+//! of its statistics corrected by what the gathered one differed from its own. It stands for how a change
+//! in one layer moves the layers after it, so that the error of a round is about the square of the last
+//! one's.
+
+use crate::base::error::{Error, Result};
+use crate::kernels::Sum;
+
+/// Mean and variance of a group of channels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Statistic {
+    pub(crate) mean: f64,
+    pub(crate) variance: f64,
+}
+
+impl Statistic {
+    /// That of `count` values with the sums `sum`.
+    pub(crate) fn of(sum: Sum, count: f64) -> Self {
+        let mean = sum.sum / count;
+        Self { mean, variance: (sum.square / count - mean * mean).max(0.0) }
+    }
+}
+
+/// What takes a statistic of the reduced picture to that of the whole: a shift of the mean, in deviations,
+/// and a factor of the variance.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Correction {
+    shift: f64,
+    factor: f64,
+}
+
+impl Correction {
+    /// From `reduced` to `whole`, of a GroupNorm with `epsilon`.
+    fn between(reduced: Statistic, whole: Statistic, epsilon: f64) -> Self {
+        let variance = reduced.variance + epsilon;
+        let shift = (whole.mean - reduced.mean) / variance.sqrt();
+        Self { shift, factor: (whole.variance + epsilon) / variance }
+    }
+
+    fn apply(self, reduced: Statistic, epsilon: f64) -> Statistic {
+        let variance = reduced.variance + epsilon;
+        let mean = reduced.mean + self.shift * variance.sqrt();
+        Statistic { mean, variance: (variance * self.factor - epsilon).max(0.0) }
+    }
+}
+
+/// Statistics for each group of each GroupNorm, in the order of the run.
+pub(crate) type PerNorm<T> = Vec<Vec<T>>;
+
+/// What a run normalises by.
+pub(crate) enum Statistics<'s> {
+    /// Each activation's own.
+    Own,
+    /// A reduced picture's own, corrected.
+    Reduced(&'s mut Reduced),
+    /// Those of the picture that the run is a tile of.
+    Shared(&'s mut Shared),
+}
+
+/// The statistics of a reduced picture, noted on its way through the network.
+#[derive(Default)]
+pub(crate) struct Reduced {
+    /// None at first.
+    corrections: PerNorm<Correction>,
+    /// Those of the activations themselves, with the epsilon of their GroupNorm.
+    own: Vec<(Vec<Statistic>, f64)>,
+    used: PerNorm<Statistic>,
+}
+
+impl Reduced {
+    /// The statistics to use at the next GroupNorm, from the activation's own.
+    pub(crate) fn next(&mut self, own: Vec<Statistic>, epsilon: f64) -> Vec<Statistic> {
+        let used = match self.corrections.get(self.used.len()) {
+            None => own.clone(),
+            Some(corrections) => {
+                let corrected = own.iter().zip(corrections);
+                corrected.map(|(&own, correction)| correction.apply(own, epsilon)).collect()
+            }
+        };
+        self.own.push((own, epsilon));
+        self.used.push(used.clone());
+        used
+    }
+
+    /// For the next run of the reduced picture: with corrections by what `gathered` says of the whole.
+    pub(crate) fn corrected(&self, gathered: &PerNorm<Statistic>) -> Self {
+        let norms = self.own.iter().zip(gathered);
+        let corrections = norms.map(|((own, epsilon), whole)| {
+            let groups = own.iter().zip(whole);
+            groups.map(|(&own, &whole)| Correction::between(own, whole, *epsilon)).collect()
+        });
+        Self { corrections: corrections.collect(), ..Self::default() }
+    }
+
+    /// The statistics that tiles are to use, after a run.
+    pub(crate) fn shared(&self) -> Shared {
+        Shared { used: self.used.clone(), next: 0, gathered: None }
+    }
+}
+
+/// The statistics that all tiles use, and those gathered from them.
+#[derive(Default)]
+pub(crate) struct Shared {
+    used: PerNorm<Statistic>,
+    /// The GroupNorm that is next.
+    next: usize,
+    /// For each GroupNorm the sums of its groups, and how many values each is of.
+    gathered: Option<Vec<(Vec<Sum>, f64)>>,
+}
+
+impl Shared {
+    /// The same, which gather from now on.
+    pub(crate) fn gathering(self) -> Self {
+        Self { gathered: Some(vec![(Vec::new(), 0.0); self.used.len()]), ..self }
+    }
+
+    /// Goes back to the first GroupNorm, for another tile.
+    pub(crate) fn rewind(&mut self) {
+        self.next = 0;
+    }
+
+    /// What was gathered.
+    pub(crate) fn statistics(&self) -> PerNorm<Statistic> {
+        let norms = self.gathered.iter().flatten();
+        norms
+            .map(|(sums, count)| sums.iter().map(|&sum| Statistic::of(sum, *count)).collect())
+            .collect()
+    }
+
+    pub(super) fn gathers(&self) -> bool {
+        self.gathered.is_some()
+    }
+
+    /// Adds the sums of a tile before the GroupNorm that is next, over `count` values of each group.
+    pub(super) fn gather(&mut self, sums: &[Sum], count: f64) {
+        let next = self.next;
+        if let Some((total, values)) = self.gathered.as_mut().and_then(|all| all.get_mut(next)) {
+            total.resize(sums.len(), Sum::default());
+            for (total, &sum) in total.iter_mut().zip(sums) {
+                *total = *total + sum;
+            }
+            *values += count;
+        }
+    }
+
+    pub(super) fn next(&mut self) -> Result<Vec<Statistic>> {
+        let used = self.used.get(self.next).cloned();
+        self.next += 1;
+        used.ok_or_else(|| Error::internal("a tile with more GroupNorms than its picture"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_correction_takes_the_reduced_statistic_to_the_whole() {
+        let (reduced, whole) =
+            (Statistic { mean: 0.5, variance: 4.0 }, Statistic { mean: -0.25, variance: 9.0 });
+        for reduced in [reduced, Statistic { mean: 0.0, variance: 0.0 }] {
+            let correction = Correction::between(reduced, whole, 1e-6);
+            let found = correction.apply(reduced, 1e-6);
+            assert!((found.mean - whole.mean).abs() < 1e-12, "{found:?}");
+            assert!((found.variance - whole.variance).abs() < 1e-8, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn tiles_gather_what_the_whole_has() {
+        let own = vec![Statistic { mean: 0.0, variance: 1.0 }];
+        let mut reduced = Reduced::default();
+        assert_eq!(reduced.next(own.clone(), 1e-6), own);
+        let mut shared = reduced.shared().gathering();
+        for values in [[1.0, 2.0], [3.0, 6.0]] {
+            shared.rewind();
+            let [a, b] = values;
+            shared.gather(&[Sum { sum: a + b, square: a * a + b * b }], 2.0);
+            assert_eq!(shared.next().unwrap(), own);
+        }
+        // 1, 2, 3, 6: the mean is 3, the variance 14 / 4.
+        let gathered = shared.statistics();
+        assert_eq!(gathered, [[Statistic { mean: 3.0, variance: 3.5 }]]);
+        let mut again = reduced.corrected(&gathered);
+        let used = again.next(own, 1e-6)[0];
+        assert!((used.mean - 3.0).abs() < 1e-5 && (used.variance - 3.5).abs() < 1e-5, "{used:?}");
+        assert!(shared.next().is_err());
+    }
+}

@@ -1,0 +1,85 @@
+#![forbid(unsafe_code)]
+//! Where a tile is in the activations of its run, which have a halo around it.
+
+use crate::backend::Region;
+
+/// A side of a tile, in pixels of the activation at hand. At the picture's edge there is no halo: what is
+/// beyond is padding, as for the whole picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Span {
+    /// Pixels of the halo before the tile.
+    pub(crate) before: usize,
+    /// Pixels of the tile.
+    pub(crate) length: usize,
+    /// Pixels of the halo after it.
+    pub(crate) after: usize,
+}
+
+impl Span {
+    /// Pixels of the activation.
+    pub(crate) fn total(self) -> usize {
+        self.before + self.length + self.after
+    }
+
+    fn doubled(self) -> Self {
+        Self { before: 2 * self.before, length: 2 * self.length, after: 2 * self.after }
+    }
+
+    /// With at most `halo` pixels around the tile.
+    fn trimmed(self, halo: usize) -> Self {
+        Self { before: self.before.min(halo), after: self.after.min(halo), ..self }
+    }
+}
+
+/// A tile and its halo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Window {
+    pub(crate) rows: Span,
+    pub(crate) columns: Span,
+}
+
+impl Window {
+    /// The tile in the activation.
+    pub(crate) fn core(&self) -> Region {
+        Region {
+            top: self.rows.before,
+            left: self.columns.before,
+            height: self.rows.length,
+            width: self.columns.length,
+        }
+    }
+
+    /// The window after the resolution was doubled.
+    pub(crate) fn doubled(&self) -> Self {
+        Self { rows: self.rows.doubled(), columns: self.columns.doubled() }
+    }
+
+    /// What stays with at most `halo` pixels around the tile, and the window then.
+    pub(crate) fn trimmed(&self, halo: usize) -> (Region, Self) {
+        let window = Self { rows: self.rows.trimmed(halo), columns: self.columns.trimmed(halo) };
+        let region = Region {
+            top: self.rows.before - window.rows.before,
+            left: self.columns.before - window.columns.before,
+            height: window.rows.total(),
+            width: window.columns.total(),
+        };
+        (region, window)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_follows_crops_and_doublings() {
+        let rows = Span { before: 13, length: 8, after: 0 };
+        let columns = Span { before: 3, length: 5, after: 13 };
+        let (region, window) = Window { rows, columns }.trimmed(7);
+        assert_eq!(region, Region { top: 6, left: 0, height: 15, width: 15 });
+        assert_eq!(window.core(), Region { top: 7, left: 3, height: 8, width: 5 });
+        let doubled = window.doubled();
+        assert_eq!(doubled.core(), Region { top: 14, left: 6, height: 16, width: 10 });
+        assert_eq!((doubled.rows.total(), doubled.columns.total()), (30, 30));
+    }
+}

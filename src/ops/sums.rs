@@ -1,0 +1,114 @@
+#![forbid(unsafe_code)]
+//! Sums over a part of an activation, for statistics that no operator gathered while it stored.
+
+use std::ops::ControlFlow;
+
+use crate::base::buffer::Elements;
+use crate::base::shape::Region;
+use crate::kernels::threads::Threads;
+use crate::kernels::{AffineAct, Kernels, Sum};
+
+/// Pixels that are summed at a time.
+const PIXELS: usize = 64;
+
+/// An activation in memory.
+#[derive(Clone, Copy)]
+pub(crate) struct Pixels<'a> {
+    pub(crate) values: Elements<'a>,
+    pub(crate) width: usize,
+    pub(crate) channels: usize,
+    /// Values from a pixel to the next.
+    pub(crate) pitch: usize,
+}
+
+/// The sums of each of `groups` groups of channels over `region`. Rows are added in their order, whatever
+/// the threads.
+pub(crate) fn group_sums(
+    threads: &Threads,
+    kernels: &Kernels,
+    pixels: Pixels<'_>,
+    region: &Region,
+    groups: usize,
+) -> Vec<Sum> {
+    let channels = pixels.channels;
+    let mut rows = vec![Sum::default(); region.height * groups];
+    let items: Vec<_> = region.rows().zip(rows.chunks_exact_mut(groups)).collect();
+    let worker = (vec![0.0; PIXELS * channels], vec![Sum::default(); channels]);
+    let mut workers = vec![worker; threads.count()];
+    let _ = threads.run(&mut workers, items, &mut |_| ControlFlow::Continue(()), |worker, item| {
+        let ((line, sums), (y, groups)) = (worker, item);
+        sums.fill(Sum::default());
+        for first in region.columns().step_by(PIXELS) {
+            let count = PIXELS.min(region.left + region.width - first);
+            pixels.load(kernels, y, first, count, line);
+            for pixel in line[..count * channels].chunks_exact(channels) {
+                for (sum, &value) in sums.iter_mut().zip(pixel) {
+                    let value = f64::from(value);
+                    *sum = *sum + Sum { sum: value, square: value * value };
+                }
+            }
+        }
+        let per_group = channels / groups.len();
+        for (group, sums) in groups.iter_mut().zip(sums.chunks_exact(per_group)) {
+            *group = sums.iter().fold(Sum::default(), |total, &sum| total + sum);
+        }
+    });
+    let mut total = vec![Sum::default(); groups];
+    for row in rows.chunks_exact(groups) {
+        for (total, &sum) in total.iter_mut().zip(row) {
+            *total = *total + sum;
+        }
+    }
+    total
+}
+
+impl Pixels<'_> {
+    /// The values of `count` pixels of row `y` from column `x` on.
+    fn load(&self, kernels: &Kernels, y: usize, x: usize, count: usize, to: &mut [f32]) {
+        let Self { values, width, channels, pitch } = *self;
+        let first = (y * width + x) * pitch;
+        let job = AffineAct {
+            src: values.slice(first..first + (count - 1) * pitch + channels),
+            src_stride: pitch,
+            pixels: count,
+            channels,
+            affine: None,
+            act: None,
+            dst_stride: channels,
+        };
+        kernels.affine_act(&job, to);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arch::Level;
+
+    #[test]
+    fn sums_are_those_of_the_region_whatever_the_threads() {
+        let (height, width, pitch, channels) = (5, 150, 7, 6);
+        let values: Vec<f32> = (0..height * width * pitch).map(|i| (i % 23) as f32 - 9.0).collect();
+        let region = Region { top: 1, left: 3, height: 3, width: 146 };
+        let mut expected = [Sum::default(); 2];
+        for y in region.rows() {
+            for x in region.columns() {
+                for c in 0..channels {
+                    let value = f64::from(values[(y * width + x) * pitch + c]);
+                    let sum = Sum { sum: value, square: value * value };
+                    expected[c / 3] = expected[c / 3] + sum;
+                }
+            }
+        }
+        for level in Level::available() {
+            let kernels = Kernels::new(level);
+            for count in 1..4 {
+                let threads = Threads::new(count).unwrap();
+                let pixels = Pixels { values: Elements::F32(&values), width, channels, pitch };
+                // Sums of whole numbers are exact.
+                let found = group_sums(&threads, &kernels, pixels, &region, 2);
+                assert_eq!(found, expected, "{level:?}, {count} threads");
+            }
+        }
+    }
+}
