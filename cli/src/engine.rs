@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use ndarray::{Array4, ArrayView3, ArrayView4, ArrayViewMut4};
 use vaekl::{
-    Attention, Config, DType, DiagonalGaussian, Model, ModelOptions, Parts, Session,
+    Attention, Config, DType, DiagonalGaussian, ErrorKind, Model, ModelOptions, Parts, Session,
     SessionOptions, Tiling,
 };
 
@@ -14,6 +14,7 @@ use crate::args::{AttentionKind, Options, Storage, TilingKind};
 use crate::embedded;
 use crate::failure::{Failure, Result};
 use crate::interrupt::Interrupt;
+use crate::png_rows::PngReader;
 use crate::progress;
 use crate::report::{self, Report};
 
@@ -21,6 +22,10 @@ use crate::report::{self, Report};
 pub(crate) struct Engine<'a> {
     options: &'a Options,
     interrupt: &'a Interrupt,
+    /// What the session may have.
+    limits: SessionOptions,
+    /// What is held beside it, for messages.
+    held: String,
     session: Session,
     load_s: f64,
     /// The dtype the user believes in.
@@ -39,12 +44,15 @@ impl<'a> Engine<'a> {
         let start = Instant::now();
         let model = open_model(options, options.model.as_deref(), parts)?;
         interrupt.check()?;
-        let session = Session::new(&model, &session_options(options))?;
+        let limits = session_options(options);
+        let session = Session::new(&model, &limits)?;
         interrupt.stops(session.cancel_handle());
         interrupt.check()?;
         Ok(Self {
             options,
             interrupt,
+            limits,
+            held: String::new(),
             session,
             load_s: start.elapsed().as_secs_f64(),
             dtype: dtype(options.dtype),
@@ -78,10 +86,26 @@ impl<'a> Engine<'a> {
         }
     }
 
+    /// Says that so many values of `input`, and what is made of it, are in memory beside the session, which is
+    /// to keep its budget with them.
+    pub(crate) fn hold(&mut self, input: &Path, values: usize) -> Result<()> {
+        if self.options.memory.is_none() {
+            return Ok(());
+        }
+        let held = held(&mut self.limits, values);
+        self.session = Session::new(self.session.model(), &self.limits)?;
+        self.interrupt.stops(self.session.cancel_handle());
+        self.held = format!(
+            "{}: with {} of input and output in memory",
+            input.display(),
+            report::mib(held)
+        );
+        Ok(())
+    }
+
     /// Fails where the machine has not the memory to encode a picture of this size.
     pub(crate) fn fits_encode(&self, height: usize, width: usize) -> vaekl::Result<()> {
-        let options = session_options(self.options);
-        vaekl::plan_encode(self.session.model(), &options, height, width)?.fits_machine()
+        vaekl::plan_encode(self.session.model(), &self.limits, height, width)?.fits_machine()
     }
 
     /// Encodes `sample`, which is of the file `input`; the seconds are the call's alone.
@@ -92,9 +116,47 @@ impl<'a> Engine<'a> {
     ) -> Result<(DiagonalGaussian, f64)> {
         let (_, _, height, width) = sample.dim();
         let (output, seconds) = self.timed("encode", input, |session| session.encode(sample))?;
-        let options = session_options(self.options);
-        self.exact &= vaekl::plan_encode(self.session.model(), &options, height, width)?.exact;
+        self.encoded(height, width)?;
         Ok((output.latent_dist, seconds))
+    }
+
+    /// [`Engine::encode`] of a picture whose rows are read as they are needed.
+    pub(crate) fn encode_rows(
+        &mut self,
+        input: &Path,
+        mut rows: PngReader,
+        height: usize,
+        width: usize,
+    ) -> Result<(DiagonalGaussian, f64)> {
+        let (cancel, mut failed) = (self.session.cancel_handle(), None);
+        let mut fill = |y: usize, row: &mut [f32]| {
+            if failed.is_none()
+                && let Err(failure) = rows.read(y, row)
+            {
+                failed = Some(failure);
+            }
+            if failed.is_some() {
+                row.fill(0.0);
+                cancel.cancel();
+            }
+        };
+        let call = |session: &mut Session| {
+            DiagonalGaussian::new(session.encode_rows(height, width, &mut fill)?)
+        };
+        let encoded = self.timed("encode", input, call);
+        match failed {
+            Some(failure) => Err(failure),
+            None => {
+                self.encoded(height, width)?;
+                encoded
+            }
+        }
+    }
+
+    fn encoded(&mut self, height: usize, width: usize) -> Result<()> {
+        let plan = vaekl::plan_encode(self.session.model(), &self.limits, height, width)?;
+        self.exact &= plan.exact;
+        Ok(())
     }
 
     /// Decodes raw `latents`, which are of the file `input`; the seconds are the call's alone.
@@ -125,8 +187,8 @@ impl<'a> Engine<'a> {
     }
 
     fn decoded(&mut self, height: usize, width: usize) -> Result<()> {
-        let options = session_options(self.options);
-        self.exact &= vaekl::plan_decode(self.session.model(), &options, height, width)?.exact;
+        let plan = vaekl::plan_decode(self.session.model(), &self.limits, height, width)?;
+        self.exact &= plan.exact;
         Ok(())
     }
 
@@ -143,7 +205,10 @@ impl<'a> Engine<'a> {
         let result = call(&mut self.session);
         let seconds = start.elapsed().as_secs_f64();
         bar.finish_and_clear();
-        let output = result.map_err(|error| error.within(input.display()))?;
+        let output = result.map_err(|error| match error.kind() {
+            ErrorKind::Budget if !self.held.is_empty() => error.within(&self.held),
+            _ => error.within(input.display()),
+        })?;
         self.interrupt.check()?;
         self.remark_on_dtype();
         Ok((output, seconds))
@@ -217,6 +282,15 @@ pub(crate) fn session_options(options: &Options) -> SessionOptions {
     };
     (session.tile_size, session.tile_overlap) = (options.tile_size, options.tile_overlap);
     session
+}
+
+/// Takes what `values` of f32 need from a budget, and gives that in bytes.
+pub(crate) fn held(options: &mut SessionOptions, values: usize) -> u64 {
+    let bytes = (values as u64).saturating_mul(4);
+    if options.memory_budget > 0 {
+        options.memory_budget = options.memory_budget.saturating_sub(bytes).max(1);
+    }
+    bytes
 }
 
 fn dtype(storage: Storage) -> DType {

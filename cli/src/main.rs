@@ -25,6 +25,7 @@ mod interrupt;
 mod npy;
 mod output;
 mod picture;
+mod png_rows;
 mod progress;
 mod report;
 mod resize;

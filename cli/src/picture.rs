@@ -15,6 +15,7 @@ use ndarray::{Array4, ArrayView3};
 
 use crate::failure::{AtPath, Failure, Result};
 use crate::output::{Format, Target};
+use crate::png_rows::{PngReader, PngRows};
 use crate::resize;
 
 /// Pixels a picture may have: 16384 x 16384. An encoder needs about 1 kB for each, so more is a
@@ -45,6 +46,7 @@ pub(crate) enum Picture {
 /// A picture file whose header is read.
 pub(crate) struct PictureFile<'a> {
     path: &'a Path,
+    format: ImageFormat,
     decoder: Box<dyn ImageDecoder>,
     orientation: Orientation,
 }
@@ -74,7 +76,7 @@ impl<'a> PictureFile<'a> {
             return Err(Failure::at(path, format!("picture of {width}x{height}, {range}")));
         }
         let orientation = decoder.orientation().map_err(|error| broken(path, error))?;
-        Ok(Self { path, decoder: Box::new(decoder), orientation })
+        Ok(Self { path, format, decoder: Box::new(decoder), orientation })
     }
 
     /// Width and height in pixels of the upright picture.
@@ -83,6 +85,14 @@ impl<'a> PictureFile<'a> {
         let (width, height) = (width as usize, height as usize);
         // The upper half of the eight orientations lies on its side.
         if self.orientation.to_exif() > 4 { (height, width) } else { (width, height) }
+    }
+
+    /// A reader of the rows one by one, where the file has them in that order.
+    pub(crate) fn rows(&self, channels: usize) -> Result<Option<PngReader>> {
+        if self.format != ImageFormat::Png || self.orientation != Orientation::NoTransforms {
+            return Ok(None);
+        }
+        PngReader::open(self.path, channels)
     }
 
     /// Reads the pixels, turned upright by the EXIF orientation, as grey (`channels` 1) or RGB (3).
@@ -148,7 +158,7 @@ fn webp_end(file: &mut BufReader<File>) -> io::Result<()> {
 }
 
 impl Picture {
-    fn of_image(image: DynamicImage, channels: usize) -> Self {
+    pub(crate) fn of_image(image: DynamicImage, channels: usize) -> Self {
         let (width, height) = (image.width() as usize, image.height() as usize);
         let color = image.color();
         let luminance = channels == 1 && color.has_color();
@@ -210,38 +220,6 @@ fn luma16(rgb: &[u16]) -> u16 {
 /// The 8-bit sample of a value in [-1, 1], clamped; diffusers' `postprocess`.
 pub(crate) fn to_sample(value: f32) -> u8 {
     ((value * 0.5 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8
-}
-
-/// An 8-bit png, grey or RGB, that is written row by row: the picture is never whole in memory.
-pub(crate) struct PngRows {
-    stream: png::StreamWriter<'static, BufWriter<File>>,
-    samples: Vec<u8>,
-}
-
-impl PngRows {
-    /// Begins a picture of `[channels, height, width]`.
-    pub(crate) fn new(file: &File, [channels, height, width]: [usize; 3]) -> io::Result<Self> {
-        let side = |length: usize| u32::try_from(length).map_err(io::Error::other);
-        let mut encoder =
-            png::Encoder::new(BufWriter::new(file.try_clone()?), side(width)?, side(height)?);
-        let grey = channels == 1;
-        encoder.set_color(if grey { png::ColorType::Grayscale } else { png::ColorType::Rgb });
-        encoder.set_depth(png::BitDepth::Eight);
-        let stream = encoder.write_header()?.into_stream_writer()?;
-        Ok(Self { stream, samples: Vec::with_capacity(width * channels) })
-    }
-
-    /// Writes the next row, interleaved values in [-1, 1].
-    pub(crate) fn row(&mut self, values: &[f32]) -> io::Result<()> {
-        self.samples.clear();
-        self.samples.extend(values.iter().map(|&value| to_sample(value)));
-        self.stream.write_all(&self.samples)
-    }
-
-    /// Ends the picture, of which all rows are written.
-    pub(crate) fn finish(self) -> io::Result<()> {
-        Ok(self.stream.finish()?)
-    }
 }
 
 /// Writes `[channels, height, width]` in [-1, 1] as an 8-bit picture, grey or RGB.

@@ -9,16 +9,39 @@ use crate::array_file;
 use crate::failure::{Failure, Result};
 use crate::output::{Format, Target};
 use crate::picture::{self, PictureFile};
+use crate::png_rows::PngReader;
 
-/// Reads what the encoder takes: a picture, resized to whole latents if need be, or an array, which
-/// is passed as it is. The second value is what to tell the user about it.
-///
-/// `fits(height, width)` may refuse the size of a picture before its pixels are decoded.
+/// What the encoder takes.
+pub(crate) enum Input {
+    Array(Array4<f32>),
+    /// The rows of a picture of `height` and `width`.
+    Rows(Box<PngReader>, usize, usize),
+}
+
+/// Reads what the encoder takes as [`open`], all of it.
 pub(crate) fn read(
     path: &Path,
     config: &Config,
     fits: impl FnOnce(usize, usize) -> vaekl::Result<()>,
 ) -> Result<(Array4<f32>, Option<String>)> {
+    let (input, remark) = open(path, config, false, fits)?;
+    match input {
+        Input::Array(array) => Ok((array, remark)),
+        Input::Rows(..) => unreachable!("rows were not asked for"),
+    }
+}
+
+/// Opens what the encoder takes: a picture, resized to whole latents if need be, or an array, which
+/// is passed as it is. The second value is what to tell the user about it. With `rows` a picture whose
+/// rows can be read one by one is left to be read so.
+///
+/// `fits(height, width)` may refuse the size of a picture before its pixels are decoded.
+pub(crate) fn open(
+    path: &Path,
+    config: &Config,
+    rows: bool,
+    fits: impl FnOnce(usize, usize) -> vaekl::Result<()>,
+) -> Result<(Input, Option<String>)> {
     let factor = config.downscale();
     if Format::of(path).is_ok_and(Format::is_array) {
         let array = array_file::read(path, &["image", "sample"])?;
@@ -30,7 +53,7 @@ pub(crate) fn read(
             path.display()
         );
         let all = (whole_width, whole_height) == (width, height);
-        return Ok((array, (!all).then_some(remark)));
+        return Ok((Input::Array(array), (!all).then_some(remark)));
     }
     let channels = config.in_channels;
     if channels != 1 && channels != 3 {
@@ -44,15 +67,22 @@ pub(crate) fn read(
     fits(new_height, new_width).map_err(|error| {
         error.within(format_args!("{}: picture of {width}x{height}", path.display()))
     })?;
+    let whole = (new_width, new_height) == (width, height);
+    if whole
+        && rows
+        && let Some(rows) = file.rows(channels)?
+    {
+        return Ok((Input::Rows(Box::new(rows), height, width), None));
+    }
     let picture = file.read(channels)?;
-    if (new_width, new_height) == (width, height) {
-        return Ok((picture.to_array(), None));
+    if whole {
+        return Ok((Input::Array(picture.to_array()), None));
     }
     let remark = format!(
         "{}: {width}x{height} resized to {new_width}x{new_height}, multiples of {factor}",
         path.display()
     );
-    Ok((picture.resized(new_width, new_height).to_array(), Some(remark)))
+    Ok((Input::Array(picture.resized(new_width, new_height).to_array()), Some(remark)))
 }
 
 /// Width and height without what does not fill a latent.
@@ -185,6 +215,30 @@ mod tests {
         let scaled = raster.data.iter().map(|sample| ((u32::from(*sample) + 128) / 257) as u8);
         let scaled: Vec<u8> = scaled.collect();
         assert!(expected.tensor("grey16.png/scaled").unwrap().data() == scaled);
+    }
+
+    #[test]
+    fn rows_are_those_of_the_whole_picture() {
+        for name in ["grey8.png", "grey16.png", "palette.png", "rgb.png", "rgb16.png", "rgba.png"] {
+            for channels in [1, 3] {
+                let path = images().join(name);
+                let file = PictureFile::open(&path).unwrap();
+                let (width, height) = file.size();
+                let mut rows = file.rows(channels).unwrap().expect(name);
+                let array = file.read(channels).unwrap().to_array();
+                let mut row = vec![0.0; width * channels];
+                // Twice: a call that overflows is repeated.
+                for y in (0..height).chain(0..height) {
+                    rows.read(y, &mut row).unwrap();
+                    let whole = array.index_axis(Axis(2), y).index_axis_move(Axis(0), 0);
+                    let whole = whole.reversed_axes();
+                    assert!(whole.iter().eq(&row), "{name}, {channels} channels, row {y}");
+                }
+            }
+        }
+        let path = images().join("orientation6.jpg");
+        let jpeg = PictureFile::open(&path).unwrap();
+        assert!(jpeg.rows(3).unwrap().is_none());
     }
 
     #[test]

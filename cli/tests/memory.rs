@@ -66,6 +66,35 @@ fn a_budget_that_cannot_be_kept_is_refused_with_the_least_that_can() {
 }
 
 #[test]
+fn a_picture_is_encoded_from_its_rows_within_a_budget() {
+    let folder = Folder::new();
+    let photo = data("../../../examples/astronaut.png");
+    let encode = ["encode", photo.to_str().unwrap(), "--threads", "2"];
+    folder.json(encode.iter().chain(&["-o", "all.npy"]));
+    let plan = ["plan", "encode", "--size", "512x512", "--threads", "2", "--scratch", "."];
+    let line = folder.fail(1, plan.iter().chain(&["--memory", "1M"]));
+    let least = line.split("at least ").nth(1).unwrap().split(' ').next().unwrap();
+    let memory = format!("{least}M");
+    let report = folder.json(encode.iter().chain(&[
+        "-o",
+        "some.npy",
+        "--scratch",
+        ".",
+        "--memory",
+        &memory,
+    ]));
+    let peak = report["peak_rss_mb"].as_f64().unwrap();
+    assert!(peak <= least.parse().unwrap(), "{peak} MiB in a budget of {memory}");
+    assert!(folder.read("all.npy") == folder.read("some.npy"));
+
+    // What is held beside the session is taken from the budget: an array file is read whole.
+    folder.succeed(["decode", "all.npy", "-o", "picture.npy", "-q"]);
+    let limits = ["-o", "other.npy", "--scratch", ".", "--memory", &memory];
+    let line = folder.fail(1, ["encode", "picture.npy", "--threads", "2"].iter().chain(&limits));
+    assert!(line.contains("with 3.0 MiB of input and output in memory"), "{line}");
+}
+
+#[test]
 fn limits_that_make_no_sense_are_said() {
     let folder = Folder::new();
     for size in ["0", "-1", "M", "1Q", "nan", "1e300G"] {

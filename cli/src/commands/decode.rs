@@ -12,7 +12,7 @@ use crate::array_file;
 use crate::engine::Engine;
 use crate::failure::{Failure, Result};
 use crate::output::Target;
-use crate::picture::PngRows;
+use crate::png_rows::PngRows;
 use crate::report::{self, Report};
 use crate::sample::SampleTarget;
 
@@ -29,6 +29,8 @@ pub(super) fn run(context: &Context<'_>, arguments: &Decode) -> Result<()> {
     })?;
     let shape = [batch, engine.config().out_channels, height, width];
     let mut targets = SampleTarget::new(target, shape)?;
+    let picture = if targets.as_png().is_some() { 0 } else { shape.iter().product() };
+    engine.hold(&arguments.latents, latents.len() + picture)?;
 
     let decode_s = match targets.as_png() {
         Some(targets) => {

@@ -11,19 +11,28 @@ use crate::engine::Engine;
 use crate::failure::{Failure, Result};
 use crate::output::{Format, Target};
 use crate::report::Report;
-use crate::sample;
+use crate::sample::{self, Input};
 
 pub(super) fn run(context: &Context<'_>, arguments: &Encode) -> Result<()> {
     check_usage(arguments)?;
     let mut target = Target::create(&arguments.output)?;
     let mut engine = Engine::open(context.options, &context.interrupt, Parts::Encoder)?;
     let fits = |height, width| engine.fits_encode(height, width);
-    let (input, remark) = sample::read(&arguments.image, engine.config(), fits)?;
+    let (input, remark) = sample::open(&arguments.image, engine.config(), true, fits)?;
     if let Some(remark) = remark {
         context.remark(&remark);
     }
 
-    let (posterior, encode_s) = engine.encode(&arguments.image, input.view())?;
+    let (height, width, (posterior, encode_s)) = match input {
+        Input::Array(input) => {
+            let (_, _, height, width) = input.dim();
+            engine.hold(&arguments.image, input.len())?;
+            (height, width, engine.encode(&arguments.image, input.view())?)
+        }
+        Input::Rows(rows, height, width) => {
+            (height, width, engine.encode_rows(&arguments.image, *rows, height, width)?)
+        }
+    };
     let seed = arguments.seed.unwrap_or(0);
     let (name, mut latents): (_, Array4<f32>) = match arguments.posterior {
         Posterior::Mode => ("latents", posterior.mode().to_owned()),
@@ -38,7 +47,7 @@ pub(super) fn run(context: &Context<'_>, arguments: &Encode) -> Result<()> {
     context.interrupt.check()?;
     target.commit()?;
 
-    let (batch, _, height, width) = input.dim();
+    let batch = latents.dim().0;
     let mut report = Report::default();
     engine.report(&mut report);
     report.set_seconds("encode_s", encode_s);

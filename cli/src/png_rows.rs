@@ -1,0 +1,131 @@
+//! Png pictures row by row, which are then never whole in memory.
+
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use image::{DynamicImage, ImageBuffer};
+use png::{BitDepth, ColorType, Transformations};
+
+use crate::failure::{AtPath, Failure, Result};
+use crate::picture::{Picture, to_sample};
+
+/// An 8-bit png, grey or RGB, that is written row by row: the picture is never whole in memory.
+pub(crate) struct PngRows {
+    stream: png::StreamWriter<'static, BufWriter<File>>,
+    samples: Vec<u8>,
+}
+
+impl PngRows {
+    /// Begins a picture of `[channels, height, width]`.
+    pub(crate) fn new(file: &File, [channels, height, width]: [usize; 3]) -> io::Result<Self> {
+        let side = |length: usize| u32::try_from(length).map_err(io::Error::other);
+        let mut encoder =
+            png::Encoder::new(BufWriter::new(file.try_clone()?), side(width)?, side(height)?);
+        let grey = channels == 1;
+        encoder.set_color(if grey { ColorType::Grayscale } else { ColorType::Rgb });
+        encoder.set_depth(BitDepth::Eight);
+        let stream = encoder.write_header()?.into_stream_writer()?;
+        Ok(Self { stream, samples: Vec::with_capacity(width * channels) })
+    }
+
+    /// Writes the next row, interleaved values in [-1, 1].
+    pub(crate) fn row(&mut self, values: &[f32]) -> io::Result<()> {
+        self.samples.clear();
+        self.samples.extend(values.iter().map(|&value| to_sample(value)));
+        self.stream.write_all(&self.samples)
+    }
+
+    /// Ends the picture, of which all rows are written.
+    pub(crate) fn finish(self) -> io::Result<()> {
+        Ok(self.stream.finish()?)
+    }
+}
+
+/// A png of any depth and colour type whose rows are read one by one, top to bottom.
+pub(crate) struct PngReader {
+    path: PathBuf,
+    /// Values of a pixel that are wanted: grey or RGB.
+    channels: usize,
+    reader: png::Reader<BufReader<File>>,
+    /// The row that is next.
+    next: usize,
+}
+
+impl PngReader {
+    /// Opens the picture; `None` where its rows are interlaced.
+    pub(crate) fn open(path: &Path, channels: usize) -> Result<Option<Self>> {
+        let file = BufReader::new(File::open(path).at(path)?);
+        let mut decoder = png::Decoder::new(file);
+        // Palettes and fewer than 8 bits as samples of 8.
+        decoder.set_transformations(Transformations::EXPAND);
+        let reader = decoder.read_info().map_err(|error| broken(path, &error))?;
+        if reader.info().interlaced {
+            return Ok(None);
+        }
+        Ok(Some(Self { path: path.to_owned(), channels, reader, next: 0 }))
+    }
+
+    /// Reads row `y` as interleaved values in [-1, 1]. Rows are asked for in their order, or again from
+    /// the first.
+    pub(crate) fn read(&mut self, y: usize, values: &mut [f32]) -> Result<()> {
+        if y < self.next {
+            let again = Self::open(&self.path, self.channels)?;
+            *self = again.ok_or_else(|| Failure::at(&self.path, "the file has changed"))?;
+        }
+        let (color, depth) = self.reader.output_color_type();
+        let row = self.reader.next_row().map_err(|error| broken(&self.path, &error))?;
+        let image = row.and_then(|row| row_image(row.data(), color, depth));
+        let image = image.ok_or_else(|| Failure::at(&self.path, "cannot read the picture"))?;
+        self.next = y + 1;
+        let row = Picture::of_image(image, self.channels).to_array();
+        let pixels = row.permuted_axes([0, 2, 3, 1]);
+        if pixels.len() != values.len() {
+            return Err(Failure::at(&self.path, "the file has changed"));
+        }
+        values.iter_mut().zip(&pixels).for_each(|(to, &value)| *to = value);
+        Ok(())
+    }
+}
+
+/// A picture of one row.
+fn row_image(bytes: &[u8], color: ColorType, depth: BitDepth) -> Option<DynamicImage> {
+    let width = u32::try_from(
+        bytes.len() / color.samples() / if depth == BitDepth::Sixteen { 2 } else { 1 },
+    );
+    let (width, samples) = (width.ok()?, || bytes.to_vec());
+    if depth == BitDepth::Sixteen {
+        let samples = bytes.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
+        let samples: Vec<u16> = samples.collect();
+        return match color {
+            ColorType::Grayscale => {
+                ImageBuffer::from_raw(width, 1, samples).map(DynamicImage::ImageLuma16)
+            }
+            ColorType::GrayscaleAlpha => {
+                ImageBuffer::from_raw(width, 1, samples).map(DynamicImage::ImageLumaA16)
+            }
+            ColorType::Rgb => {
+                ImageBuffer::from_raw(width, 1, samples).map(DynamicImage::ImageRgb16)
+            }
+            ColorType::Rgba => {
+                ImageBuffer::from_raw(width, 1, samples).map(DynamicImage::ImageRgba16)
+            }
+            ColorType::Indexed => None,
+        };
+    }
+    match color {
+        ColorType::Grayscale => {
+            ImageBuffer::from_raw(width, 1, samples()).map(DynamicImage::ImageLuma8)
+        }
+        ColorType::GrayscaleAlpha => {
+            ImageBuffer::from_raw(width, 1, samples()).map(DynamicImage::ImageLumaA8)
+        }
+        ColorType::Rgb => ImageBuffer::from_raw(width, 1, samples()).map(DynamicImage::ImageRgb8),
+        ColorType::Rgba => ImageBuffer::from_raw(width, 1, samples()).map(DynamicImage::ImageRgba8),
+        ColorType::Indexed => None,
+    }
+}
+
+fn broken(path: &Path, error: &png::DecodingError) -> Failure {
+    Failure::at(path, format!("cannot read the picture: {error}"))
+}
