@@ -401,6 +401,13 @@ impl Backend for Watched<'_, '_> {
         Ok(out)
     }
 
+    fn fork(&mut self, conv: &Conv<'_>, shortcut: &Conv<'_>, slot: Slot) -> Result<(Slot, Slot)> {
+        // Not forked: each convolution for itself.
+        let hidden = self.alloc(conv.output(slot.shape), slot.dtype)?;
+        self.conv(conv, &slot, &hidden)?;
+        Ok((self.conv_in_place(shortcut, slot)?, hidden))
+    }
+
     fn crop(&mut self, slot: Slot, region: &Region) -> Result<Slot> {
         self.cpu.crop(slot, region)
     }

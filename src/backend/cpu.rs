@@ -6,6 +6,7 @@ use std::ops::{ControlFlow, Range};
 use super::workspace::carve;
 use super::{
     Attention, Backend, Columns, Conv, Layout, Norm, Region, Slot, Statistic, Statistics, Strategy,
+    fork_of,
 };
 use crate::base::buffer::{AlignedBuf, Elements, ElementsMut};
 use crate::base::dtype::DType;
@@ -116,9 +117,9 @@ impl<'a> Cpu<'a> {
 
     /// The bytes of an activation, of the arena or of the scratch file.
     pub(crate) fn range(&self, slot: &Slot) -> Result<Range<usize>> {
-        let bytes = slot.bytes()?;
+        let (home, first) = slot.home;
         self.layout
-            .part(slot.id, bytes)
+            .part(home, first..first + slot.bytes()?)
             .ok_or_else(|| Error::internal(format!("activation {} is not in the plan", slot.id)))
     }
 
@@ -172,13 +173,7 @@ impl<'a> Cpu<'a> {
         for filter in conv.filters {
             filter.weight.release();
         }
-        if let Some(group) = sums.iter().position(|sum| !sum.square.is_finite()) {
-            let message = format!(
-                "{name}: the output is not finite in group {group} of {} ({} storage)",
-                conv.groups, to.dtype
-            );
-            return Err(Error::new(ErrorKind::NonFinite, message));
-        }
+        check_sums(conv, &sums, to.dtype)?;
         self.sums[to.id] = sums;
         self.multiply_adds += work;
         Ok(())
@@ -264,6 +259,15 @@ fn ticker<'t>(
     }
 }
 
+/// Refuses sums of an output that is not finite.
+fn check_sums(conv: &Conv<'_>, sums: &[Sum], dtype: DType) -> Result<()> {
+    let Some(group) = sums.iter().position(|sum| !sum.square.is_finite()) else { return Ok(()) };
+    let (name, of) = (conv.filters.first().map_or("", |filter| filter.name), conv.groups);
+    let message =
+        format!("{name}: the output is not finite in group {group} of {of} ({dtype} storage)");
+    Err(Error::new(ErrorKind::NonFinite, message))
+}
+
 fn cancelled() -> Error {
     Error::new(ErrorKind::Cancelled, "cancelled")
 }
@@ -300,6 +304,46 @@ impl<'a> Backend for Cpu<'a> {
         }
         self.convolve(conv, geometry, &slot, None)?;
         slot.narrowed(channels)
+    }
+
+    fn fork(&mut self, conv: &Conv<'_>, shortcut: &Conv<'_>, slot: Slot) -> Result<(Slot, Slot)> {
+        let Some(fork) = fork_of(conv, shortcut, &slot)? else {
+            let hidden = self.alloc(conv.output(slot.shape), slot.dtype)?;
+            self.conv(conv, &slot, &hidden)?;
+            return Ok((self.conv_in_place(shortcut, slot)?, hidden));
+        };
+        let name = conv.filters.first().map_or("convolution", |filter| filter.name);
+        let prologue = match &conv.norm {
+            Some(norm) => Some(self.prologue(norm, &slot, name)?),
+            None => None,
+        };
+        let (hidden, _) = self.entry(0)?;
+        let bytes = fork.scratch(self.kernels.nr(), self.threads.count(), slot.dtype)?;
+        let (range, scratch) = (self.range(&slot)?, self.entry(bytes)?.1);
+        let [memory, scratch] = carve(self.arena, [range, scratch]);
+        let job = conv::ForkJob {
+            fork: &fork,
+            filters: [conv.filters, shortcut.filters],
+            prologue,
+            groups: [conv.groups, shortcut.groups],
+            dtype: slot.dtype,
+        };
+        let work = fork.multiply_adds();
+        let mut tick = ticker(self.progress, self.multiply_adds, work);
+        let sums = job.run(self.threads, self.kernels, memory, scratch, &mut tick)?;
+        let [sums, of_shortcut] = sums.ok_or_else(cancelled)?;
+        for (conv, sums) in [(conv, &sums), (shortcut, &of_shortcut)] {
+            check_sums(conv, sums, slot.dtype)?;
+            for filter in conv.filters {
+                filter.weight.release();
+            }
+        }
+        let (first, second) = fork.channels();
+        let (out, hidden) = slot.forked(first, (hidden, second))?;
+        self.sums[hidden.id] = sums;
+        self.sums[out.id] = of_shortcut;
+        self.multiply_adds += work;
+        Ok((out, hidden))
     }
 
     fn crop(&mut self, slot: Slot, region: &Region) -> Result<Slot> {

@@ -11,7 +11,7 @@ mod statistics;
 mod workspace;
 
 pub(crate) use statistics::{Reduced, Shared, Statistic, Statistics};
-pub(crate) use workspace::{Entry, Layout};
+pub(crate) use workspace::{Entry, Layout, Tail};
 
 use crate::base::dtype::DType;
 use crate::base::error::{Error, Result};
@@ -19,8 +19,8 @@ pub(crate) use crate::base::shape::Region;
 use crate::base::shape::Shape;
 pub(crate) use crate::kernels::Act;
 pub(crate) use crate::ops::attention::Algorithm;
-use crate::ops::conv::Staged;
 pub(crate) use crate::ops::conv::{Filter, Resample};
+use crate::ops::conv::{Fork, Staged};
 
 /// An activation held by a backend. Not `Clone`: whoever holds it frees it.
 #[derive(Debug)]
@@ -32,11 +32,13 @@ pub(crate) struct Slot {
     pub(crate) pitch: usize,
     /// Whether it is in the scratch file.
     pub(crate) stored: bool,
+    /// The activation whose memory it has, and its first byte there: another one's after [`Backend::fork`].
+    home: (usize, usize),
 }
 
 impl Slot {
     fn new(id: usize, shape: Shape, dtype: DType, stored: bool) -> Self {
-        Self { id, shape, dtype, pitch: shape.channels, stored }
+        Self { id, shape, dtype, pitch: shape.channels, stored, home: (id, 0) }
     }
 
     /// Bytes of a pixel, where it is in the scratch file.
@@ -47,6 +49,15 @@ impl Slot {
     /// Bytes of its memory.
     pub(crate) fn bytes(&self) -> Result<usize> {
         Shape { channels: self.pitch, ..self.shape }.bytes(self.dtype)
+    }
+
+    /// Its memory as that of two activations of `first` and `second` channels, the latter with the id `id`.
+    fn forked(self, first: usize, (id, second): (usize, usize)) -> Result<(Self, Self)> {
+        let first = Self { shape: Shape { channels: first, ..self.shape }, pitch: first, ..self };
+        let shape = Shape { channels: second, ..self.shape };
+        let (dtype, home) = (self.dtype, (self.home.0, self.home.1 + first.bytes()?));
+        let second = Self { id, shape, dtype, pitch: second, stored: self.stored, home };
+        Ok((first, second))
     }
 
     /// The same memory with fewer channels of each pixel.
@@ -98,6 +109,26 @@ pub(crate) struct Conv<'a> {
     pub(crate) residual: bool,
     /// Groups of the GroupNorm that reads the output; 1 where none does, for the check of finiteness.
     pub(crate) groups: usize,
+}
+
+impl Conv<'_> {
+    /// The shape of what it makes of an input of the shape `input`.
+    pub(crate) fn output(&self, input: Shape) -> Shape {
+        let (height, width) = match self.resample {
+            Resample::Keep => (input.height, input.width),
+            Resample::Double => (input.height * 2, input.width * 2),
+            Resample::Halve => (input.height / 2, input.width / 2),
+        };
+        Shape::new(height, width, self.filters.iter().map(|filter| filter.out_channels).sum())
+    }
+}
+
+/// How `conv` and `shortcut` run in place of their input `slot`, where they can: in memory.
+fn fork_of(conv: &Conv<'_>, shortcut: &Conv<'_>, slot: &Slot) -> Result<Option<Fork>> {
+    if slot.stored || slot.pitch != slot.shape.channels {
+        return Ok(None);
+    }
+    Fork::new(slot.shape, conv.filters, shortcut.filters)
 }
 
 /// Rows of `channels` values inside a slot, beginning at channel `first` of each pixel.
@@ -158,6 +189,11 @@ pub(crate) trait Backend {
     /// Runs a 1x1 convolution to no more channels than a pixel has room for, over its own input: the
     /// largest activations of a decoder are not there twice.
     fn conv_in_place(&mut self, conv: &Conv<'_>, slot: Slot) -> Result<Slot>;
+
+    /// Runs a 3x3 convolution and a 1x1 convolution of one input, which is needed no more; gives the output
+    /// of the second, in the place of the input, and that of the first. They have as many channels as it
+    /// together, or fewer.
+    fn fork(&mut self, conv: &Conv<'_>, shortcut: &Conv<'_>, slot: Slot) -> Result<(Slot, Slot)>;
 
     /// Leaves the pixels of `region` only.
     fn crop(&mut self, slot: Slot, region: &Region) -> Result<Slot>;

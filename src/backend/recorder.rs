@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! The backend that computes nothing and writes down what a run needs.
 
-use super::{Attention, Backend, Conv, Entry, Region, Slot, Strategy};
+use super::{Attention, Backend, Conv, Entry, Region, Slot, Strategy, Tail, fork_of};
 use crate::base::dtype::DType;
 use crate::base::error::Result;
 use crate::base::shape::Shape;
@@ -58,6 +58,9 @@ impl Recorder {
     pub(crate) fn finish(mut self) -> Recording {
         for entry in &mut self.entries {
             entry.death = entry.death.min(self.clock);
+            if let Some(tail) = &mut entry.tail {
+                tail.death = tail.death.min(self.clock);
+            }
         }
         let Self { entries, multiply_adds, activations, weights, held, .. } = self;
         Recording { entries, multiply_adds, activations, weights: weights + held, held }
@@ -68,18 +71,24 @@ impl Recorder {
         let geometry = Geometry::new(input.shape, conv.filters, conv.resample, kept)?;
         let scratch = geometry.scratch(self.nr, self.threads, staged)?;
         self.operator(scratch, geometry.multiply_adds());
+        self.weigh(&[conv]);
+        Ok(geometry)
+    }
+
+    /// Notes the weights of convolutions that run together.
+    fn weigh(&mut self, convs: &[&Conv<'_>]) {
         let (mut weights, mut held) = (0, 0);
-        for weight in conv.filters.iter().map(|filter| filter.weight) {
+        let filters = convs.iter().flat_map(|conv| conv.filters);
+        for weight in filters.map(|filter| filter.weight) {
             if weight.releases() { weights += weight.len() } else { held += weight.len() }
         }
         self.weights = self.weights.max(weights);
         self.held += held;
-        Ok(geometry)
     }
 
     fn operator(&mut self, scratch: usize, multiply_adds: u64) {
         let (birth, death) = (self.clock, self.clock);
-        self.entries.push(Entry { bytes: scratch, birth, death, stored: false });
+        self.entries.push(Entry { bytes: scratch, birth, death, stored: false, tail: None });
         self.multiply_adds = self.multiply_adds.saturating_add(multiply_adds);
         self.clock += 1;
     }
@@ -90,14 +99,19 @@ impl Backend for Recorder {
         let bytes = shape.bytes(dtype)?;
         let stored = self.strategy.stores(bytes);
         self.activations.push(bytes);
-        self.entries.push(Entry { bytes, birth: self.clock, death: usize::MAX, stored });
+        let (birth, death) = (self.clock, usize::MAX);
+        self.entries.push(Entry { bytes, birth, death, stored, tail: None });
         Ok(Slot::new(self.entries.len() - 1, shape, dtype, stored))
     }
 
     fn free(&mut self, slot: Slot) {
         // The operator that used it last is the one before now.
-        let entry = &mut self.entries[slot.id];
-        entry.death = self.clock.saturating_sub(1).max(entry.birth);
+        let entry = &mut self.entries[slot.home.0];
+        let death = self.clock.saturating_sub(1).max(entry.birth);
+        match &mut entry.tail {
+            Some(tail) if slot.home.1 > 0 => tail.death = death,
+            _ => entry.death = death,
+        }
     }
 
     fn conv(&mut self, conv: &Conv<'_>, input: &Slot, out: &Slot) -> Result<()> {
@@ -109,6 +123,23 @@ impl Backend for Recorder {
         let staged = Staged { input: 0, output: slot.staged() };
         let geometry = self.convolution(conv, &slot, staged)?;
         slot.narrowed(geometry.output().channels)
+    }
+
+    fn fork(&mut self, conv: &Conv<'_>, shortcut: &Conv<'_>, slot: Slot) -> Result<(Slot, Slot)> {
+        let Some(fork) = fork_of(conv, shortcut, &slot)? else {
+            let hidden = self.alloc(conv.output(slot.shape), slot.dtype)?;
+            self.conv(conv, &slot, &hidden)?;
+            return Ok((self.conv_in_place(shortcut, slot)?, hidden));
+        };
+        let hidden = self.alloc(Shape::new(0, 0, 0), slot.dtype)?;
+        let scratch = fork.scratch(self.nr, self.threads, slot.dtype)?;
+        self.operator(scratch, fork.multiply_adds());
+        self.weigh(&[conv, shortcut]);
+        let home = slot.home.0;
+        let (first, second) = fork.channels();
+        let (out, hidden) = slot.forked(first, (hidden.id, second))?;
+        self.entries[home].tail = Some(Tail { first: out.bytes()?, death: usize::MAX });
+        Ok((out, hidden))
     }
 
     fn crop(&mut self, slot: Slot, region: &Region) -> Result<Slot> {

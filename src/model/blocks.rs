@@ -7,7 +7,6 @@ use super::window::Window;
 use crate::backend::{self, Act, Backend, Columns, Resample, Slot};
 use crate::base::dtype::DType;
 use crate::base::error::Result;
-use crate::base::shape::Shape;
 
 /// Epsilon of every GroupNorm.
 const EPSILON: f64 = 1e-6;
@@ -90,10 +89,22 @@ impl<'b, B: Backend> Network<'b, B> {
         let act = Some(self.settings.act);
         let conv1 = [block.conv1.filter()];
         let op = self.op(&conv1, Some(self.norm(&block.norm1, act)), Resample::Keep);
-        let hidden = self.produce(op, &input, self.settings.dtype)?;
-        let out = match &block.shortcut {
-            Some(shortcut) => self.shortcut(shortcut, input)?,
-            None => input,
+        let dtype = self.settings.dtype;
+        let (out, hidden) = match &block.shortcut {
+            None => {
+                let hidden = self.produce(op, &input, dtype)?;
+                (input, hidden)
+            }
+            Some(shortcut) => {
+                let filters = [shortcut.filter()];
+                let shortcut = self.op(&filters, None, Resample::Keep);
+                if conv1[0].out_channels + filters[0].out_channels <= input.shape.channels {
+                    self.backend.fork(&op, &shortcut, input)?
+                } else {
+                    let hidden = self.produce(op, &input, dtype)?;
+                    (self.shortcut(shortcut, input)?, hidden)
+                }
+            }
         };
         let conv2 = [block.conv2.filter()];
         let op = self.op(&conv2, Some(self.norm(&block.norm2, act)), Resample::Keep);
@@ -102,10 +113,8 @@ impl<'b, B: Backend> Network<'b, B> {
         Ok(out)
     }
 
-    fn shortcut(&mut self, conv: &Conv, input: Slot) -> Result<Slot> {
-        let filters = [conv.filter()];
-        let op = self.op(&filters, None, Resample::Keep);
-        if filters[0].out_channels <= input.shape.channels {
+    fn shortcut(&mut self, op: backend::Conv<'_>, input: Slot) -> Result<Slot> {
+        if op.output(input.shape).channels <= input.shape.channels {
             self.backend.conv_in_place(&op, input)
         } else {
             self.consume(op, input, self.settings.dtype)
@@ -193,14 +202,7 @@ impl<'b, B: Backend> Network<'b, B> {
 
     /// Runs `op` into a new activation of `dtype`.
     fn produce(&mut self, op: backend::Conv<'_>, input: &Slot, dtype: DType) -> Result<Slot> {
-        let Shape { height, width, .. } = input.shape;
-        let (height, width) = match op.resample {
-            Resample::Keep => (height, width),
-            Resample::Double => (height * 2, width * 2),
-            Resample::Halve => (height / 2, width / 2),
-        };
-        let channels = op.filters.iter().map(|filter| filter.out_channels).sum();
-        let out = self.backend.alloc(Shape::new(height, width, channels), dtype)?;
+        let out = self.backend.alloc(op.output(input.shape), dtype)?;
         self.backend.conv(&op, input, &out)?;
         Ok(out)
     }

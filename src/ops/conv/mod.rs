@@ -14,6 +14,7 @@
 
 mod band;
 mod direct;
+mod fork;
 mod storage;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use crate::base::error::{Error, Result};
 use crate::base::shape::Shape;
 use crate::kernels::threads::Threads;
 use crate::kernels::{Act, Kernels, PackConv, Store, Sum};
+pub(crate) use fork::{Fork, ForkJob};
 use storage::Rows;
 pub(crate) use storage::{Source, Staged, Target};
 use winograd::Order;
@@ -238,13 +240,19 @@ impl Geometry {
     }
 
     fn blocks(&self) -> Vec<Block> {
+        self.blocks_of(0..self.output.height)
+    }
+
+    /// The blocks of some output rows, which begin where a block does.
+    fn blocks_of(&self, of: Range<usize>) -> Vec<Block> {
         let (rows, columns, origin) = self.block();
         let cut = |length: usize, size: usize| {
             (0..length + origin)
                 .step_by(size)
                 .map(move |at| at.saturating_sub(origin)..length.min(at + size - origin))
         };
-        cut(self.output.height, rows)
+        cut(of.len(), rows)
+            .map(|rows| rows.start + of.start..rows.end + of.start)
             .flat_map(|rows| {
                 cut(self.output.width, columns)
                     .map(move |columns| Block { rows: rows.clone(), columns })
@@ -326,34 +334,50 @@ impl Job<'_> {
                 Worker { values: cast_mut(values), input, output }
             })
             .collect();
-        match &geometry.method {
-            Method::Direct(_) => self.direct_filters(threads, kernels, shared),
-            Method::Winograd(blocking) if blocking.order == Order::Picture => {
-                let scratch = (shared, &mut workers[..]);
-                return self.slices_run(blocking, threads, kernels, out, scratch, tick);
-            }
-            Method::Winograd(blocking) => self.blocks_filters(blocking, threads, kernels, shared),
+        if let Method::Winograd(blocking) = &geometry.method
+            && blocking.order == Order::Picture
+        {
+            let scratch = (shared, &mut workers[..]);
+            return self.slices_run(blocking, threads, kernels, out, scratch, tick);
         }
+        self.prepare(threads, kernels, shared);
         let filters = &*shared;
 
         let blocks = geometry.blocks();
         let mut sums = vec![Sum::default(); blocks.len() * self.groups];
         let items = self.items(&blocks, out, &mut sums);
         let count = items.len();
-        let bias = self.padded_bias(kernels.nr());
         let mut progress = |done| tick(done, count);
-        let flow =
-            threads.try_run(&mut workers, items, &mut progress, |worker, item| match &geometry
-                .method
-            {
-                Method::Direct(blocking) => {
-                    self.direct_block(blocking, kernels, filters, &bias, worker, item)
-                }
-                Method::Winograd(blocking) => {
-                    self.blocks_item(blocking, kernels, filters, &bias, worker, item)
-                }
-            })?;
+        let run = (threads, kernels, filters);
+        let flow = self.run_items(run, &mut workers, items, &mut progress)?;
         Ok(flow.is_continue().then(|| merge(&sums, self.groups)))
+    }
+
+    /// Packs or transforms the filters.
+    fn prepare(&self, threads: &Threads, kernels: &Kernels, dst: &mut [f32]) {
+        match &self.geometry.method {
+            Method::Direct(_) => self.direct_filters(threads, kernels, dst),
+            Method::Winograd(blocking) => self.blocks_filters(blocking, threads, kernels, dst),
+        }
+    }
+
+    /// Computes blocks with the filters prepared.
+    fn run_items(
+        &self,
+        (threads, kernels, filters): (&Threads, &Kernels, &[f32]),
+        workers: &mut [Worker<'_>],
+        items: Vec<Item<'_>>,
+        tick: &mut dyn FnMut(usize) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>> {
+        let bias = self.padded_bias(kernels.nr());
+        threads.try_run(workers, items, tick, |worker, item| match &self.geometry.method {
+            Method::Direct(blocking) => {
+                self.direct_block(blocking, kernels, filters, &bias, worker, item)
+            }
+            Method::Winograd(blocking) => {
+                self.blocks_item(blocking, kernels, filters, &bias, worker, item)
+            }
+        })
     }
 
     /// The biases of all banks, each bank padded to whole panels.
@@ -369,30 +393,36 @@ impl Job<'_> {
     /// Hands every block its part of the output and its sums.
     fn items<'o>(&self, blocks: &[Block], out: Target<'o>, sums: &'o mut [Sum]) -> Vec<Item<'o>> {
         let rows = match out {
-            Target::Memory(out) => self.rows(blocks, out),
+            Target::Memory(out) => {
+                let row = self.geometry.output.width * self.output_pitch;
+                let mut rest = Some(out);
+                let lines = (0..self.geometry.output.height).map_while(|_| {
+                    let (line, tail) = rest.take()?.split_at(row);
+                    rest = Some(tail);
+                    Some(line)
+                });
+                self.deal(blocks, lines)
+            }
             Target::File(stored, dtype) => {
                 blocks.iter().map(|_| Rows::File(stored.clone(), dtype)).collect()
             }
         };
-        blocks
-            .iter()
-            .cloned()
-            .zip(rows)
-            .zip(sums.chunks_exact_mut(self.groups))
-            .map(|((block, rows), sums)| Item { block, rows, sums })
-            .collect()
+        items(blocks, rows, sums, self.groups)
     }
 
-    /// Each block's part of each row of an output in memory.
-    fn rows<'o>(&self, blocks: &[Block], out: ElementsMut<'o>) -> Vec<Rows<'o>> {
-        let shape = self.geometry.output;
+    /// Each block's part of each of the output rows that the blocks consist of.
+    fn deal<'o>(
+        &self,
+        blocks: &[Block],
+        lines: impl Iterator<Item = ElementsMut<'o>>,
+    ) -> Vec<Rows<'o>> {
         let mut parts: Vec<Vec<ElementsMut<'o>>> =
             blocks.iter().map(|block| Vec::with_capacity(block.rows.len())).collect();
         let (height, width, origin) = self.geometry.block();
-        let across = (shape.width + origin).div_ceil(width);
-        let mut rest = out;
-        for y in 0..shape.height {
+        let across = (self.geometry.output.width + origin).div_ceil(width);
+        for (y, line) in lines.enumerate() {
             let first = (y + origin) / height * across;
+            let mut rest = line;
             for (block, part) in blocks[first..].iter().zip(&mut parts[first..first + across]) {
                 let (segment, tail) = rest.split_at(block.columns.len() * self.output_pitch);
                 part.push(segment);
@@ -432,6 +462,17 @@ impl Job<'_> {
             *group = channels.iter().fold(Sum::default(), |total, &channel| total + channel);
         }
     }
+}
+
+/// Blocks with the memory that they write.
+fn items<'o>(
+    blocks: &[Block],
+    rows: Vec<Rows<'o>>,
+    sums: &'o mut [Sum],
+    groups: usize,
+) -> Vec<Item<'o>> {
+    let blocks = blocks.iter().cloned().zip(rows).zip(sums.chunks_exact_mut(groups));
+    blocks.map(|((block, rows), sums)| Item { block, rows, sums }).collect()
 }
 
 /// Adds up the sums of all blocks, in their order.

@@ -15,6 +15,8 @@ use crate::base::scratch_file::Stored;
 pub(crate) enum Source<'a> {
     Memory(Elements<'a>),
     File(Stored<'a>, DType),
+    /// Whole rows from the given one on.
+    Window(Elements<'a>, usize),
     /// Its own output, pixel by pixel.
     InPlace,
 }
@@ -79,6 +81,9 @@ impl Job<'_> {
         let (stored, dtype) = match &self.input {
             Source::Memory(values) => {
                 return Ok(Pixels::Rectangle { values: *values, top: 0, left: 0, width });
+            }
+            &Source::Window(values, top) => {
+                return Ok(Pixels::Rectangle { values, top, left: 0, width });
             }
             Source::InPlace => return Ok(Pixels::Own(own)),
             Source::File(stored, dtype) => (stored, *dtype),

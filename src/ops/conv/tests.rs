@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::{Filter, Geometry, Job, Prologue, Resample, Source, Staged, Target};
+use super::{Filter, Fork, ForkJob, Geometry, Job, Prologue, Resample, Source, Staged, Target};
 use crate::arch::Level;
 use crate::base::buffer::{AlignedBuf, Bytes, Elements, ElementsMut, cast_mut};
 use crate::base::dtype::DType;
@@ -178,6 +178,106 @@ fn the_bits_depend_on_the_layer_alone() {
                     for (a, b) in sums.iter().zip(&found_sums) {
                         assert_eq!((a.sum, a.square), (b.sum, b.square), "{what}");
                     }
+                }
+            }
+        }
+    }
+}
+
+/// A bank of filters that owns its weights.
+struct Bank {
+    weight: Bytes,
+    bias: Vec<f32>,
+    kernel: usize,
+}
+
+impl Bank {
+    fn new(channels: usize, in_channels: usize, kernel: usize) -> Self {
+        let weights: Vec<u8> = (0..channels * in_channels * kernel * kernel)
+            .flat_map(|i| number(3 * i + kernel).to_le_bytes())
+            .collect();
+        Self { weight: Bytes::new(weights), bias: vec![0.25; channels], kernel }
+    }
+
+    fn filter(&self, in_channels: usize) -> Filter<'_> {
+        Filter {
+            name: "layer",
+            weight: &self.weight,
+            dtype: DType::F32,
+            bias: &self.bias,
+            in_channels,
+            out_channels: self.bias.len(),
+            kernel: self.kernel,
+        }
+    }
+}
+
+#[test]
+fn a_fork_gives_what_its_convolutions_give_one_by_one() {
+    let kernels = Kernels::new(Level::detect().unwrap());
+    let mut tick = |_, _| ControlFlow::Continue(());
+    for (height, width, channels) in
+        [(101, 90, 64), (16, 30, 32), (40, 7, 32), (1, 5, 8), (3, 3, 6)]
+    {
+        let input = Shape::new(height, width, channels);
+        let banks = [Bank::new(channels / 2, channels, 3), Bank::new(channels / 2, channels, 1)];
+        let filters = [&banks[0], &banks[1]].map(|bank| [bank.filter(channels)]);
+        let prologue = Prologue {
+            scale: (0..channels).map(|i| 1.0 + number(i) / 2.0).collect(),
+            shift: (0..channels).map(|i| number(i + 1)).collect(),
+            act: Some(Act::Silu),
+        };
+        let fork = Fork::new(input, &filters[0], &filters[1]).unwrap();
+        // Small pictures keep their inputs transformed, and are not forked.
+        let Some(fork) = fork else {
+            assert!(height < 100);
+            continue;
+        };
+        for dtype in [DType::F32, DType::Bf16] {
+            let mut expected = Vec::new();
+            let mut expected_sums = Vec::new();
+            for (which, filters) in filters.iter().enumerate().rev() {
+                let geometry = Geometry::new(input, filters, Resample::Keep, usize::MAX).unwrap();
+                let threads = Threads::new(1).unwrap();
+                let bytes = geometry.scratch(kernels.nr(), 1, Staged::default()).unwrap();
+                let mut scratch = AlignedBuf::zeroed(bytes, "test").unwrap();
+                let source = filled(input, dtype, 0);
+                let mut target = filled(geometry.output(), dtype, 9);
+                let job = Job {
+                    geometry,
+                    filters,
+                    input: Source::Memory(Elements::new(dtype, &source)),
+                    input_pitch: channels,
+                    output_pitch: channels / 2,
+                    prologue: (which == 0).then(|| prologue.clone()),
+                    residual: false,
+                    groups: 2,
+                    staged: Staged::default(),
+                };
+                let out = Target::Memory(ElementsMut::new(dtype, &mut target));
+                let sums = job.run(&threads, &kernels, out, &mut scratch, &mut tick);
+                expected.extend_from_slice(&target);
+                expected_sums.push(sums.unwrap().unwrap());
+            }
+            for count in 1..4 {
+                let threads = Threads::new(count).unwrap();
+                let bytes = fork.scratch(kernels.nr(), count, dtype).unwrap();
+                let mut scratch = AlignedBuf::zeroed(bytes, "test").unwrap();
+                let mut memory = filled(input, dtype, 0);
+                let job = ForkJob {
+                    fork: &fork,
+                    filters: [&filters[0], &filters[1]],
+                    groups: [2, 2],
+                    prologue: Some(prologue.clone()),
+                    dtype,
+                };
+                let sums = job.run(&threads, &kernels, &mut memory, &mut scratch, &mut tick);
+                let [of_conv, of_shortcut] = sums.unwrap().unwrap();
+                let what = format!("{input} {dtype}, {count} threads");
+                assert!(memory[..] == expected[..], "{what}");
+                assert_eq!(of_conv, expected_sums[1], "{what}");
+                for (a, b) in of_shortcut.iter().zip(&expected_sums[0]) {
+                    assert!((a.sum - b.sum).abs() < 1e-6 * b.square, "{what}");
                 }
             }
         }
