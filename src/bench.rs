@@ -402,10 +402,19 @@ impl Backend for Watched<'_, '_> {
     }
 
     fn fork(&mut self, conv: &Conv<'_>, shortcut: &Conv<'_>, slot: Slot) -> Result<(Slot, Slot)> {
-        // Not forked: each convolution for itself.
-        let hidden = self.alloc(conv.output(slot.shape), slot.dtype)?;
-        self.conv(conv, &slot, &hidden)?;
-        Ok((self.conv_in_place(shortcut, slot)?, hidden))
+        let (start, input) = (Instant::now(), slot.shape);
+        let (out, hidden) = self.cpu.fork(conv, shortcut, slot)?;
+        let seconds = start.elapsed().as_secs_f64();
+        // The two as one, under the name and the method of the larger.
+        self.note(shortcut, input, out.shape, 0.0)?;
+        let small = self.operators.pop();
+        self.note(conv, input, hidden.shape, seconds)?;
+        if let (Some(both), Some(small)) = (self.operators.last_mut(), small) {
+            both.shape.push_str(" and 1x1");
+            both.direct += small.direct;
+            both.done += small.done;
+        }
+        Ok((out, hidden))
     }
 
     fn crop(&mut self, slot: Slot, region: &Region) -> Result<Slot> {

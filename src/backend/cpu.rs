@@ -6,7 +6,6 @@ use std::ops::{ControlFlow, Range};
 use super::workspace::carve;
 use super::{
     Attention, Backend, Columns, Conv, Layout, Norm, Region, Slot, Statistic, Statistics, Strategy,
-    fork_of,
 };
 use crate::base::buffer::{AlignedBuf, Elements, ElementsMut};
 use crate::base::dtype::DType;
@@ -307,7 +306,7 @@ impl<'a> Backend for Cpu<'a> {
     }
 
     fn fork(&mut self, conv: &Conv<'_>, shortcut: &Conv<'_>, slot: Slot) -> Result<(Slot, Slot)> {
-        let Some(fork) = fork_of(conv, shortcut, &slot)? else {
+        let Some(fork) = self.strategy.fork(conv, shortcut, &slot)? else {
             let hidden = self.alloc(conv.output(slot.shape), slot.dtype)?;
             self.conv(conv, &slot, &hidden)?;
             return Ok((self.conv_in_place(shortcut, slot)?, hidden));

@@ -123,14 +123,6 @@ impl Conv<'_> {
     }
 }
 
-/// How `conv` and `shortcut` run in place of their input `slot`, where they can: in memory.
-fn fork_of(conv: &Conv<'_>, shortcut: &Conv<'_>, slot: &Slot) -> Result<Option<Fork>> {
-    if slot.stored || slot.pitch != slot.shape.channels {
-        return Ok(None);
-    }
-    Fork::new(slot.shape, conv.filters, shortcut.filters)
-}
-
 /// Rows of `channels` values inside a slot, beginning at channel `first` of each pixel.
 #[derive(Clone, Copy)]
 pub(crate) struct Columns<'a> {
@@ -164,11 +156,21 @@ pub(crate) struct Strategy {
     /// Bytes of filters and inputs that a convolution may keep transformed, and of keys and values that an
     /// attention may keep packed.
     pub(crate) kept: usize,
+    /// Whether a ResNet block that halves the channels works in place of its input, for a few percent of the time.
+    pub(crate) forked: bool,
 }
 
 impl Strategy {
     /// The fastest.
-    pub(crate) const IN_MEMORY: Self = Self { stored: usize::MAX, kept: usize::MAX };
+    pub(crate) const IN_MEMORY: Self = Self { stored: usize::MAX, kept: usize::MAX, forked: false };
+
+    /// How `conv` and `shortcut` run in place of their input `slot`, where they do: in memory.
+    fn fork(&self, conv: &Conv<'_>, shortcut: &Conv<'_>, slot: &Slot) -> Result<Option<Fork>> {
+        if !self.forked || slot.stored || slot.pitch != slot.shape.channels {
+            return Ok(None);
+        }
+        Fork::new(slot.shape, conv.filters, shortcut.filters)
+    }
 
     fn stores(&self, bytes: usize) -> bool {
         bytes >= self.stored

@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! The backend that computes nothing and writes down what a run needs.
 
-use super::{Attention, Backend, Conv, Entry, Region, Slot, Strategy, Tail, fork_of};
+use super::{Attention, Backend, Conv, Entry, Region, Slot, Strategy, Tail};
 use crate::base::dtype::DType;
 use crate::base::error::Result;
 use crate::base::shape::Shape;
@@ -126,7 +126,7 @@ impl Backend for Recorder {
     }
 
     fn fork(&mut self, conv: &Conv<'_>, shortcut: &Conv<'_>, slot: Slot) -> Result<(Slot, Slot)> {
-        let Some(fork) = fork_of(conv, shortcut, &slot)? else {
+        let Some(fork) = self.strategy.fork(conv, shortcut, &slot)? else {
             let hidden = self.alloc(conv.output(slot.shape), slot.dtype)?;
             self.conv(conv, &slot, &hidden)?;
             return Ok((self.conv_in_place(shortcut, slot)?, hidden));

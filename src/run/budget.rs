@@ -110,7 +110,8 @@ impl<'m> Call<'m> {
             let mut sizes = activations;
             sizes.sort_unstable_by(|a, b| b.cmp(a));
             sizes.dedup();
-            let stored = |kept| sizes.iter().map(move |&stored| Strategy { stored, kept });
+            let stored =
+                |kept| sizes.iter().map(move |&stored| Strategy { stored, kept, forked: true });
             strategies.extend(KEPT.into_iter().flat_map(stored));
         }
         let leaner =
@@ -195,7 +196,9 @@ pub(crate) fn plan_call(
 pub(super) fn in_memory(resources: Resources) -> Vec<Strategy> {
     let mut strategies = vec![Strategy::IN_MEMORY];
     if resources.limited() {
-        strategies.extend(KEPT.map(|kept| Strategy { kept, ..Strategy::IN_MEMORY }));
+        let forked = Strategy { forked: true, ..Strategy::IN_MEMORY };
+        strategies.push(forked);
+        strategies.extend(KEPT.map(|kept| Strategy { kept, ..forked }));
     }
     strategies
 }

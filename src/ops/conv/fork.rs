@@ -134,7 +134,7 @@ impl<'a> ForkJob<'a> {
         for start in (0..height).step_by(fork.step(threads.count())) {
             let rows = start..height.min(start + fork.step(threads.count()));
             let need = start.saturating_sub(1)..height.min(rows.end + 1);
-            slide(window, memory, (&held, &need), row);
+            slide(threads, window, memory, (&held, &need), row);
             held = need.clone();
             let values = Elements::new(self.dtype, &window[..need.len() * row]);
 
@@ -173,7 +173,7 @@ impl<'a> ForkJob<'a> {
                 *total = *total + sum;
             }
         }
-        sort_halves(memory, row / 2);
+        sort_halves(threads, memory, row / 2);
         Ok(Some([merge(&sums, self.groups[0]), of_shortcut]))
     }
 
@@ -197,6 +197,7 @@ impl<'a> ForkJob<'a> {
 /// Makes a window that has the rows `held` one that has the rows `need`, which are still in `memory` where
 /// they were not held.
 fn slide(
+    threads: &Threads,
     window: &mut [u8],
     memory: &[u8],
     (held, need): (&Range<usize>, &Range<usize>),
@@ -207,35 +208,59 @@ fn slide(
         let from = (held.len() - kept) * row..held.len() * row;
         window.copy_within(from, 0);
     }
-    let new = &memory[(need.start + kept) * row..need.end * row];
-    window[kept * row..need.len() * row].copy_from_slice(new);
+    let new = memory[(need.start + kept) * row..need.end * row].chunks_exact(row);
+    let rows = window[kept * row..need.len() * row].chunks_exact_mut(row).zip(new).collect();
+    each(threads, rows, |(to, from): (&mut [u8], &[u8])| to.copy_from_slice(from));
 }
 
-/// Moves the even pieces of `half` bytes to the front and the odd ones to the back, each in their order.
-fn sort_halves(memory: &mut [u8], half: usize) {
-    let count = memory.len() / half / 2;
-    let piece = |at: usize| at * half..(at + 1) * half;
+/// Moves the even pieces of `half` bytes to the front and the odd ones to the back, each in their order. Each
+/// thread moves a part of all pieces.
+fn sort_halves(threads: &Threads, memory: &mut [u8], half: usize) {
+    let part = half.div_ceil(threads.count());
+    let mut parts: Vec<Vec<&mut [u8]>> = Vec::new();
+    for piece in memory.chunks_exact_mut(half) {
+        for (index, part) in piece.chunks_mut(part).enumerate() {
+            if index == parts.len() {
+                parts.push(Vec::new());
+            }
+            parts[index].push(part);
+        }
+    }
+    each(threads, parts, |mut pieces| permute(&mut pieces));
+}
+
+/// The same of pieces, along the cycles of the permutation.
+fn permute(pieces: &mut [&mut [u8]]) {
+    let count = pieces.len() / 2;
     // Where the piece comes from that belongs at `at`.
     let source = |at: usize| 2 * (at % count) + at / count;
     let mut done = vec![false; 2 * count];
-    let mut first = vec![0; half];
     for start in 0..2 * count {
         if done[start] {
             continue;
         }
-        first.copy_from_slice(&memory[piece(start)]);
+        let first = pieces[start].to_vec();
         let mut at = start;
         loop {
             done[at] = true;
             let from = source(at);
             if from == start {
-                memory[piece(at)].copy_from_slice(&first);
+                pieces[at].copy_from_slice(&first);
                 break;
             }
-            memory.copy_within(piece(from), at * half);
+            if let Ok([to, from]) = pieces.get_disjoint_mut([at, from]) {
+                to.copy_from_slice(from);
+            }
             at = from;
         }
     }
+}
+
+/// Runs `f` on each item.
+fn each<I: Send>(threads: &Threads, items: Vec<I>, f: impl Fn(I) + Sync) {
+    let mut workers = vec![(); threads.count()];
+    let _ =
+        threads.run(&mut workers, items, &mut |_| ControlFlow::Continue(()), |(), item| f(item));
 }
 
 #[cfg(test)]
@@ -247,7 +272,7 @@ mod tests {
         for count in 1..20_u8 {
             let mut memory: Vec<u8> =
                 (0..count).flat_map(|y| [y, y + 100, y + 50, y + 150]).collect();
-            sort_halves(&mut memory, 2);
+            sort_halves(&Threads::new(3).unwrap(), &mut memory, 2);
             let expected: Vec<u8> = (0..count)
                 .flat_map(|y| [y, y + 100])
                 .chain((0..count).flat_map(|y| [y + 50, y + 150]))
@@ -265,7 +290,7 @@ mod tests {
         for start in (0..height).step_by(step) {
             let rows = start..height.min(start + step);
             let need = start.saturating_sub(1)..height.min(rows.end + 1);
-            slide(&mut window, &memory, (&held, &need), row);
+            slide(&Threads::new(2).unwrap(), &mut window, &memory, (&held, &need), row);
             let expected: Vec<u8> = need.clone().flat_map(|y| [y as u8; 3]).collect();
             assert_eq!(window[..need.len() * row], expected);
             memory[rows.start * row..rows.end * row].fill(99);
