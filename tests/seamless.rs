@@ -184,6 +184,25 @@ fn progress_counts_all_runs_and_a_cancel_ends_them() {
         })));
         assert_eq!(session.decode(latents.view()).unwrap_err().kind(), ErrorKind::Cancelled);
     }
+    // A stream that was stopped between its rows gives no more.
+    session.on_progress(Some(Box::new(|progress| {
+        if progress.done > progress.total / 20 * 19 {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    })));
+    let mut stream = session.stream(latents.slice(s![0, .., .., ..])).unwrap();
+    let error = loop {
+        match stream.next_row() {
+            Ok(row) => assert!(row.is_some()),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::Cancelled);
+    for _ in 0..3 {
+        assert_eq!(stream.next_row().unwrap_err().kind(), ErrorKind::Cancelled);
+    }
     session.on_progress(None);
     session.decode(latents.view()).unwrap();
 }
@@ -197,6 +216,13 @@ fn what_they_are_not_for_is_exact_or_refused() {
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     assert!(error.message().contains("tile overlap: 0 expected"), "{error}");
     assert!(plan_encode(&model, &options(16), 256, 320).unwrap().exact);
+    for tiling in [Tiling::Seamless, Tiling::Diffusers] {
+        let mut tiny = options(2);
+        (tiny.tiling, tiny.tile_overlap) = (tiling, usize::from(tiling == Tiling::Diffusers));
+        let error = plan_decode(&model, &tiny, 1, 1 << 30).unwrap_err();
+        assert!(error.message().contains("tiles along a side"), "{error}");
+    }
+    assert!(plan_decode(&model, &options(usize::MAX), 32, 40).unwrap().exact);
     let mut noisy = latents;
     noisy[(0, 2, 17, 3)] = f32::NAN;
     let error = Session::new(&model, &options(16)).unwrap().decode(noisy.view()).unwrap_err();

@@ -284,6 +284,11 @@ pub(crate) fn session_options(options: &Options) -> SessionOptions {
     session
 }
 
+/// Values of an array of this shape, or as many as can be counted.
+pub(crate) fn values(shape: &[usize]) -> usize {
+    shape.iter().fold(1, |product, &side| product.saturating_mul(side))
+}
+
 /// Takes what `values` of f32 need from a budget, and gives that in bytes.
 pub(crate) fn held(options: &mut SessionOptions, values: usize) -> u64 {
     let bytes = (values as u64).saturating_mul(4);

@@ -56,7 +56,10 @@ impl PngReader {
     /// Opens the picture; `None` where its rows are interlaced.
     pub(crate) fn open(path: &Path, channels: usize) -> Result<Option<Self>> {
         let file = BufReader::new(File::open(path).at(path)?);
-        let mut decoder = png::Decoder::new(file);
+        // What is not a pixel may be large, and is passed over.
+        let limits = png::Limits { bytes: 2 << 30 };
+        let mut decoder = png::Decoder::new_with_limits(file, limits);
+        decoder.set_ignore_text_chunk(true);
         // Palettes and fewer than 8 bits as samples of 8.
         decoder.set_transformations(Transformations::EXPAND);
         let reader = decoder.read_info().map_err(|error| broken(path, &error))?;
@@ -78,6 +81,13 @@ impl PngReader {
         let image = row.and_then(|row| row_image(row.data(), color, depth));
         let image = image.ok_or_else(|| Failure::at(&self.path, "cannot read the picture"))?;
         self.next = y + 1;
+        // The checksums come after the last row.
+        if self.next == self.reader.info().height as usize {
+            let end = self.reader.next_row().map_err(|error| broken(&self.path, &error))?;
+            if end.is_some() {
+                return Err(Failure::at(&self.path, "cannot read the picture: too many rows"));
+            }
+        }
         let row = Picture::of_image(image, self.channels).to_array();
         let pixels = row.permuted_axes([0, 2, 3, 1]);
         if pixels.len() != values.len() {

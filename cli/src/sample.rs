@@ -236,6 +236,18 @@ mod tests {
                 }
             }
         }
+        // A wrong checksum after the last row.
+        let mut bytes = std::fs::read(images().join("rgb.png")).unwrap();
+        let end = bytes.windows(4).rposition(|name| name == b"IEND").unwrap();
+        bytes[end - 6] ^= 1;
+        let broken = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(broken.path(), bytes).unwrap();
+        let file = PictureFile::open(broken.path()).unwrap();
+        let (width, height) = file.size();
+        let (mut rows, mut row) = (file.rows(3).unwrap().unwrap(), vec![0.0; 3 * width]);
+        let read = (0..height).map(|y| rows.read(y, &mut row)).collect::<Result<Vec<_>>>();
+        assert!(read.is_err());
+
         let path = images().join("orientation6.jpg");
         let jpeg = PictureFile::open(&path).unwrap();
         assert!(jpeg.rows(3).unwrap().is_none());

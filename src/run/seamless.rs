@@ -21,6 +21,7 @@ use super::execute::checked;
 use super::options::{SessionOptions, Tiling};
 use super::plan::{Direction, Part, Plan, Resources};
 use super::session::Session;
+use super::tiles::{check_count, refuse_after};
 use crate::backend::{Reduced, Shared, Statistics, Strategy};
 use crate::base::buffer::{align_up, cast};
 use crate::base::error::{Error, ErrorKind, Result};
@@ -31,6 +32,9 @@ use crate::model::{Model, decoder};
 
 /// Sides of a tile in latents that are tried where the budget chooses.
 const SIZES: [usize; 14] = [256, 224, 192, 160, 128, 112, 96, 80, 64, 48, 32, 24, 16, 8];
+
+/// Side of the smallest picture whose statistics stand for a larger one's.
+const SMALLEST: usize = 16;
 
 /// A decode in seamless tiles.
 pub(crate) struct Seamless {
@@ -62,7 +66,7 @@ struct Tiles {
 impl Tiles {
     fn new(height: usize, width: usize, most: usize, halo: usize) -> Self {
         let even = |length: usize| length.div_ceil(length.div_ceil(most));
-        let room = most.saturating_mul(most);
+        let room = most.max(SMALLEST).saturating_pow(2);
         let small = |step: &usize| height.div_ceil(*step) * width.div_ceil(*step) <= room;
         let step = (1..).find(small).unwrap_or(1);
         Self { height, width, side: (even(height), even(width)), halo, step }
@@ -160,7 +164,10 @@ impl Call<'_> {
                 if self.plan(Resources { scratch: false, ..resources }).is_ok() {
                     return Ok(None);
                 }
-                SIZES.to_vec()
+                let longest = self.height.max(self.width);
+                let sizes = SIZES.into_iter().filter(|&size| check_count(longest, size).is_ok());
+                let sizes: Vec<usize> = sizes.collect();
+                if sizes.is_empty() { SIZES[..1].to_vec() } else { sizes }
             }
             size => vec![size],
         };
@@ -207,20 +214,27 @@ impl Call<'_> {
     ) -> Result<Option<Seamless>> {
         let front = Call { part: Part::Front, ..*self };
         let strategies = in_memory(resources);
-        // Where the front's output is, is all that tiles know of its strategy.
-        let mut searched = [false; 2];
+        // Tiles know nothing of the front's strategy.
+        let mut known: Vec<((usize, usize), (Tiles, Need))> = Vec::new();
         for front in front.plans(resources)? {
             let front = front?;
-            let fits = resources.allow(&front.plan);
-            let (sizes, strategies) = match fits && !searched[usize::from(front.output.stored)] {
+            let (sizes, strategies) = match resources.allow(&front.plan) {
                 true => (sizes, &strategies[..]),
                 // Only for what it would need.
                 false => (&sizes[sizes.len() - 1..], &strategies[strategies.len() - 1..]),
             };
-            searched[usize::from(front.output.stored)] |= fits;
             for &size in sizes {
                 for &strategy in strategies {
-                    let (tiles, plan) = self.tiled(&front, size, resources, strategy)?;
+                    let key = (size, strategy.kept);
+                    let (tiles, need) = match known.iter().find(|(other, _)| *other == key) {
+                        Some((_, found)) => *found,
+                        None => {
+                            let found = self.tiled(&front.output, size, resources, strategy)?;
+                            known.push((key, found));
+                            found
+                        }
+                    };
+                    let plan = self.plan_of(&front, &tiles, need);
                     if resources.allow(&plan) {
                         return Ok(Some(Seamless { front, tiles, strategy, plan }));
                     }
@@ -232,42 +246,71 @@ impl Call<'_> {
         Ok(None)
     }
 
-    /// The plan after `front` in tiles of at most `size` latents.
+    /// Tiles of at most `size` latents of what the front gives, and what they need.
     fn tiled(
         &self,
-        front: &Planned,
+        front: &Output,
         size: usize,
         resources: Resources,
         strategy: Strategy,
-    ) -> Result<(Tiles, Plan)> {
+    ) -> Result<(Tiles, Need)> {
         let (model, decoder) = (self.model, self.model.need_decoder()?);
-        let scale = 1 << decoder::front_doublings(decoder);
-        let Output { shape, .. } = front.output;
-        let most = size.saturating_mul(scale);
-        let tiles = Tiles::new(shape.height, shape.width, most, decoder::halo(decoder));
+        let most = size.saturating_mul(1 << decoder::front_doublings(decoder));
+        check_count(front.shape.height.max(front.shape.width), most)?;
+        let tiles = Tiles::new(front.shape.height, front.shape.width, most, decoder::halo(decoder));
         let times = tiles.rounds() + 1;
-        let Planned { mut plan, held, .. } = tiles.reduced(model).by(resources, strategy)?;
-        plan.multiply_adds = plan.multiply_adds.saturating_mul(times);
+        let reduced = tiles.reduced(model).by(resources, strategy)?;
+        let mut need = Need { held: reduced.held as u64, ..Need::default() };
+        need.add(&reduced.plan, times);
         for (window, count) in tiles.windows() {
-            let tile = tiles.tile(model, window).by(resources, strategy)?.plan;
-            plan.workspace_bytes = plan.workspace_bytes.max(tile.workspace_bytes);
-            plan.peak_bytes = plan.peak_bytes.max(tile.peak_bytes);
-            let work = tile.multiply_adds.saturating_mul(count * times);
-            plan.multiply_adds = plan.multiply_adds.saturating_add(work);
+            let tile = tiles.tile(model, window).by(resources, strategy)?;
+            need.add(&tile.plan, count.saturating_mul(times));
         }
-        let (factor, channels) = (model.config().downscale(), model.config().out_channels);
-        let rows =
-            tiles.side.0 * (factor / scale) * self.width * factor * channels * size_of::<f32>();
-        let (kept, beside) = (kept(&front.output) as u64, rows + front.held);
-        plan.peak_bytes =
-            (front.plan.peak_bytes + held as u64).max(plan.peak_bytes + kept + beside as u64);
-        plan.workspace_bytes = front.plan.workspace_bytes.max(plan.workspace_bytes + kept);
-        plan.scratch_bytes = front.plan.scratch_bytes;
-        plan.multiply_adds = plan.multiply_adds.saturating_add(front.plan.multiply_adds);
-        (plan.tiles_y, plan.tiles_x) = (tiles.rows().len(), tiles.columns().len());
-        plan.tile_size = tiles.side.0.max(tiles.side.1).div_ceil(scale);
-        plan.exact = false;
-        Ok((tiles, plan))
+        Ok((tiles, need))
+    }
+
+    /// The plan of all. Front and tiles have one arena, whose pages stay.
+    fn plan_of(&self, front: &Planned, tiles: &Tiles, need: Need) -> Plan {
+        let config = self.model.config();
+        let scale = front.output.shape.width / self.width;
+        let (factor, channels) = (config.downscale(), config.out_channels);
+        let row = self.width * factor * channels * size_of::<f32>();
+        let rows = (tiles.side.0 * (factor / scale) * row) as u64;
+        let workspace =
+            (need.workspace + kept(&front.output) as u64).max(front.plan.workspace_bytes);
+        let beside = (front.plan.peak_bytes - front.plan.workspace_bytes + need.held)
+            .max(need.beside + front.held as u64 + rows);
+        Plan {
+            workspace_bytes: workspace,
+            scratch_bytes: front.plan.scratch_bytes,
+            peak_bytes: workspace + beside,
+            multiply_adds: front.plan.multiply_adds.saturating_add(need.multiply_adds),
+            exact: false,
+            tiles_x: tiles.columns().len(),
+            tiles_y: tiles.rows().len(),
+            tile_size: tiles.side.0.max(tiles.side.1).div_ceil(scale),
+        }
+    }
+}
+
+/// What the runs after the front need.
+#[derive(Clone, Copy, Debug, Default)]
+struct Need {
+    workspace: u64,
+    /// Bytes of the process beside the workspace.
+    beside: u64,
+    /// Bytes of weights that stay resident.
+    held: u64,
+    multiply_adds: u64,
+}
+
+impl Need {
+    /// With so many runs of `plan`.
+    fn add(&mut self, plan: &Plan, times: u64) {
+        self.workspace = self.workspace.max(plan.workspace_bytes);
+        self.beside = self.beside.max(plan.peak_bytes - plan.workspace_bytes);
+        let work = plan.multiply_adds.saturating_mul(times);
+        self.multiply_adds = self.multiply_adds.saturating_add(work);
     }
 }
 
@@ -291,6 +334,8 @@ pub(super) struct SeamlessRows {
     y: usize,
     /// Rows of tiles made.
     made: usize,
+    /// Whether a row of tiles was begun and not finished.
+    failed: bool,
 }
 
 impl SeamlessRows {
@@ -325,6 +370,7 @@ impl SeamlessRows {
             next: 0,
             y: 0,
             made: 0,
+            failed: false,
         };
         rows.find_statistics(session)?;
         Ok(rows)
@@ -334,7 +380,9 @@ impl SeamlessRows {
     pub(super) fn next(&mut self, session: &mut Session) -> Result<Option<(usize, &[f32])>> {
         if self.next == self.rows.len() {
             let Some((top, rows)) = self.tiles.rows().nth(self.made) else { return Ok(None) };
+            refuse_after(&mut self.failed)?;
             self.row_of_tiles(session, top, rows)?;
+            self.failed = false;
             (self.made, self.next) = (self.made + 1, 0);
         }
         let row = &self.rows[self.next..self.next + self.length];

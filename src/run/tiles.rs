@@ -18,7 +18,7 @@ use super::budget::Planned;
 use super::options::{SessionOptions, Tiling};
 use super::plan::{Direction, Plan, check_finite, input_channels};
 use super::session::Session;
-use crate::base::error::{Error, Result};
+use crate::base::error::{Error, ErrorKind, Result};
 use crate::model::{Config, Model};
 
 /// Where tiles are. Lengths are in values of the input (latents or pixels) or of the output.
@@ -71,6 +71,7 @@ impl Tiles {
         if height <= tiles.tile && width <= tiles.tile {
             return Ok(None);
         }
+        check_count(height.max(width), tiles.stride)?;
         let odd = |side: &usize| direction == Direction::Encode && !side.is_multiple_of(factor);
         if [height, width].iter().any(odd) {
             return Err(Error::invalid(format!(
@@ -148,6 +149,20 @@ impl Tiles {
     }
 }
 
+/// The most tiles along a side.
+const MOST_TILES: usize = 1 << 16;
+
+/// Refuses tiles that are too small for a picture: `stride` from one to the next along a side of `length`.
+pub(super) fn check_count(length: usize, stride: usize) -> Result<()> {
+    let count = length.div_ceil(stride);
+    if count <= MOST_TILES {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "tile size: at most {MOST_TILES} tiles along a side expected, {count} found"
+    )))
+}
+
 fn output_channels(model: &Model, direction: Direction) -> usize {
     match direction {
         Direction::Decode => model.config().out_channels,
@@ -191,13 +206,24 @@ pub(super) struct TiledRows {
     rows: Vec<f32>,
     next: usize,
     y: usize,
+    /// Whether a row of tiles was begun and not finished.
+    failed: bool,
+}
+
+/// Refuses to go on after a failure; notes one until it is known that there is none.
+pub(super) fn refuse_after(failed: &mut bool) -> Result<()> {
+    if std::mem::replace(failed, true) {
+        return Err(Error::new(ErrorKind::Cancelled, "the call has failed before"));
+    }
+    Ok(())
 }
 
 impl TiledRows {
     pub(super) fn new(tiles: Tiles, direction: Direction, height: usize, width: usize) -> Self {
         let (strip, above, rows) = (Vec::new(), Vec::new(), Vec::new());
         let (first, filled, next, y) = (0, 0, 0, 0);
-        Self { tiles, direction, height, width, strip, first, filled, above, rows, next, y }
+        let failed = false;
+        Self { tiles, direction, height, width, strip, first, filled, above, rows, next, y, failed }
     }
 
     /// The next row and where it is. `fill` is asked for each input row once, top to bottom.
@@ -210,7 +236,9 @@ impl TiledRows {
             if self.first >= self.height {
                 return Ok(None);
             }
+            refuse_after(&mut self.failed)?;
             self.row_of_tiles(session, fill)?;
+            self.failed = false;
             (self.next, self.first) = (0, self.first + self.tiles.stride);
         }
         let length = self.row_length(session.model());

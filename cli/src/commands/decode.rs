@@ -9,7 +9,7 @@ use vaekl::Parts;
 use super::Context;
 use crate::args::Decode;
 use crate::array_file;
-use crate::engine::Engine;
+use crate::engine::{self, Engine};
 use crate::failure::{Failure, Result};
 use crate::output::Target;
 use crate::png_rows::PngRows;
@@ -29,8 +29,8 @@ pub(super) fn run(context: &Context<'_>, arguments: &Decode) -> Result<()> {
     })?;
     let shape = [batch, engine.config().out_channels, height, width];
     let mut targets = SampleTarget::new(target, shape)?;
-    let picture = if targets.as_png().is_some() { 0 } else { shape.iter().product() };
-    engine.hold(&arguments.latents, latents.len() + picture)?;
+    let picture = if targets.as_png().is_some() { 0 } else { engine::values(&shape) };
+    engine.hold(&arguments.latents, latents.len().saturating_add(picture))?;
 
     let decode_s = match targets.as_png() {
         Some(targets) => {
@@ -105,7 +105,7 @@ fn read_latents(
     let found = latents.dim().1;
     if found == 2 * expected && !arguments.scaled {
         context.remark(&format!("{}: moments, decoding their mean", path.display()));
-        latents.slice_axis_inplace(Axis(1), Slice::from(..expected));
+        latents = latents.slice_axis(Axis(1), Slice::from(..expected)).to_owned();
     } else if found != expected {
         let what = format!("latents of {found} channels, expected {expected}");
         return Err(Failure::at(path, what));

@@ -30,7 +30,10 @@ pub(super) fn run(context: &Context<'_>, arguments: &Plan) -> Result<()> {
                 )));
             }
             let (height, width) = (height / factor, width / factor);
-            held = engine::held(&mut options, height * width * model.config().latent_channels);
+            held = engine::held(
+                &mut options,
+                engine::values(&[height, width, model.config().latent_channels]),
+            );
             vaekl::plan_decode(&model, &options, height, width)?
         }
         Call::Encode => vaekl::plan_encode(&model, &options, height, width)?,
@@ -40,7 +43,7 @@ pub(super) fn run(context: &Context<'_>, arguments: &Plan) -> Result<()> {
     report.set("width", width);
     report.set("height", height);
     report.set("memory_budget", budget);
-    report.set("peak_bytes", plan.peak_bytes + held);
+    report.set("peak_bytes", plan.peak_bytes.saturating_add(held));
     report.set("workspace_bytes", plan.workspace_bytes);
     report.set("scratch_bytes", plan.scratch_bytes);
     report.set("multiply_adds", plan.multiply_adds);
@@ -58,7 +61,7 @@ pub(super) fn run(context: &Context<'_>, arguments: &Plan) -> Result<()> {
     };
     let lines = [
         (name, format!("{width}x{height}")),
-        ("process", format!("at most {}", mib(plan.peak_bytes + held))),
+        ("process", format!("at most {}", mib(plan.peak_bytes.saturating_add(held)))),
         ("workspace", mib(plan.workspace_bytes)),
         ("scratch file", scratch),
         ("work", format!("{:.1} G multiply-adds", plan.multiply_adds as f64 / 1e9)),

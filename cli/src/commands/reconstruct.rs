@@ -4,7 +4,7 @@ use vaekl::Parts;
 
 use super::Context;
 use crate::args::Reconstruct;
-use crate::engine::Engine;
+use crate::engine::{self, Engine};
 use crate::failure::Result;
 use crate::output::Target;
 use crate::report::{self, Report};
@@ -24,7 +24,7 @@ pub(super) fn run(context: &Context<'_>, arguments: &Reconstruct) -> Result<()> 
     let shape = [batch, engine.config().out_channels, height, width];
     let mut targets = SampleTarget::new(target, shape)?;
 
-    engine.hold(&arguments.image, input.len() + shape.iter().product::<usize>())?;
+    engine.hold(&arguments.image, input.len().saturating_add(engine::values(&shape)))?;
     let (posterior, encode_s) = engine.encode(&arguments.image, input.view())?;
     let (output, decode_s) = engine.decode(&arguments.image, posterior.mode())?;
     let psnr = sample::psnr(input.view(), output.view());
