@@ -307,9 +307,7 @@ impl<'a> Backend for Cpu<'a> {
 
     fn fork(&mut self, conv: &Conv<'_>, shortcut: &Conv<'_>, slot: Slot) -> Result<(Slot, Slot)> {
         let Some(fork) = self.strategy.fork(conv, shortcut, &slot)? else {
-            let hidden = self.alloc(conv.output(slot.shape), slot.dtype)?;
-            self.conv(conv, &slot, &hidden)?;
-            return Ok((self.conv_in_place(shortcut, slot)?, hidden));
+            return self.fork_apart(conv, shortcut, slot);
         };
         let name = conv.filters.first().map_or("convolution", |filter| filter.name);
         let prologue = match &conv.norm {

@@ -193,9 +193,20 @@ pub(crate) trait Backend {
     fn conv_in_place(&mut self, conv: &Conv<'_>, slot: Slot) -> Result<Slot>;
 
     /// Runs a 3x3 convolution and a 1x1 convolution of one input, which is needed no more; gives the output
-    /// of the second, in the place of the input, and that of the first. They have as many channels as it
-    /// together, or fewer.
+    /// of the second, which has no more channels than it and takes its place, and that of the first.
     fn fork(&mut self, conv: &Conv<'_>, shortcut: &Conv<'_>, slot: Slot) -> Result<(Slot, Slot)>;
+
+    /// [`Backend::fork`] one by one.
+    fn fork_apart(
+        &mut self,
+        conv: &Conv<'_>,
+        shortcut: &Conv<'_>,
+        slot: Slot,
+    ) -> Result<(Slot, Slot)> {
+        let hidden = self.alloc(conv.output(slot.shape), slot.dtype)?;
+        self.conv(conv, &slot, &hidden)?;
+        Ok((self.conv_in_place(shortcut, slot)?, hidden))
+    }
 
     /// Leaves the pixels of `region` only.
     fn crop(&mut self, slot: Slot, region: &Region) -> Result<Slot>;

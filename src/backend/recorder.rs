@@ -127,9 +127,7 @@ impl Backend for Recorder {
 
     fn fork(&mut self, conv: &Conv<'_>, shortcut: &Conv<'_>, slot: Slot) -> Result<(Slot, Slot)> {
         let Some(fork) = self.strategy.fork(conv, shortcut, &slot)? else {
-            let hidden = self.alloc(conv.output(slot.shape), slot.dtype)?;
-            self.conv(conv, &slot, &hidden)?;
-            return Ok((self.conv_in_place(shortcut, slot)?, hidden));
+            return self.fork_apart(conv, shortcut, slot);
         };
         let hidden = self.alloc(Shape::new(0, 0, 0), slot.dtype)?;
         let scratch = fork.scratch(self.nr, self.threads, slot.dtype)?;

@@ -98,11 +98,11 @@ impl<'b, B: Backend> Network<'b, B> {
             Some(shortcut) => {
                 let filters = [shortcut.filter()];
                 let shortcut = self.op(&filters, None, Resample::Keep);
-                if conv1[0].out_channels + filters[0].out_channels <= input.shape.channels {
+                if filters[0].out_channels <= input.shape.channels {
                     self.backend.fork(&op, &shortcut, input)?
                 } else {
                     let hidden = self.produce(op, &input, dtype)?;
-                    (self.shortcut(shortcut, input)?, hidden)
+                    (self.consume(shortcut, input, dtype)?, hidden)
                 }
             }
         };
@@ -111,14 +111,6 @@ impl<'b, B: Backend> Network<'b, B> {
         self.backend.conv(&backend::Conv { residual: true, ..op }, &hidden, &out)?;
         self.backend.free(hidden);
         Ok(out)
-    }
-
-    fn shortcut(&mut self, op: backend::Conv<'_>, input: Slot) -> Result<Slot> {
-        if op.output(input.shape).channels <= input.shape.channels {
-            self.backend.conv_in_place(&op, input)
-        } else {
-            self.consume(op, input, self.settings.dtype)
-        }
     }
 
     /// `x + out(attention(q, k, v))` of the normalised `x`, over all pixels, with one head.

@@ -53,9 +53,14 @@ pub(crate) fn group_sums(
             *group = sums.iter().fold(Sum::default(), |total, &sum| total + sum);
         }
     });
+    merge(&rows, groups)
+}
+
+/// Adds up the sums of `groups` groups of each part, in the order of the parts.
+pub(crate) fn merge(parts: &[Sum], groups: usize) -> Vec<Sum> {
     let mut total = vec![Sum::default(); groups];
-    for row in rows.chunks_exact(groups) {
-        for (total, &sum) in total.iter_mut().zip(row) {
+    for part in parts.chunks_exact(groups) {
+        for (total, &sum) in total.iter_mut().zip(part) {
             *total = *total + sum;
         }
     }

@@ -21,7 +21,7 @@ use super::execute::checked;
 use super::options::{SessionOptions, Tiling};
 use super::plan::{Direction, Part, Plan, Resources};
 use super::session::Session;
-use super::tiles::{check_count, refuse_after};
+use super::tiles::{check_count, counted, refuse_after};
 use crate::backend::{Reduced, Shared, Statistics, Strategy};
 use crate::base::buffer::{align_up, cast};
 use crate::base::error::{Error, ErrorKind, Result};
@@ -105,19 +105,8 @@ impl Tiles {
 
     /// The windows that there are, and how many tiles have each.
     fn windows(&self) -> Vec<(Window, u64)> {
-        let counted = |spans: &mut dyn Iterator<Item = (usize, Span)>| {
-            let mut spans: Vec<Span> = spans.map(|(_, span)| span).collect();
-            spans.sort_unstable();
-            let mut counted: Vec<(Span, u64)> = Vec::new();
-            for span in spans {
-                match counted.last_mut() {
-                    Some((last, count)) if *last == span => *count += 1,
-                    _ => counted.push((span, 1)),
-                }
-            }
-            counted
-        };
-        let (rows, columns) = (counted(&mut self.rows()), counted(&mut self.columns()));
+        let spans = |(_, span): (usize, Span)| span;
+        let (rows, columns) = (counted(self.rows().map(spans)), counted(self.columns().map(spans)));
         let pairs = rows.iter().flat_map(|row| columns.iter().map(move |column| (row, column)));
         pairs.map(|(&(rows, n), &(columns, m))| (Window { rows, columns }, n * m)).collect()
     }

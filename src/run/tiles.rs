@@ -94,18 +94,7 @@ impl Tiles {
         own_bytes: u64,
         mut plan: impl FnMut(usize, usize) -> Result<Planned>,
     ) -> Result<Plan> {
-        let sizes = |length: usize| {
-            let mut sizes: Vec<usize> = self.cut(length).map(|(start, end)| end - start).collect();
-            sizes.sort_unstable();
-            let mut counted: Vec<(usize, u64)> = Vec::new();
-            for size in sizes {
-                match counted.last_mut() {
-                    Some((last, count)) if *last == size => *count += 1,
-                    _ => counted.push((size, 1)),
-                }
-            }
-            counted
-        };
+        let sizes = |length: usize| counted(self.cut(length).map(|(start, end)| end - start));
         let mut total: Option<Plan> = None;
         for &(tile_height, rows) in &sizes(height) {
             for &(tile_width, columns) in &sizes(width) {
@@ -161,6 +150,20 @@ pub(super) fn check_count(length: usize, stride: usize) -> Result<()> {
     Err(Error::invalid(format!(
         "tile size: at most {MOST_TILES} tiles along a side expected, {count} found"
     )))
+}
+
+/// What there is, and how often.
+pub(super) fn counted<T: Ord>(all: impl Iterator<Item = T>) -> Vec<(T, u64)> {
+    let mut all: Vec<T> = all.collect();
+    all.sort_unstable();
+    let mut counted: Vec<(T, u64)> = Vec::new();
+    for one in all {
+        match counted.last_mut() {
+            Some((last, count)) if *last == one => *count += 1,
+            _ => counted.push((one, 1)),
+        }
+    }
+    counted
 }
 
 fn output_channels(model: &Model, direction: Direction) -> usize {

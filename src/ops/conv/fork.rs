@@ -12,15 +12,14 @@
 use std::ops::{ControlFlow, Range};
 
 use super::winograd::Order;
-use super::{
-    Filter, Geometry, Job, Method, Prologue, Resample, Source, Staged, Worker, items, merge,
-};
+use super::{Filter, Geometry, Job, Method, Prologue, Resample, Source, Staged, Worker, items};
 use crate::base::buffer::{Elements, ElementsMut, align_up, cast_mut};
 use crate::base::dtype::DType;
 use crate::base::error::{Error, Result};
 use crate::base::shape::Shape;
 use crate::kernels::threads::Threads;
 use crate::kernels::{Kernels, Sum};
+use crate::ops::sums::merge;
 
 /// Blocks for each thread that are worked on between two copies.
 const BLOCKS: usize = 4;

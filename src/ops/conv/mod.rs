@@ -28,6 +28,7 @@ use crate::base::error::{Error, Result};
 use crate::base::shape::Shape;
 use crate::kernels::threads::Threads;
 use crate::kernels::{Act, Kernels, PackConv, Store, Sum};
+use crate::ops::sums::merge;
 pub(crate) use fork::{Fork, ForkJob};
 use storage::Rows;
 pub(crate) use storage::{Source, Staged, Target};
@@ -473,15 +474,4 @@ fn items<'o>(
 ) -> Vec<Item<'o>> {
     let blocks = blocks.iter().cloned().zip(rows).zip(sums.chunks_exact_mut(groups));
     blocks.map(|((block, rows), sums)| Item { block, rows, sums }).collect()
-}
-
-/// Adds up the sums of all blocks, in their order.
-fn merge(sums: &[Sum], groups: usize) -> Vec<Sum> {
-    let mut total = vec![Sum::default(); groups];
-    for block in sums.chunks_exact(groups) {
-        for (total, &sum) in total.iter_mut().zip(block) {
-            *total = *total + sum;
-        }
-    }
-    total
 }

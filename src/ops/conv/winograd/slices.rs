@@ -24,7 +24,8 @@ use super::{Blocking, Grid, Sizes, Slice, input_strides, odd_lines, slice_stride
 use crate::base::error::Result;
 use crate::kernels::threads::Threads;
 use crate::kernels::{Ahead, Kernels, Sum, Winograd};
-use crate::ops::conv::{Geometry, Item, Job, Scratch, Target, Worker, floats, merge};
+use crate::ops::conv::{Geometry, Item, Job, Scratch, Target, Worker, floats};
+use crate::ops::sums::merge;
 
 impl Geometry {
     pub(super) fn slices_scratch(&self, blocking: &Blocking, nr: usize) -> Scratch {
