@@ -3,7 +3,7 @@
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     if std::env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("linux") {
-        // 0: every 0.x may break the ABI of the one before; from 1.0 on this is the major version.
+        // Counts breaks of the binary interface, not versions; tests/abi.rs holds it.
         println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libvaekl.so.0");
     }
 }

@@ -1,4 +1,4 @@
-/* libvaekl - Stable Diffusion VAE (AutoencoderKL) for C, C++, Go, Swift.
+/* libvaekl - Stable Diffusion VAE (AutoencoderKL) for C, C++, Go, Swift, Python.
  *
  * Errors     Every fallible function returns a vaekl_status. Those that can say
  *            more take, last, an optional vaekl_error the caller owns. Outputs
@@ -28,8 +28,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+// The first number of this header's version.
 #define VAEKL_VERSION_MAJOR 0
+// The second number of this header's version.
 #define VAEKL_VERSION_MINOR 1
+// The third number of this header's version.
 #define VAEKL_VERSION_PATCH 0
 
 #ifdef __cplusplus

@@ -6,128 +6,11 @@ mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
-use ndarray::ArrayD;
-use support::Fixture;
-
-/// What a C99 compiler needs to be told beside the standard, and a C++ compiler likewise.
-const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-pedantic", "-Werror"];
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// A folder of this test's own.
-fn scratch(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    fs::create_dir_all(&folder).unwrap();
-    folder
-}
-
-/// The libraries that cargo built for this test, which lie beside it.
-fn library(file: &str) -> PathBuf {
-    let exe = std::env::current_exe().unwrap();
-    let path = exe.parent().unwrap().join(file);
-    assert!(path.exists(), "{} was not built", path.display());
-    path
-}
-
-fn run(command: &mut Command) -> Output {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{}{}",
-        output.status,
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    output
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Language {
-    C99,
-    Cpp17,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Linking {
-    Shared,
-    Static,
-}
-
-const ALL: [(Language, Linking); 4] = [
-    (Language::C99, Linking::Shared),
-    (Language::C99, Linking::Static),
-    (Language::Cpp17, Linking::Shared),
-    (Language::Cpp17, Linking::Static),
-];
-
-/// The flags that docs/c_api.md gives for the static library.
-fn static_flags() -> Vec<String> {
-    let guide = fs::read_to_string(root().join("docs/c_api.md")).unwrap();
-    let line =
-        guide.lines().find(|line| line.contains("libvaekl.a -l")).expect("a line to link with");
-    line.split_whitespace().filter(|word| word.starts_with("-l")).map(String::from).collect()
-}
-
-/// Compiles a program and gives its path.
-fn compile(source: &str, language: Language, linking: Linking) -> PathBuf {
-    let name = Path::new(source).file_stem().unwrap().to_str().unwrap();
-    // A folder for each, and for each thread: tests run at the same time.
-    let thread = std::thread::current();
-    let test = thread.name().unwrap_or_default();
-    let folder = scratch(&format!("c_api-{test}-{name}-{language:?}-{linking:?}"));
-    let program = folder.join(name);
-    let mut command = match language {
-        Language::C99 => Command::new("cc"),
-        Language::Cpp17 => Command::new("c++"),
-    };
-    match language {
-        Language::C99 => command.arg("-std=c99"),
-        Language::Cpp17 => command.args(["-std=c++17", "-x", "c++"]),
-    };
-    command.args(WARNINGS).arg("-g").arg("-I").arg(root().join("include"));
-    command.arg(root().join(source)).args(["-x", "none", "-o"]).arg(&program);
-    match linking {
-        Linking::Shared => {
-            // The name the loader will ask for, which is the soname.
-            let versioned = folder.join("libvaekl.so.0");
-            let _ = fs::remove_file(&versioned);
-            std::os::unix::fs::symlink(library("libvaekl.so"), &versioned).unwrap();
-            command.arg(&versioned).arg(format!("-Wl,-rpath,{}", folder.display()));
-            command.args(["-lpthread", "-lm"]);
-        }
-        Linking::Static => {
-            command.arg(library("libvaekl.a")).args(static_flags());
-        }
-    }
-    run(&mut command);
-    program
-}
-
-fn fixture() -> Fixture {
-    Fixture::open("sd_like")
-}
-
-/// The fixture in the plain files that the programs read.
-fn data(test: &str) -> PathBuf {
-    let (fixture, folder) = (fixture(), scratch(test));
-    let write = |name: &str, values: ArrayD<f64>| {
-        let bytes: Vec<u8> = values.iter().flat_map(|&v| (v as f32).to_le_bytes()).collect();
-        fs::write(folder.join(name), bytes).unwrap();
-    };
-    write("latents.f32", fixture.tensor("latents"));
-    write("decoded.f32", fixture.tensor("decoded_f64"));
-    for name in ["image", "moments", "mode", "sample"] {
-        write(&format!("{name}.f32"), fixture.tensor(name));
-    }
-    fs::copy(fixture.folder.join("config.json"), folder.join("config.json")).unwrap();
-    let weights = fixture.folder.join("diffusion_pytorch_model.safetensors");
-    fs::copy(weights, folder.join("model.safetensors")).unwrap();
-    folder
-}
+use support::c::{
+    ALL, Language, Linking, compile, compile_with, data, fixture, library, root, run, scratch,
+};
 
 /// The arguments of each program in `tests/c`.
 fn arguments(program: &str, data: &Path) -> Vec<String> {
@@ -178,26 +61,38 @@ fn threads_share_what_they_may() {
     run_everywhere("threads");
 }
 
+/// Examples that need nothing but this library; `scripts/hosts/c` runs the others, and compares pixels.
 #[test]
 fn the_examples_run() {
     let data = data("c_api-data-examples");
     let model = fixture().folder;
+    let weights = model.join("diffusion_pytorch_model.safetensors");
+    let path = |name: &str| data.join(name).display().to_string();
+    let (latents, picture, again) = (path("latents.f32"), path("decoded.ppm"), path("again.ppm"));
+    let (sampled, asset) = (path("sampled.f32"), path("asset.ppm"));
+    let (model, weights) = (model.display().to_string(), weights.display().to_string());
+    let cases: [(&str, Vec<&str>, &str); 6] = [
+        ("decode", vec![&model, &latents, "7", "5", &picture], "56x40, with "),
+        ("roundtrip", vec![&model, &picture, &again], "56x40 pixels, 4x7x5 latents, PSNR "),
+        ("sample", vec![&model, &picture, "7", &sampled], "1x4x5x7, scaled by 0.18215"),
+        ("budget", vec![&model, "7", "5"], " MiB refused: "),
+        ("cancel", vec![&model, "32", "32", "0.01"], "once more, to the end\n"),
+        ("asset", vec![&weights, "4", &latents, "7", "5", &asset], ""),
+    ];
     for (language, linking) in ALL {
-        let picture = data.join("decoded.ppm");
-        let decode = compile("examples/decode.c", language, linking);
-        let latents = data.join("latents.f32");
-        run(Command::new(&decode).args([&model, &latents]).args(["7", "5"]).arg(&picture));
+        for (name, arguments, says) in &cases {
+            let program = compile(&format!("examples/{name}.c"), language, linking);
+            let output = run(Command::new(&program).args(arguments));
+            let said = [output.stdout, output.stderr].concat();
+            let said = String::from_utf8(said).unwrap();
+            assert!(said.contains(says), "{name}: {said}");
+        }
         let pixmap = fs::read(&picture).unwrap();
         assert!(pixmap.starts_with(b"P6\n56 40\n255\n"));
         assert_eq!(pixmap.len(), 13 + 56 * 40 * 3);
+        assert!(pixmap == fs::read(&asset).unwrap(), "the asset decodes alike");
 
-        let again = data.join("again.ppm");
-        let roundtrip = compile("examples/roundtrip.c", language, linking);
-        let output = run(Command::new(&roundtrip).args([&model, &picture, &again]));
-        let said = String::from_utf8(output.stdout).unwrap();
-        assert!(said.starts_with("56x40 pixels, 4x7x5 latents, PSNR "), "{said}");
-        assert_eq!(fs::read(&again).unwrap().len(), pixmap.len());
-
+        let decode = compile("examples/decode.c", language, linking);
         let missing =
             Command::new(&decode).args(["/no/such", "x", "1", "1", "y"]).output().unwrap();
         assert_eq!(missing.status.code(), Some(1));
@@ -223,6 +118,19 @@ fn valgrind_finds_nothing() {
             .args(["--show-leak-kinds=definite", "--errors-for-leak-kinds=definite"])
             .arg(&copy)
             .args(arguments(&program, &data)));
+    }
+}
+
+#[test]
+fn sanitizers_find_nothing() {
+    let data = data("c_api-data-sanitizers");
+    let flags = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
+    for program in programs() {
+        let source = format!("tests/c/{program}.c");
+        let include = root().join("include");
+        let binary = compile_with(&source, &include, &flags, Language::C99, Linking::Shared);
+        let output = run(Command::new(&binary).args(arguments(&program, &data)));
+        assert_eq!(output.stdout, b"ok\n", "{program}");
     }
 }
 

@@ -23,6 +23,9 @@ const FLOORS: &[(&str, usize)] = &[
 const UNSAFE: &[&str] =
     &["arch/", "kernels/", "base/buffer.rs", "base/scratch_file.rs", "checkpoint/mmap.rs", "ffi/"];
 
+/// Endings of source files.
+const LANGUAGES: [&str; 8] = ["rs", "c", "h", "cpp", "hpp", "go", "swift", "py"];
+
 /// Lines a file may have, of whatever language.
 const MOST_LINES: usize = 600;
 
@@ -32,7 +35,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
         let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
         if path.is_dir() && !hidden {
             sources(&path, found);
-        } else if path.extension().is_some_and(|e| ["rs", "c", "h", "py"].iter().any(|&x| e == x)) {
+        } else if path.extension().is_some_and(|e| LANGUAGES.iter().any(|&x| e == x)) {
             found.push(path);
         }
     }
@@ -198,7 +201,7 @@ fn processor_intrinsics_stay_in_arch() {
 
 #[test]
 fn files_stay_readable() {
-    for folder in ["src", "cli", "tests", "benches", "examples", "scripts", "models"] {
+    for folder in ["src", "cli", "tests", "benches", "examples", "scripts", "models", "bindings"] {
         for (file, text) in all_in(folder) {
             let lines = text.lines().count();
             assert!(lines <= MOST_LINES, "{folder}/{file} has {lines} lines");

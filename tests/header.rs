@@ -16,7 +16,7 @@ const SECTIONS: &[(&str, &str)] = &[
 ];
 
 const HEAD: &str = "\
-/* libvaekl - Stable Diffusion VAE (AutoencoderKL) for C, C++, Go, Swift.
+/* libvaekl - Stable Diffusion VAE (AutoencoderKL) for C, C++, Go, Swift, Python.
  *
  * Errors     Every fallible function returns a vaekl_status. Those that can say
  *            more take, last, an optional vaekl_error the caller owns. Outputs
@@ -144,11 +144,12 @@ fn polish(block: &str) -> String {
 fn header() -> String {
     let mut text = String::from(HEAD);
     text.push('\n');
-    for (part, number) in [
-        ("MAJOR", env!("CARGO_PKG_VERSION_MAJOR")),
-        ("MINOR", env!("CARGO_PKG_VERSION_MINOR")),
-        ("PATCH", env!("CARGO_PKG_VERSION_PATCH")),
+    for (part, place, number) in [
+        ("MAJOR", "first", env!("CARGO_PKG_VERSION_MAJOR")),
+        ("MINOR", "second", env!("CARGO_PKG_VERSION_MINOR")),
+        ("PATCH", "third", env!("CARGO_PKG_VERSION_PATCH")),
     ] {
+        writeln!(text, "// The {place} number of this header's version.").unwrap();
         writeln!(text, "#define VAEKL_VERSION_{part} {number}").unwrap();
     }
     write!(text, "\n{OPEN}\n").unwrap();

@@ -1,6 +1,8 @@
 //! Reading the fixtures under `tests/data` (see its README), for the integration tests.
 #![allow(dead_code, unreachable_pub)] // each test uses its own part
 
+pub mod c;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

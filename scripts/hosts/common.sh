@@ -1,0 +1,34 @@
+# What the scripts of the hosts share; to be sourced. Leaves the shell in the project's root.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# apt_install PACKAGE...
+apt_install() {
+  echo "installing $*" >&2
+  as_root apt-get install -y --no-install-recommends "$@" >/dev/null 2>&1 ||
+    { as_root apt-get update >/dev/null && as_root apt-get install -y --no-install-recommends "$@" >/dev/null; }
+}
+
+# need COMMAND PACKAGE...: installs the packages where the command is missing.
+need() {
+  # The program, not what the shell has of its own: the tests run kill.
+  type -P "$1" >/dev/null || apt_install "${@:2}"
+}
+
+# The library, installed as a user would, and the pictures to compare with:
+#   VAEKL_PREFIX      what `make install` gave
+#   VAEKL_TEST_DATA   what scripts/hosts/data.py lists
+#   VAEKL_COMMAND     the command
+prepare() {
+  need make make
+  need pkg-config pkg-config
+  export VAEKL_PREFIX=$PWD/target/hosts/prefix VAEKL_TEST_DATA=$PWD/target/hosts/data
+  export VAEKL_COMMAND=$PWD/target/release/vaekl
+  export PKG_CONFIG_PATH=$VAEKL_PREFIX/lib/pkgconfig LD_LIBRARY_PATH=$VAEKL_PREFIX/lib
+  make --silent install PREFIX="$VAEKL_PREFIX"
+  python3 scripts/hosts/data.py "$VAEKL_COMMAND" "$VAEKL_TEST_DATA"
+}

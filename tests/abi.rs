@@ -1,0 +1,125 @@
+//! The binary interface holds: a program of the first header runs with the library of today, nothing that
+//! it knows has moved, and nothing is exported that no list names.
+//!
+//! `tests/abi/first/vaekl.h` is the header as it was first published, and is never changed.
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::fs;
+use std::process::Command;
+
+use support::c::{Language, Linking, compile_with, data, fixture, library, root, run, scratch};
+
+fn header(folder: &str) -> String {
+    fs::read_to_string(root().join(folder).join("vaekl.h")).unwrap()
+}
+
+/// The functions that a header declares.
+fn functions(header: &str) -> BTreeSet<String> {
+    let declared = header.lines().filter(|line| !line.starts_with([' ', '/', '#', '*']));
+    let names = declared.filter(|line| !line.contains("(*")).filter_map(|line| {
+        let (before, _) = line.split_once('(')?;
+        before.rsplit([' ', '*']).next().filter(|name| name.starts_with("vaekl_"))
+    });
+    names.map(String::from).collect()
+}
+
+/// Name and fields of each struct of a header.
+fn structs(header: &str) -> Vec<(&str, Vec<&str>)> {
+    let bodies = header.split("typedef struct ").skip(1).filter_map(|rest| {
+        let (name, rest) = rest.split_once(" {")?;
+        let fields = rest.split_once('}')?.0.lines().filter_map(|line| {
+            let line = line.trim();
+            let field = line.strip_suffix(';').filter(|_| !line.starts_with("//"))?;
+            field.rsplit([' ', '*']).next()?.split('[').next()
+        });
+        (!name.contains(';')).then(|| (name, fields.collect()))
+    });
+    bodies.collect()
+}
+
+/// The constants of a header.
+fn constants(header: &str) -> Vec<&str> {
+    let defined = header.lines().filter_map(|line| line.strip_prefix("#define VAEKL_"));
+    let valued = defined.filter_map(|rest| rest.split_once(' ')).map(|(name, _)| name);
+    valued.filter(|name| !name.starts_with("VERSION_")).collect()
+}
+
+#[test]
+fn a_program_of_the_first_header_runs() {
+    let data = data("abi-data");
+    let mut said = Vec::new();
+    for headers in ["tests/abi/first", "include"] {
+        let folder = root().join(headers);
+        let (language, linking) = (Language::C99, Linking::Shared);
+        let program = compile_with("tests/abi/first.c", &folder, &[], language, linking);
+        let arguments = [fixture().folder, data.join("latents.f32"), data.join("image.f32")];
+        said.push(run(Command::new(&program).args(arguments)).stdout);
+    }
+    assert_eq!(said[0].len(), 2 * (56 * 40 * 3 + 4 * 5 * 7 * 4) + 2);
+    assert!(said[0] == said[1], "the two headers give different results");
+}
+
+/// Structs have grown at their end only, and constants have kept their values, as a C compiler sees it.
+#[test]
+fn what_the_first_header_knows_has_not_moved() {
+    let first = header("tests/abi/first");
+    let renamed = first.replace("vaekl_", "first_").replace("VAEKL_", "FIRST_");
+    let folder = scratch("abi-layout");
+    fs::write(folder.join("first.h"), &renamed).unwrap();
+
+    let mut text = String::from("#include \"first.h\"\n#include <vaekl.h>\n");
+    let mut fields = 0;
+    for (name, members) in structs(&first) {
+        let old = name.replace("vaekl_", "first_");
+        writeln!(text, "_Static_assert(sizeof({name}) >= sizeof({old}), \"{name}\");").unwrap();
+        for member in members {
+            for what in
+                [format!("offsetof(TYPE, {member})"), format!("sizeof(((TYPE *)0)->{member})")]
+            {
+                let (new, old) = (what.replace("TYPE", name), what.replace("TYPE", &old));
+                writeln!(text, "_Static_assert({new} == {old}, \"{name}.{member}\");").unwrap();
+            }
+            fields += 1;
+        }
+    }
+    let constants = constants(&first);
+    for name in &constants {
+        writeln!(text, "_Static_assert(VAEKL_{name} == FIRST_{name}, \"{name}\");").unwrap();
+    }
+    assert!(fields > 50 && constants.len() > 30, "{fields} fields, {} constants", constants.len());
+
+    let (source, object) = (folder.join("layout.c"), folder.join("layout.o"));
+    fs::write(&source, text).unwrap();
+    let mut cc = Command::new("cc");
+    cc.args(["-std=c11", "-Wall", "-Werror", "-c", "-I"]).arg(root().join("include"));
+    run(cc.arg("-I").arg(&folder).arg(&source).arg("-o").arg(&object));
+}
+
+/// `VAEKL_BLESS=1 cargo test --test abi` rewrites the list, which may only grow.
+#[test]
+fn exported_are_the_functions_of_the_header_and_no_others() {
+    let symbols =
+        run(Command::new("nm").args(["-D", "--defined-only"]).arg(library("libvaekl.so")));
+    let symbols = String::from_utf8(symbols.stdout).unwrap();
+    let exported: BTreeSet<String> = symbols
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(2))
+        .map(String::from)
+        .collect();
+    assert_eq!(exported, functions(&header("include")));
+
+    let list = root().join("tests/abi/symbols.txt");
+    let text = exported.iter().fold(String::new(), |text, name| text + name + "\n");
+    if std::env::var_os("VAEKL_BLESS").is_some() {
+        fs::write(&list, &text).unwrap();
+    }
+    assert_eq!(text, fs::read_to_string(&list).unwrap());
+
+    let first = functions(&header("tests/abi/first"));
+    assert!(first.len() >= 20, "{first:?}");
+    assert!(first.is_subset(&exported), "gone: {:?}", first.difference(&exported));
+}
