@@ -371,7 +371,7 @@ vaekl_status vaekl_session_new(const vaekl_model *model,
                                vaekl_error *error);
 
 // Makes the call that uses the session, if there is one, return VAEKL_ERR_CANCELLED within a fraction
-// of a second. From any thread; a later call is not affected.
+// of a second; of an open stream the next read. From any thread; a later call is not affected.
 void vaekl_session_cancel(const vaekl_session *session);
 
 // Bytes of workspace held since the last call ended. From any thread; 0 for NULL.

@@ -4,7 +4,7 @@ use std::mem::offset_of;
 use std::ops::ControlFlow;
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use super::args;
 use super::guard::{free, guard, guard_out};
@@ -23,17 +23,20 @@ use crate::run::{
 
 /// One user of a model at a time; owns threads and workspace.
 pub struct vaekl_session {
-    /// Set for as long as a call has the session.
-    busy: AtomicBool,
+    /// Whether a call has the session, and whether that one is asked to stop: [`IDLE`], [`BUSY`] or
+    /// [`CANCELLED`]. One value, so that no request is lost and none reaches a later call; a handle of
+    /// [`Session`] would be reset by each picture of a batch.
+    state: Arc<AtomicU8>,
     /// Set when a call panicked: the session may be inconsistent and is not used again.
     poisoned: AtomicBool,
     /// Bytes of workspace after the last call.
     memory: AtomicU64,
-    /// Asks the call in progress to stop. A handle of [`Session`] would be reset by each picture of a
-    /// batch, and forget.
-    cancelled: Arc<AtomicBool>,
     session: UnsafeCell<Session>,
 }
+
+const IDLE: u8 = 0;
+const BUSY: u8 = 1;
+const CANCELLED: u8 = 2;
 
 /// Called on the calling thread from time to time. `done` and `total` count units of work. Return 0 to
 /// go on, non-zero to cancel.
@@ -190,19 +193,18 @@ impl Callback {
 
 impl vaekl_session {
     fn new(mut session: Session, callback: Callback) -> Self {
-        let cancelled = Arc::new(AtomicBool::new(false));
-        let asked_to_stop = Arc::clone(&cancelled);
-        session.on_progress(Some(Box::new(
-            move |Progress { done, total, .. }| match asked_to_stop.load(Ordering::Relaxed) {
-                true => ControlFlow::Break(()),
-                false => callback.call(done, total),
-            },
-        )));
+        let state = Arc::new(AtomicU8::new(IDLE));
+        let watched = Arc::clone(&state);
+        session.on_progress(Some(Box::new(move |Progress { done, total, .. }| {
+            match watched.load(Ordering::Relaxed) {
+                CANCELLED => ControlFlow::Break(()),
+                _ => callback.call(done, total),
+            }
+        })));
         Self {
-            busy: AtomicBool::new(false),
+            state,
             poisoned: AtomicBool::new(false),
             memory: AtomicU64::new(session.memory() as u64),
-            cancelled,
             session: UnsafeCell::new(session),
         }
     }
@@ -213,13 +215,14 @@ struct Turn<'a>(&'a vaekl_session);
 
 impl<'a> Turn<'a> {
     fn take(handle: &'a vaekl_session) -> Result<Self> {
-        let state = |what: &'static str| Err(Error::new(ErrorKind::State, what));
-        if handle.busy.swap(true, Ordering::Acquire) {
-            return state("session: in use by another call");
+        let refused = |what: &'static str| Err(Error::new(ErrorKind::State, what));
+        if handle.state.compare_exchange(IDLE, BUSY, Ordering::Acquire, Ordering::Relaxed).is_err()
+        {
+            return refused("session: in use by another call");
         }
         let turn = Self(handle);
         if handle.poisoned.load(Ordering::Relaxed) {
-            return state("session: poisoned by a defect of the library in an earlier call");
+            return refused("session: poisoned by a defect of the library in an earlier call");
         }
         Ok(turn)
     }
@@ -230,7 +233,7 @@ impl Drop for Turn<'_> {
         if std::thread::panicking() {
             self.0.poisoned.store(true, Ordering::Relaxed);
         }
-        self.0.busy.store(false, Ordering::Release);
+        self.0.state.store(IDLE, Ordering::Release);
     }
 }
 
@@ -260,13 +263,18 @@ pub(super) unsafe fn hold<R>(
     Ok(result)
 }
 
-/// The session that is held.
+/// The session that is held, unless its holder was asked to stop.
 ///
 /// # Safety
 /// `session` came through [`hold`], and [`leave`] comes later.
-pub(super) unsafe fn held<'a>(session: *const vaekl_session) -> &'a mut Session {
-    // SAFETY: a live session, of which the holder alone has references.
-    unsafe { &mut *(*session).session.get() }
+pub(super) unsafe fn held<'a>(session: *const vaekl_session) -> Result<&'a mut Session> {
+    // SAFETY: a live session; what changes in it are atomics and what the holder has alone.
+    let handle = unsafe { &*session };
+    if handle.state.load(Ordering::Relaxed) == CANCELLED {
+        return Err(Error::new(ErrorKind::Cancelled, "cancelled while rows were taken"));
+    }
+    // SAFETY: the holder makes this the only reference.
+    Ok(unsafe { &mut *handle.session.get() })
 }
 
 /// Ends the use of a session that is held.
@@ -275,7 +283,7 @@ pub(super) unsafe fn held<'a>(session: *const vaekl_session) -> &'a mut Session 
 /// As [`held`]; there are no references any more.
 pub(super) unsafe fn leave(session: *const vaekl_session) {
     // SAFETY: by the caller's contract.
-    unsafe { (*session).busy.store(false, Ordering::Release) }
+    unsafe { (*session).state.store(IDLE, Ordering::Release) }
 }
 
 /// The body of [`enter`] and [`hold`].
@@ -289,7 +297,6 @@ unsafe fn take_turn<'a, R>(
     // SAFETY: by the caller's contract; what changes in it are atomics and what `Turn` protects.
     let handle: &'a vaekl_session = unsafe { args::object(session, "session") }?;
     let turn = Turn::take(handle)?;
-    handle.cancelled.store(false, Ordering::Relaxed);
     // SAFETY: the turn makes this the only reference.
     let session = unsafe { &mut *handle.session.get() };
     let result = body(session);
@@ -440,12 +447,13 @@ pub unsafe extern "C" fn vaekl_session_new(
 }
 
 /// Makes the call that uses the session, if there is one, return VAEKL_ERR_CANCELLED within a fraction
-/// of a second. From any thread; a later call is not affected.
+/// of a second; of an open stream the next read. From any thread; a later call is not affected.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_session_cancel(session: *const vaekl_session) {
     // SAFETY: NULL or a live session, by the contract of the header.
     if let Ok(handle) = unsafe { args::object(session, "session") } {
-        handle.cancelled.store(true, Ordering::Relaxed);
+        let (from, to) = (BUSY, CANCELLED);
+        let _ = handle.state.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
 
@@ -462,7 +470,7 @@ pub unsafe extern "C" fn vaekl_session_memory(session: *const vaekl_session) -> 
 pub unsafe extern "C" fn vaekl_session_free(session: *mut vaekl_session) {
     // SAFETY: NULL or from vaekl_session_new, and not used after, by the contract of the header.
     unsafe {
-        if args::object(session, "session").is_ok_and(|h| h.busy.load(Ordering::Acquire)) {
+        if args::object(session, "session").is_ok_and(|h| h.state.load(Ordering::Acquire) != IDLE) {
             return;
         }
         free(session);

@@ -127,6 +127,10 @@ static void decode_by_stream(vaekl_session *session, const vaekl_latent *latent,
   /* One that is left half-way. */
   CHECK_OK(vaekl_stream_open(session, latent, VAEKL_DTYPE_U8, &stream, &error));
   CHECK(vaekl_stream_read(stream, found, 0, 3, &rows, NULL) == VAEKL_OK && rows == 3);
+  /* A cancel between two reads stops the stream, for good. */
+  vaekl_session_cancel(session);
+  CHECK_FAILS(vaekl_stream_read(stream, found, 0, 3, &rows, &error), VAEKL_ERR_CANCELLED, "");
+  CHECK_FAILS(vaekl_stream_read(stream, found, 0, 3, &rows, &error), VAEKL_ERR_CANCELLED, "");
   vaekl_stream_free(stream);
 }
 
