@@ -1,0 +1,71 @@
+package vaekl
+
+// #include <vaekl.h>
+import "C"
+
+import (
+	"context"
+	"fmt"
+	"image"
+)
+
+// Decode decodes a batch: out has a picture for each latent, of Downscale times its width and height. When a later
+// latent of the batch fails or is cancelled, the pictures before it are complete.
+func (s *Session) Decode(ctx context.Context, latents Latents, out ...Pixels) error {
+	var a args
+	defer a.free()
+	view := a.latents("latents", latents)
+	pictures := a.pictures("out", out, latents.batch(), s.info.ImageChannels)
+	return s.call(ctx, &a, func(e *C.vaekl_error) C.vaekl_status {
+		return C.vaekl_decode(s.session, view, pictures, e)
+	})
+}
+
+// DecodeImage decodes one latent to an [*image.RGBA], which is opaque, or an [*image.Gray] where the model's pictures
+// have one channel. Pictures of another number of channels are ErrUnsupported here; Decode has them.
+func (s *Session) DecodeImage(ctx context.Context, latents Latents) (image.Image, error) {
+	if err := s.usable(); err != nil {
+		return nil, err
+	}
+	// Before there is a picture, whose size could be anything otherwise.
+	if err := latents.check(); err != nil {
+		return nil, err
+	}
+	bounds := image.Rect(0, 0, latents.Width*s.info.Downscale, latents.Height*s.info.Downscale)
+	out := Pixels{Width: bounds.Dx(), Height: bounds.Dy()}
+	switch channels := s.info.ImageChannels; channels {
+	case 1:
+		picture := image.NewGray(bounds)
+		out.Data = Bytes(picture.Pix)
+		if err := s.Decode(ctx, latents, out); err != nil {
+			return nil, err
+		}
+		return picture, nil
+	case 3:
+		picture := image.NewRGBA(bounds)
+		out.Data = Bytes(picture.Pix[out.Width*out.Height:])
+		if err := s.Decode(ctx, latents, out); err != nil {
+			return nil, err
+		}
+		spread(picture.Pix)
+		return picture, nil
+	default:
+		return nil, notAnImage(channels)
+	}
+}
+
+// spread makes opaque pixels of four bytes of those of three at the end of pix, front to back: no pixel reaches what
+// is not read yet.
+func spread(pix []byte) {
+	rgb := pix[len(pix)/4:]
+	for len(rgb) > 0 {
+		r, g, b := rgb[0], rgb[1], rgb[2]
+		pix[0], pix[1], pix[2], pix[3] = r, g, b, 0xff
+		pix, rgb = pix[4:], rgb[3:]
+	}
+}
+
+func notAnImage(channels int) error {
+	message := fmt.Sprintf("image.Image: pictures of 1 or 3 channels expected, the model's have %d", channels)
+	return &Error{Status: ErrUnsupported, Message: message}
+}

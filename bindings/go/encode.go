@@ -1,0 +1,97 @@
+package vaekl
+
+// #include <vaekl.h>
+import "C"
+
+import (
+	"context"
+	"image"
+	"image/color"
+)
+
+// Posterior is what of the posterior over latents to give: [Mode], which is the zero value, [Sample] or [Moments].
+type Posterior struct {
+	kind C.vaekl_posterior
+	seed C.uint64_t
+}
+
+// Mode is the mean.
+func Mode() Posterior {
+	return Posterior{kind: C.VAEKL_POSTERIOR_MODE}
+}
+
+// Sample is mean + std * N(0,1), drawn from the seed for the whole batch as torch.randn does on a CPU.
+func Sample(seed uint64) Posterior {
+	return Posterior{kind: C.VAEKL_POSTERIOR_SAMPLE, seed: C.uint64_t(seed)}
+}
+
+// Moments are mean and logvar: twice the channels of latents, Raw only.
+func Moments() Posterior {
+	return Posterior{kind: C.VAEKL_POSTERIOR_MOMENTS}
+}
+
+// channels is how many the latents have that are asked for.
+func (p Posterior) channels(info ModelInfo) int {
+	if p.kind == C.VAEKL_POSTERIOR_MOMENTS {
+		return 2 * info.LatentChannels
+	}
+	return info.LatentChannels
+}
+
+// Encode encodes a batch: there is a picture for each latent of out, which has its width and height divided by
+// Downscale; each halving drops an odd last row or column.
+func (s *Session) Encode(ctx context.Context, out Latents, posterior Posterior, pictures ...Pixels) error {
+	var a args
+	defer a.free()
+	latents := a.latents("out", out)
+	views := a.pictures("pictures", pictures, out.batch(), s.info.InputChannels)
+	return s.call(ctx, &a, func(e *C.vaekl_error) C.vaekl_status {
+		return C.vaekl_encode(s.session, views, posterior.kind, posterior.seed, latents, e)
+	})
+}
+
+// EncodeImage encodes one picture to latents of [Float32s]. Colours are taken as 8 bits, and alpha is dropped. A model
+// of one channel gets the picture in grey; one of neither 1 nor 3 is ErrUnsupported here, and Encode has it.
+func (s *Session) EncodeImage(ctx context.Context, picture image.Image, posterior Posterior,
+	scale Scale) (Latents, error) {
+	if err := s.usable(); err != nil {
+		return Latents{}, err
+	}
+	if picture == nil {
+		return Latents{}, invalid("picture: nil")
+	}
+	size, down := picture.Bounds().Size(), s.info.Downscale
+	if size.X < down || size.Y < down {
+		return Latents{}, invalid("picture: %dx%d (width x height) is less than the %d of a latent", size.X, size.Y, down)
+	}
+	data, err := pixels(picture, s.info.InputChannels)
+	if err != nil {
+		return Latents{}, err
+	}
+	out := Latents{Channels: posterior.channels(s.info), Height: size.Y / down, Width: size.X / down, Scale: scale}
+	out.Data = make(Float32s, out.Channels*out.Height*out.Width)
+	if err := s.Encode(ctx, out, posterior, Pixels{Data: data, Width: size.X, Height: size.Y}); err != nil {
+		return Latents{}, err
+	}
+	return out, nil
+}
+
+// pixels are those of picture, interleaved.
+func pixels(picture image.Image, channels int) (Bytes, error) {
+	if channels != 1 && channels != 3 {
+		return nil, notAnImage(channels)
+	}
+	bounds := picture.Bounds()
+	data := make(Bytes, 0, bounds.Dx()*bounds.Dy()*channels)
+	for y := bounds.Min.Y; y < bounds.Max.Y; y++ {
+		for x := bounds.Min.X; x < bounds.Max.X; x++ {
+			if channels == 1 {
+				data = append(data, color.GrayModel.Convert(picture.At(x, y)).(color.Gray).Y)
+				continue
+			}
+			pixel := color.NRGBAModel.Convert(picture.At(x, y)).(color.NRGBA)
+			data = append(data, pixel.R, pixel.G, pixel.B)
+		}
+	}
+	return data, nil
+}

@@ -1,0 +1,175 @@
+package vaekl
+
+// #include <vaekl.h>
+import "C"
+
+import (
+	"runtime"
+	"sync/atomic"
+	"unsafe"
+)
+
+// ModelOptions is how to open a model. The zero value is the default of each.
+type ModelOptions struct {
+	// Device is where the model runs, DeviceIndex which of them; 0 is all a CPU has.
+	Device      Device
+	DeviceIndex int
+	// Parts are the halves that must be there; 0 is both.
+	Parts Parts
+	// WeightDType is the storage of packed weights: F32, the only one in this version of the library.
+	WeightDType DType
+	// ConfigPath is a config.json to use; empty: the checkpoint's own, or inferred from shapes.
+	ConfigPath string
+	// Preset is the name of a family of models that tells what shapes cannot, and overrides a configuration:
+	// "sd", "sdxl", "sdxl-fp16-fix", "sd3", "flux", "playground-v2.5", "sd-x4-upscaler" or "cogview4". Empty:
+	// guessed where the checkpoint has no configuration.
+	Preset string
+	// Variant is that of a diffusers folder: "fp16" opens diffusion_pytorch_model.fp16.safetensors. Empty: none.
+	Variant string
+	// NormNumGroups are the groups of the GroupNorms of a checkpoint without a configuration, whose shapes do not
+	// tell; 0: from the configuration, or 32 where there is none.
+	NormNumGroups int
+}
+
+// c gives the options as C's; the strings are those of a.
+func (o *ModelOptions) c(a *args) (c C.vaekl_model_options) {
+	C.vaekl_model_options_init(&c, C.sizeof_vaekl_model_options)
+	if o == nil {
+		return c
+	}
+	c.device = C.vaekl_device(o.Device)
+	c.device_index = a.number("DeviceIndex", o.DeviceIndex)
+	if o.Parts != 0 {
+		c.parts = C.uint32_t(o.Parts)
+	}
+	c.weight_dtype = C.vaekl_dtype(o.WeightDType)
+	c.config_path = a.optional("ConfigPath", o.ConfigPath)
+	c.preset = a.optional("Preset", o.Preset)
+	c.variant = a.optional("Variant", o.Variant)
+	c.norm_num_groups = a.number("NormNumGroups", o.NormNumGroups)
+	return c
+}
+
+// ModelInfo is what is known of an open model.
+type ModelInfo struct {
+	ImageChannels  int     // channels of decoded pictures
+	InputChannels  int     // channels of pictures to encode
+	LatentChannels int     // channels of latents
+	Downscale      int     // pixels of a picture's side per latent
+	Parts          Parts   // halves the model has
+	ScalingFactor  float32 // what Scaled multiplies by
+	ShiftFactor    float32 // what Scaled subtracts first; 0 without one
+	WeightBytes    uint64  // of the weights in the checkpoint's types
+	Parameters     uint64  // number of weights
+	Guessed        int     // fields of the configuration that were guessed; 0 when it was read
+}
+
+// Model is an open autoencoder: immutable, for any number of sessions and goroutines.
+type Model struct {
+	object  *object
+	model   *C.vaekl_model
+	info    ModelInfo
+	weights *weights
+}
+
+// Open opens a diffusers folder or a .safetensors file; nil options are the defaults. The file is mapped: it must not
+// be changed while the model or one of its sessions is open.
+func Open(path string, options *ModelOptions) (*Model, error) {
+	var a args
+	defer a.free()
+	text := a.text("path", path)
+	return open(&a, options, nil, func(c *C.vaekl_model_options, model **C.vaekl_model,
+		e *C.vaekl_error) C.vaekl_status {
+		return C.vaekl_model_open(text, c, model, e)
+	})
+}
+
+// OpenBytes opens a .safetensors file in memory; nil options are the defaults. The bytes are not copied: they must not
+// be changed while the model or one of its sessions is open.
+func OpenBytes(data []byte, options *ModelOptions) (*Model, error) {
+	if len(data) == 0 {
+		return nil, invalid("data: empty")
+	}
+	var a args
+	defer a.free()
+	return open(&a, options, pin(data), func(c *C.vaekl_model_options, model **C.vaekl_model,
+		e *C.vaekl_error) C.vaekl_status {
+		return C.vaekl_model_open_bytes(unsafe.Pointer(&data[0]), C.size_t(len(data)), c, model, e)
+	})
+}
+
+// open is the body of Open and OpenBytes; it takes the caller's share of weights.
+func open(a *args, options *ModelOptions, weights *weights,
+	f func(*C.vaekl_model_options, **C.vaekl_model, *C.vaekl_error) C.vaekl_status) (*Model, error) {
+	c := options.c(a)
+	err := a.err
+	var model *C.vaekl_model
+	if err == nil {
+		var e C.vaekl_error
+		err = failure(f(&c, &model, &e), &e)
+	}
+	if err != nil {
+		weights.release()
+		return nil, err
+	}
+	object := newObject("model", func() {
+		C.vaekl_model_free(model)
+		weights.release()
+	})
+	return &Model{object: object, model: model, info: info(model), weights: weights}, nil
+}
+
+func info(model *C.vaekl_model) ModelInfo {
+	c := C.vaekl_model_info{struct_size: C.sizeof_vaekl_model_info}
+	// It fails for NULL and a wrong size alone.
+	C.vaekl_model_get_info(model, &c)
+	return ModelInfo{
+		ImageChannels:  int(c.image_channels),
+		InputChannels:  int(c.input_channels),
+		LatentChannels: int(c.latent_channels),
+		Downscale:      int(c.downscale),
+		Parts:          Parts(c.parts),
+		ScalingFactor:  float32(c.scaling_factor),
+		ShiftFactor:    float32(c.shift_factor),
+		WeightBytes:    uint64(c.weight_bytes),
+		Parameters:     uint64(c.parameters),
+		Guessed:        int(c.guessed),
+	}
+}
+
+// Info tells what is known of the model, also after Close.
+func (m *Model) Info() ModelInfo {
+	return m.info
+}
+
+// Close frees the model. Its sessions hold what they need of it and go on. It always returns nil.
+func (m *Model) Close() error {
+	m.object.close()
+	return nil
+}
+
+// weights are the bytes of OpenBytes, which stay where they are until the model and all of its sessions are freed. Of a
+// file there are none: nil.
+type weights struct {
+	pinner runtime.Pinner
+	users  atomic.Int64
+}
+
+func pin(data []byte) *weights {
+	w := new(weights)
+	w.pinner.Pin(&data[0])
+	w.share()
+	return w
+}
+
+func (w *weights) share() {
+	if w != nil {
+		w.users.Add(1)
+	}
+}
+
+func (w *weights) release() {
+	if w != nil && w.users.Add(-1) == 0 {
+		w.pinner.Unpin()
+	}
+}

@@ -1,0 +1,67 @@
+package vaekl
+
+// #include <vaekl.h>
+import "C"
+
+import (
+	"context"
+	"runtime/cgo"
+)
+
+// watch is what the progress callback of a session knows of the call in progress. It asks the context itself, at the
+// places where the library would look for a cancel: a context that ended just before the call began is not missed,
+// and one that ends late cannot stop the next call. Between calls it is zero, so that what the handle of C's keeps
+// alive is no user's.
+type watch struct {
+	ctx      context.Context
+	progress func(done, total uint64) error
+	stopped  error // why the callback stopped the call
+	panicked any   // with what Progress did
+}
+
+// run makes a call to C that ctx and progress may stop.
+func (w *watch) run(ctx context.Context, progress func(done, total uint64) error,
+	f func(*C.vaekl_error) C.vaekl_status) error {
+	if ctx == nil {
+		return invalid("ctx: nil")
+	}
+	if err := ctx.Err(); err != nil {
+		return cancelled(err)
+	}
+	*w = watch{ctx: ctx, progress: progress}
+	defer func() { *w = watch{} }()
+	var e C.vaekl_error
+	status := f(&e)
+	if w.panicked != nil {
+		panic(w.panicked)
+	}
+	if status == C.VAEKL_ERR_CANCELLED && w.stopped != nil {
+		return cancelled(w.stopped)
+	}
+	return failure(status, &e)
+}
+
+// report answers the library: 0 to go on. A panic must not unwind its frames: run takes it up again.
+func (w *watch) report(done, total uint64) (answer C.int32_t) {
+	defer func() {
+		if value := recover(); value != nil {
+			w.panicked = value
+			answer = 1
+		}
+	}()
+	if w.progress != nil {
+		w.stopped = w.progress(done, total)
+	}
+	if w.stopped == nil {
+		w.stopped = w.ctx.Err()
+	}
+	if w.stopped != nil {
+		return 1
+	}
+	return 0
+}
+
+//export vaeklGoProgress
+func vaeklGoProgress(handle C.uintptr_t, done, total C.uint64_t) C.int32_t {
+	return cgo.Handle(handle).Value().(*watch).report(uint64(done), uint64(total))
+}

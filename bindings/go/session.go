@@ -1,0 +1,215 @@
+package vaekl
+
+// #include <vaekl.h>
+//
+// // Go's, in progress.go.
+// extern int32_t vaeklGoProgress(uintptr_t watch, uint64_t done, uint64_t total);
+//
+// static int32_t on_progress(void *watch, uint64_t done, uint64_t total) {
+//   return vaeklGoProgress((uintptr_t)watch, done, total);
+// }
+//
+// // A handle of Go's is an integer: it becomes a pointer in C only, where no garbage collector looks at it.
+// static vaekl_status new_session(const vaekl_model *model, const vaekl_session_options *options,
+//                                 uintptr_t watch, vaekl_session **out, vaekl_error *error) {
+//   vaekl_session_options watched = *options;
+//   watched.progress = on_progress;
+//   watched.progress_user = (void *)watch;
+//   return vaekl_session_new(model, &watched, out, error);
+// }
+import "C"
+
+import (
+	"context"
+	"runtime/cgo"
+)
+
+// SessionOptions is how a session works. The zero value is the default of each.
+type SessionOptions struct {
+	// MemoryBudget is how many bytes the process may have during a call, weights included; 0 is no limit. A call
+	// that cannot keep it fails with ErrBudget before any work. The result is the same bits with any budget.
+	MemoryBudget uint64
+	// Threads is their number; 0 is that of physical cores.
+	Threads int
+	// ActivationDType is the storage between layers: F32, the default, F16 or BF16. F16 becomes F32 for a model
+	// whose force_upcast is set.
+	ActivationDType DType
+	// Tiling is how a picture larger than a tile is worked on.
+	Tiling Tiling
+	// TileSize is the side of a tile in latent pixels; 0 is the model's sample_size, or for seamless tiles the
+	// most that the budget has room for.
+	TileSize int
+	// TileOverlap is what neighbours of diffusers' tiles share, in latent pixels; 0 is a quarter of the tile.
+	TileOverlap int
+	// ScratchDir is a folder where activations may go that the budget has no room for, in a file without a name;
+	// empty: none.
+	ScratchDir string
+	// Attention is how attention is computed.
+	Attention Attention
+	// FuseQKV makes one projection of query, key and value instead of three.
+	FuseQKV bool
+	// Progress is told from time to time how many units of work are done, on the goroutine that made the call. An
+	// error stops the call, which returns one that wraps it and ErrCancelled. A panic reaches who made the call.
+	// Progress must not end its goroutine, as runtime.Goexit and the FailNow of tests do. Optional.
+	Progress func(done, total uint64) error
+}
+
+// c gives the options as C's, but for Progress; the strings are those of a.
+func (o *SessionOptions) c(a *args) (c C.vaekl_session_options) {
+	C.vaekl_session_options_init(&c, C.sizeof_vaekl_session_options)
+	if o == nil {
+		return c
+	}
+	c.memory_budget = C.uint64_t(o.MemoryBudget)
+	c.threads = a.number("Threads", o.Threads)
+	c.activation_dtype = C.vaekl_dtype(o.ActivationDType)
+	c.tiling = C.vaekl_tiling(o.Tiling)
+	c.tile_size = a.number("TileSize", o.TileSize)
+	c.tile_overlap = a.number("TileOverlap", o.TileOverlap)
+	c.scratch_dir = a.optional("ScratchDir", o.ScratchDir)
+	c.attention = C.vaekl_attention(o.Attention)
+	if o.FuseQKV {
+		c.fuse_qkv = 1
+	}
+	return c
+}
+
+// Session is one user of a model at a time; it owns threads and a workspace, which the next call reuses. It may be
+// used from any goroutine, by one call at a time: a second one gets ErrState.
+type Session struct {
+	object   *object
+	session  *C.vaekl_session
+	info     ModelInfo
+	progress func(done, total uint64) error
+	watch    *watch
+}
+
+// NewSession makes a session; nil options are the defaults.
+func (m *Model) NewSession(options *SessionOptions) (*Session, error) {
+	if err := m.object.enter(false); err != nil {
+		return nil, err
+	}
+	defer m.object.leave(false)
+	var a args
+	defer a.free()
+	c := options.c(&a)
+	if a.err != nil {
+		return nil, a.err
+	}
+	watch, weights := new(watch), m.weights
+	handle := cgo.NewHandle(watch)
+	var session *C.vaekl_session
+	var e C.vaekl_error
+	status := C.new_session(m.model, &c, C.uintptr_t(handle), &session, &e)
+	if err := failure(status, &e); err != nil {
+		handle.Delete()
+		return nil, err
+	}
+	weights.share()
+	object := newObject("session", func() {
+		C.vaekl_session_free(session)
+		handle.Delete()
+		weights.release()
+	})
+	s := &Session{object: object, session: session, info: m.info, watch: watch}
+	if options != nil {
+		s.progress = options.Progress
+	}
+	return s, nil
+}
+
+// call makes a call to C that has the session for itself.
+func (s *Session) call(ctx context.Context, a *args, f func(*C.vaekl_error) C.vaekl_status) error {
+	if err := s.object.enter(true); err != nil {
+		return err
+	}
+	defer s.object.leave(true)
+	if a.err != nil {
+		return a.err
+	}
+	return s.watch.run(ctx, s.progress, f)
+}
+
+// usable is an error where a call would find the session closed or in use.
+func (s *Session) usable() error {
+	err := s.object.enter(true)
+	if err == nil {
+		s.object.leave(true)
+	}
+	return err
+}
+
+// Memory is the number of bytes of workspace held since the last call ended; 0 after Close. It may be called while
+// another call uses the session.
+func (s *Session) Memory() uint64 {
+	if s.object.enter(false) != nil {
+		return 0
+	}
+	defer s.object.leave(false)
+	return uint64(C.vaekl_session_memory(s.session))
+}
+
+// Close frees the session, or has the call or the stream that uses it free it at its end. It always returns nil.
+func (s *Session) Close() error {
+	s.object.close()
+	return nil
+}
+
+// Plan is what a call will need.
+type Plan struct {
+	WorkspaceBytes uint64 // exact
+	ScratchBytes   uint64 // on disk, 0 without a ScratchDir
+	// PeakBytes is an upper bound of the process's memory during the call: workspace, the weights that are
+	// resident at a time, and 16 MiB for the process itself. What the caller holds, and Go's runtime, comes to it.
+	PeakBytes      uint64
+	TilesX, TilesY int  // tiles in a row and in a column, 1 when the picture is worked on whole
+	TileSize       int  // latent pixels of a tile's side, 0 without tiles
+	BandRows       int  // rows worked on at a time, 0 when all of them are kept
+	Exact          bool // whether the result equals the untiled one
+}
+
+// PlanDecode tells what a session with these options, nil for the defaults, would do for latents of this size.
+func (m *Model) PlanDecode(options *SessionOptions, width, height int) (Plan, error) {
+	return m.plan(options, width, height, func(c *C.vaekl_session_options, width, height C.uint32_t,
+		plan *C.vaekl_plan, e *C.vaekl_error) C.vaekl_status {
+		return C.vaekl_plan_decode(m.model, c, width, height, plan, e)
+	})
+}
+
+// PlanEncode tells what a session with these options, nil for the defaults, would do for a picture of this size.
+func (m *Model) PlanEncode(options *SessionOptions, width, height int) (Plan, error) {
+	return m.plan(options, width, height, func(c *C.vaekl_session_options, width, height C.uint32_t,
+		plan *C.vaekl_plan, e *C.vaekl_error) C.vaekl_status {
+		return C.vaekl_plan_encode(m.model, c, width, height, plan, e)
+	})
+}
+
+// plan is the body of PlanDecode and PlanEncode.
+func (m *Model) plan(options *SessionOptions, width, height int, f func(c *C.vaekl_session_options,
+	width, height C.uint32_t, plan *C.vaekl_plan, e *C.vaekl_error) C.vaekl_status) (Plan, error) {
+	if err := m.object.enter(false); err != nil {
+		return Plan{}, err
+	}
+	defer m.object.leave(false)
+	var a args
+	defer a.free()
+	c, w, h := options.c(&a), a.number("width", width), a.number("height", height)
+	if a.err != nil {
+		return Plan{}, a.err
+	}
+	plan := C.vaekl_plan{struct_size: C.sizeof_vaekl_plan}
+	var e C.vaekl_error
+	if err := failure(f(&c, w, h, &plan, &e), &e); err != nil {
+		return Plan{}, err
+	}
+	return Plan{
+		WorkspaceBytes: uint64(plan.workspace_bytes),
+		ScratchBytes:   uint64(plan.scratch_bytes),
+		PeakBytes:      uint64(plan.peak_bytes),
+		TilesX:         int(plan.tiles_x),
+		TilesY:         int(plan.tiles_y),
+		TileSize:       int(plan.tile_size),
+		BandRows:       int(plan.band_rows),
+		Exact:          plan.exact != 0,
+	}, nil
+}
