@@ -1,0 +1,62 @@
+"""libvaekl for Python: diffusers' AutoencoderKL on ordinary processors.
+
+>>> vae = vaekl.AutoencoderKL.from_pretrained("path/to/vae")
+>>> image = vae.decode(latents).sample
+"""
+
+from ._autoencoder import AutoencoderKL
+from ._config import Config
+from ._distribution import AutoencoderKLOutput, DecoderOutput, DiagonalGaussianDistribution
+from ._errors import (
+    BudgetError,
+    CancelledError,
+    DeviceError,
+    Error,
+    FileError,
+    FormatError,
+    InternalError,
+    InvalidArgumentError,
+    MissingFileError,
+    ModelError,
+    NonFiniteError,
+    OutOfMemoryError,
+    StateError,
+    UnsupportedError,
+)
+from ._native import cpu_level, version
+from ._session import ModelInfo, Plan, SessionOptions, Stream
+
+__version__ = version()
+
+__all__ = [
+    "AutoencoderKL",
+    "AutoencoderKLOutput",
+    "BudgetError",
+    "CancelledError",
+    "Config",
+    "DecoderOutput",
+    "DeviceError",
+    "DiagonalGaussianDistribution",
+    "Error",
+    "FileError",
+    "FormatError",
+    "InternalError",
+    "InvalidArgumentError",
+    "MissingFileError",
+    "ModelError",
+    "ModelInfo",
+    "NonFiniteError",
+    "OutOfMemoryError",
+    "Plan",
+    "SessionOptions",
+    "StateError",
+    "Stream",
+    "UnsupportedError",
+    "cpu_level",
+    "version",
+]
+
+# Their names in messages and in a pipeline's index are those by which they are imported.
+for _name in __all__:
+    if isinstance(globals()[_name], type):
+        globals()[_name].__module__ = __name__

@@ -1,0 +1,355 @@
+"""`AutoencoderKL`, with the names and shapes of diffusers' class."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any, Iterator, Literal, overload
+
+from . import _config
+from ._arrays import A, dtype_constant, dtype_name, empty, image_structs, latent_struct
+from ._config import Config
+from ._distribution import AutoencoderKLOutput, DecoderOutput, DiagonalGaussianDistribution
+from ._drop_in import DropIn
+from ._errors import InvalidArgumentError, StateError
+from ._native import constant, lib
+from ._session import Model, ModelInfo, Plan, Session, SessionOptions, Stream, StrPath, plan
+
+
+class AutoencoderKL(DropIn):
+    """The autoencoder of Stable Diffusion: latents to pictures and pictures to latents, on the CPU.
+
+    Arrays are numpy's, torch's (CPU), or any that speak DLPack or the buffer protocol, as float32,
+    float16 or bfloat16, and are read where they are if their layout allows. Results are of the
+    framework and the dtype that came in.
+
+    An instance has one session: calls from several threads are done one after the other. `clone` gives
+    another of the same weights, for calls at the same time. No call holds the GIL while it works.
+    """
+
+    def __init__(self, model: Model, config: Config, options: SessionOptions | None = None) -> None:
+        """Use `from_pretrained`, `from_single_file` or `from_bytes`."""
+        super().__init__(config)
+        self._info = model.info
+        self._session: Session | None = Session(model, options or SessionOptions())
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: StrPath,
+        *,
+        subfolder: str | None = None,
+        variant: str | None = None,
+        config: StrPath | None = None,
+        preset: str | None = None,
+        parts: str = "both",
+        torch_dtype: Any = None,
+        dtype: Any = None,
+        device: str = "cpu",
+        use_safetensors: bool | None = None,
+        local_files_only: bool = True,
+        **options: Any,
+    ) -> AutoencoderKL:
+        """Opens a diffusers folder, or a pipeline's. Its weights are mapped and must not change.
+
+        Args:
+            path: The folder. Nothing is downloaded.
+            subfolder: Of `path`, as "vae".
+            variant: "fp16" opens diffusion_pytorch_model.fp16.safetensors.
+            config: A config.json, or a folder that has one, to use instead of the folder's own.
+            preset: Family of models whose scaling, shift and statistics replace the configuration's: "sd",
+                "sdxl", "sdxl-fp16-fix", "sd3", "flux", "playground-v2.5", "sd-x4-upscaler", "cogview4".
+            parts: "both", or "decoder" or "encoder" for a checkpoint with only that half.
+            dtype, torch_dtype: Storage between layers, see `SessionOptions.dtype`; default float32, which
+                is exact. What dtype the weights have does not matter.
+            device: "cpu", the only one in this version.
+            use_safetensors, local_files_only: For diffusers' sake; always so.
+            options: Fields of `SessionOptions`: threads, memory_budget, scratch_dir, progress, ...
+        """
+        if use_safetensors is False:
+            raise InvalidArgumentError("use_safetensors: pickled weights are not opened")
+        folder = Path(path, subfolder) if subfolder else Path(path)
+        given = None if config is None else _config.given(config, None)
+        model = Model.open(
+            folder, config_path=given, variant=variant, preset=preset, parts=parts, device=device
+        )
+        found = given or _config.find(folder)
+        return cls._of(model, found, preset, path, dtype or torch_dtype, options)
+
+    @classmethod
+    def from_single_file(
+        cls,
+        path: StrPath,
+        *,
+        config: StrPath | None = None,
+        subfolder: str | None = None,
+        preset: str | None = None,
+        norm_num_groups: int = 0,
+        parts: str = "both",
+        torch_dtype: Any = None,
+        dtype: Any = None,
+        device: str = "cpu",
+        **options: Any,
+    ) -> AutoencoderKL:
+        """Opens a .safetensors file, of an autoencoder or a pipeline, in diffusers' or the original names.
+
+        Args:
+            path: The file.
+            config: A config.json, or a folder that has one (in `subfolder`). Without it the shapes tell the
+                architecture and `preset` the rest; what nobody tells is not in the attribute `config`.
+            norm_num_groups: Groups of the GroupNorms of a file without a configuration; 0 for 32.
+            preset, parts, dtype, torch_dtype, device, options: As in `from_pretrained`.
+        """
+        given = None if config is None else _config.given(config, subfolder)
+        model = Model.open(
+            path,
+            config_path=given,
+            preset=preset,
+            norm_num_groups=norm_num_groups,
+            parts=parts,
+            device=device,
+        )
+        return cls._of(model, given or _config.find(Path(path)), preset, path, dtype or torch_dtype, options)
+
+    @classmethod
+    def from_bytes(
+        cls,
+        data: Any,
+        *,
+        config: StrPath | None = None,
+        preset: str | None = None,
+        norm_num_groups: int = 0,
+        parts: str = "both",
+        dtype: Any = None,
+        **options: Any,
+    ) -> AutoencoderKL:
+        """Opens a .safetensors file in memory: any buffer, kept and not copied, which must not change."""
+        given = None if config is None else _config.given(config, None)
+        model = Model.open_bytes(
+            data, config_path=given, preset=preset, norm_num_groups=norm_num_groups, parts=parts
+        )
+        return cls._of(model, given, preset, "bytes", dtype, options)
+
+    @classmethod
+    def _of(
+        cls,
+        model: Model,
+        config: Path | None,
+        preset: str | None,
+        name: StrPath,
+        dtype: Any,
+        options: dict[str, Any],
+    ) -> AutoencoderKL:
+        return cls(model, _config.of_model(model.info, config, preset, name), _options(dtype, options))
+
+    # ---- settings
+
+    @property
+    def info(self) -> ModelInfo:
+        """What the library knows of the model: channels, downscale, scaling_factor, parameters, ..."""
+        return self._info
+
+    @property
+    def options(self) -> SessionOptions:
+        """How the autoencoder works; `set_options` changes it."""
+        return self._open().options
+
+    def set_options(self, **changes: Any) -> None:
+        """Changes fields of `SessionOptions`, from the next call on. Waits for one in progress."""
+        with self._use() as session:
+            options = _options(changes.pop("dtype", None), changes, session.options)
+            if options != session.options:
+                self._session = Session(session.model, options)
+
+    def clone(self, **changes: Any) -> AutoencoderKL:
+        """Another autoencoder of the same weights, with a session and `SessionOptions` of its own."""
+        session = self._open()
+        options = _options(changes.pop("dtype", None), changes, session.options)
+        copy = type(self)(session.model, self.config, options)
+        copy.use_slicing = self.use_slicing
+        return copy
+
+    def close(self) -> None:
+        """Frees threads, workspace and weights, after a call in progress. Later calls raise `StateError`."""
+        if self._session is not None:
+            with self._use():
+                self._session = None
+
+    def __enter__(self) -> AutoencoderKL:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def memory(self) -> int:
+        """Bytes of workspace held since the last call."""
+        return self._open().memory
+
+    def cancel(self) -> None:
+        """Makes the call in progress raise `CancelledError` a fraction of a second later. From any thread."""
+        session = self._session
+        if session is not None:
+            session.cancel()
+
+    def plan_decode(self, latent_height: int, latent_width: int) -> Plan:
+        """What a decode of latents of this size would need: workspace_bytes, peak_bytes, tiles, ..."""
+        return plan(self._open().model, self.options, "decode", latent_height, latent_width)
+
+    def plan_encode(self, height: int, width: int) -> Plan:
+        """What an encode of a picture of this size would need."""
+        return plan(self._open().model, self.options, "encode", height, width)
+
+    # ---- diffusers' calls
+
+    @overload
+    def encode(self, x: A, return_dict: Literal[True] = True) -> AutoencoderKLOutput[A]: ...
+
+    @overload
+    def encode(self, x: A, return_dict: Literal[False]) -> tuple[DiagonalGaussianDistribution[A]]: ...
+
+    def encode(self, x: Any, return_dict: bool = True) -> Any:
+        """Encodes pictures [B, C, H, W], in [-1, 1] or bytes, to a posterior of latents [B, c, h, w].
+
+        h and w are H and W by `info.downscale`. Returns an `AutoencoderKLOutput`, or a tuple.
+        """
+        posterior = DiagonalGaussianDistribution(self.encode_latents(x, "moments"))
+        return AutoencoderKLOutput(posterior) if return_dict else (posterior,)
+
+    @overload
+    def decode(self, z: A, return_dict: Literal[True] = True, generator: Any = None) -> DecoderOutput[A]: ...
+
+    @overload
+    def decode(self, z: A, return_dict: Literal[False], generator: Any = None) -> tuple[A]: ...
+
+    def decode(self, z: Any, return_dict: bool = True, generator: Any = None) -> Any:
+        """Decodes latents [B, c, h, w] to pictures [B, C, H, W] of about [-1, 1], not clamped.
+
+        Returns a `DecoderOutput`, or a tuple. `generator` is not used, as in diffusers.
+        """
+        sample = self._decode(z, None, "CHW", scaled=False)
+        return DecoderOutput(sample) if return_dict else (sample,)
+
+    def forward(
+        self, sample: A, sample_posterior: bool = False, return_dict: bool = True, generator: Any = None
+    ) -> Any:
+        """Encodes pictures and decodes the posterior's mode, or a sample of it."""
+        posterior = self.encode(sample).latent_dist
+        z = posterior.sample(generator=generator) if sample_posterior else posterior.mode()
+        return self.decode(z) if return_dict else self.decode(z, return_dict=False)
+
+    __call__ = forward
+
+    # ---- calls that diffusers does not have
+
+    def encode_latents(
+        self,
+        images: A,
+        posterior: str = "mode",
+        *,
+        seed: int = 0,
+        scaled: bool = False,
+        layout: str = "CHW",
+    ) -> A:
+        """Encodes pictures to latents [B, c, h, w] in one call.
+
+        Args:
+            images: [B, C, H, W], or [B, H, W, C] with `layout` "HWC". Bytes give float32 latents.
+            posterior: "mode"; "sample", with the noise that torch.randn draws from a CPU generator of
+                `seed`; or "moments", [B, 2c, h, w].
+            scaled: Gives what a diffusion model works on: scaling, shift and statistics applied.
+        """
+        kind = constant("POSTERIOR", posterior, "posterior")
+        structs, given = image_structs(images, "images", layout)
+        batch, found, height, width = given.shape
+        # A vaekl_image does not say how many channels it has.
+        if found != self._info.input_channels:
+            raise InvalidArgumentError(
+                f"images: {self._info.input_channels} channels expected, {found} found"
+            )
+        dtype = "float32" if given.dtype == "uint8" else given.dtype
+        channels, factor = self._info.latent_channels, self._info.downscale
+        channels *= 2 if kind == lib.VAEKL_POSTERIOR_MOMENTS else 1
+        shape = (batch, channels, max(1, height // factor), max(1, width // factor))
+        result = empty(given.owner, shape, dtype)
+        out, _ = latent_struct(result, "latents", scaled)
+        with self._use() as session:
+            session.encode(structs, kind, seed, out, keep=(given, result))
+        return result
+
+    def decode_images(
+        self, latents: A, *, dtype: Any = "uint8", layout: str = "HWC", scaled: bool = False
+    ) -> A:
+        """Decodes latents to pictures for the eye: bytes [B, H, W, C], unless asked otherwise.
+
+        Args:
+            latents: [B, c, h, w].
+            dtype: "uint8", where [-1, 1] is [0, 255], or a float dtype, not clamped.
+            layout: "HWC" or "CHW".
+            scaled: Takes what a diffusion model works on: scaling, shift and statistics are undone first.
+        """
+        return self._decode(latents, dtype, layout, scaled)
+
+    def stream(self, latents: A, *, rows: int = 64, dtype: Any = "uint8", scaled: bool = False) -> Stream[A]:
+        """Decodes one latent, [1, c, h, w]: an iterator over the picture, arrays [rows, W, C], top to bottom.
+
+        Close the stream, or use it in a `with`, if it is not read to its end: the autoencoder is in use
+        until then.
+        """
+        struct, given = latent_struct(latents, "latents", scaled)
+        _, _, height, width = given.shape
+        factor = self._info.downscale
+        shape = (height * factor, width * factor, self._info.image_channels)
+        with self._use() as session:
+            return Stream(session, struct, given.owner, shape, dtype_name(dtype), rows)
+
+    # ---- inside
+
+    def _open(self) -> Session:
+        """The session; a new one in a process that forked off, where the old one's threads are not."""
+        session = self._session
+        if session is None:
+            raise StateError("the autoencoder is closed")
+        if session.process != os.getpid():
+            self._session = session = Session(session.model, session.options)
+        return session
+
+    @contextlib.contextmanager
+    def _use(self) -> Iterator[Session]:
+        """The session, for this thread alone."""
+        while True:
+            session = self._open()
+            with session.lock:
+                # Another thread may have replaced it in the meantime.
+                if session is self._session:
+                    yield session
+                    return
+
+    def _decode(self, z: Any, dtype: Any, layout: str, scaled: bool) -> Any:
+        struct, given = latent_struct(z, "latents", scaled)
+        batch, _, height, width = given.shape
+        channels, factor = self._info.image_channels, self._info.downscale
+        height, width = height * factor, width * factor
+        interleaved = constant("LAYOUT", layout, "layout") == lib.VAEKL_LAYOUT_HWC
+        shape = (batch, height, width, channels) if interleaved else (batch, channels, height, width)
+        dtype = given.dtype if dtype is None else dtype_name(dtype)
+        dtype_constant(dtype, "dtype")
+        result = empty(given.owner, shape, dtype)
+        structs, _ = image_structs(result, "images", layout)
+        with self._use() as session:
+            session.decode(struct, structs, keep=(given, result))
+        return result
+
+
+def _options(dtype: Any, changes: dict[str, Any], old: SessionOptions | None = None) -> SessionOptions:
+    """`old` with `changes`. None is the default of an option."""
+    known = {field.name: field.default for field in dataclasses.fields(SessionOptions)}
+    unknown = [name for name in changes if name not in known]
+    if unknown:
+        raise TypeError(f"unexpected keyword argument {unknown[0]!r}; the options are {', '.join(known)}")
+    changes = {name: known[name] if value is None else value for name, value in changes.items()}
+    if dtype is not None:
+        changes["dtype"] = dtype_name(dtype)
+    return dataclasses.replace(old or SessionOptions(), **changes)

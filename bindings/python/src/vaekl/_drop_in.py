@@ -1,0 +1,195 @@
+"""What a diffusers pipeline asks of its `vae` beside encode and decode."""
+
+from __future__ import annotations
+
+from typing import Any, Iterator
+
+from ._arrays import dtype_name, torch_module
+from ._config import Config
+from ._errors import InvalidArgumentError, UnsupportedError
+from ._session import ModelInfo, SessionOptions
+
+
+class DropIn:
+    """Settings under diffusers' names, and enough of torch.nn.Module for a pipeline to hold it."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        #: Whether `enable_slicing` was called. It changes nothing: a batch is always worked on one by one.
+        self.use_slicing = False
+
+    @property
+    def info(self) -> ModelInfo:
+        raise NotImplementedError
+
+    @property
+    def options(self) -> SessionOptions:
+        raise NotImplementedError
+
+    def set_options(self, **changes: Any) -> None:
+        raise NotImplementedError
+
+    @property
+    def config(self) -> Config:
+        """The configuration, fields as attributes and as a mapping."""
+        return self._config
+
+    # ---- tiles, slices, projections
+
+    @property
+    def use_tiling(self) -> bool:
+        """Whether tiles are asked for."""
+        return self.options.tiling != "exact"
+
+    def enable_tiling(
+        self,
+        *,
+        tile_sample_min_size: int | None = None,
+        tile_overlap_factor: float | None = None,
+        how: str = "diffusers",
+    ) -> None:
+        """Works in tiles.
+
+        Args:
+            tile_sample_min_size: Pixels of a tile's side; default the model's `sample_size`, or for
+                seamless tiles what the memory budget has room for.
+            tile_overlap_factor: Part of a tile that neighbours share; default 0.25.
+            how: "diffusers" gives diffusers' numbers, seams and all; "seamless" the untiled picture but
+                for an error far below a step of 8 bits (decoding only; encoding is exact).
+        """
+        size = 0 if tile_sample_min_size is None else tile_sample_min_size // self.info.downscale
+        if tile_sample_min_size is not None and size < 1:
+            message = (
+                f"tile_sample_min_size: {self.info.downscale} or more expected, {tile_sample_min_size} found"
+            )
+            raise InvalidArgumentError(message)
+        overlap = 0
+        if tile_overlap_factor is not None:
+            overlap = _overlap(size or self.tile_latent_min_size, tile_overlap_factor)
+        self.set_options(tiling=how, tile_size=size, tile_overlap=overlap)
+
+    def disable_tiling(self) -> None:
+        """Works on the whole picture, which is the default. A memory budget is kept without tiles too."""
+        self.set_options(tiling="exact")
+
+    @property
+    def tile_latent_min_size(self) -> int:
+        """Latent pixels of a tile's side. Setting it sets `tile_sample_min_size` too."""
+        if self.options.tile_size:
+            return self.options.tile_size
+        size = self.config.sample_size
+        return (size[0] if isinstance(size, (list, tuple)) else size) // self.info.downscale
+
+    @tile_latent_min_size.setter
+    def tile_latent_min_size(self, size: int) -> None:
+        factor = self.tile_overlap_factor
+        self.set_options(tile_size=size, tile_overlap=0 if factor == 0.25 else _overlap(size, factor))
+
+    @property
+    def tile_sample_min_size(self) -> int:
+        """Pixels of a tile's side. Setting it sets `tile_latent_min_size` too."""
+        return self.tile_latent_min_size * self.info.downscale
+
+    @tile_sample_min_size.setter
+    def tile_sample_min_size(self, size: int) -> None:
+        self.tile_latent_min_size = size // self.info.downscale
+
+    @property
+    def tile_overlap_factor(self) -> float:
+        """Part of a tile that neighbours share."""
+        overlap = self.options.tile_overlap
+        return overlap / self.tile_latent_min_size if overlap else 0.25
+
+    @tile_overlap_factor.setter
+    def tile_overlap_factor(self, factor: float) -> None:
+        self.set_options(tile_overlap=_overlap(self.tile_latent_min_size, factor))
+
+    def enable_slicing(self) -> None:
+        """Changes nothing: a batch is always worked on one by one, and memory does not grow with it."""
+        self.use_slicing = True
+
+    def disable_slicing(self) -> None:
+        """Changes nothing."""
+        self.use_slicing = False
+
+    def fuse_qkv_projections(self) -> None:
+        """One projection of query, key and value instead of three; the same up to rounding."""
+        self.set_options(fuse_qkv=True)
+
+    def unfuse_qkv_projections(self) -> None:
+        """Three projections, which is the default."""
+        self.set_options(fuse_qkv=False)
+
+    # ---- what torch.nn.Module has
+
+    @property
+    def dtype(self) -> Any:
+        """Storage between layers: a torch.dtype where torch is in use, otherwise its name.
+
+        float16 is float32 for a model whose `force_upcast` is set: no pipeline needs to see to that.
+        """
+        name = self.options.dtype
+        if name == "float16" and self.config.get("force_upcast", True):
+            name = "float32"
+        torch = torch_module()
+        return name if torch is None else getattr(torch, name)
+
+    @property
+    def device(self) -> Any:
+        """The CPU: a torch.device where torch is in use, otherwise "cpu"."""
+        torch = torch_module()
+        return "cpu" if torch is None else torch.device("cpu")
+
+    def to(self, *args: Any, dtype: Any = None, device: Any = None, **_: Any) -> Any:
+        """Sets the storage between layers, by a dtype. A device can only be the CPU."""
+        torch = torch_module()
+        for value in (*args, dtype, device):
+            if value is None or isinstance(value, bool):
+                continue
+            if torch is not None and isinstance(value, torch.Tensor):
+                self.to(value.dtype, value.device)
+            elif _is_device(value, torch):
+                if str(value).partition(":")[0] != "cpu":
+                    raise UnsupportedError(f"device: cpu expected, {value} found")
+            else:
+                self.set_options(dtype=dtype_name(value))
+        return self
+
+    def eval(self) -> Any:
+        """Changes nothing: there is no other mode."""
+        return self
+
+    def requires_grad_(self, requires_grad: bool = True) -> Any:
+        """Accepts False only: nothing can be trained."""
+        if requires_grad:
+            raise UnsupportedError("requires_grad: the weights cannot be trained")
+        return self
+
+    def parameters(self, recurse: bool = True) -> Iterator[Any]:
+        """Nothing: the weights are the library's, and no tensors."""
+        return iter(())
+
+    buffers = parameters
+
+    def modules(self) -> Iterator[Any]:
+        """The autoencoder itself."""
+        return iter((self,))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.config['_name_or_path']!r})"
+
+
+def _overlap(size: int, factor: float) -> int:
+    """Latents that tiles share; the library takes 0 for a quarter."""
+    if not 0.0 < factor < 1.0:
+        raise InvalidArgumentError(
+            f"tile_overlap_factor: more than 0 and less than 1 expected, {factor} found"
+        )
+    return max(1, size - int(size * (1 - factor)))
+
+
+def _is_device(value: Any, torch: Any) -> bool:
+    if torch is not None and isinstance(value, (torch.device, torch.dtype)):
+        return isinstance(value, torch.device)
+    # A name is a device's unless it is a dtype's.
+    return isinstance(value, (str, int)) and not str(value).startswith(("float", "bfloat"))

@@ -1,0 +1,102 @@
+"""What can go wrong, by the statuses of vaekl.h; each is one of Python's own exceptions too."""
+
+from __future__ import annotations
+
+
+class Error(Exception):
+    """A call failed: `status` as in vaekl.h, and `message`, a line naming the file, tensor or argument."""
+
+    status = "VAEKL_ERR_UNKNOWN"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.status}: {self.message}" if self.message else self.status
+
+
+class InvalidArgumentError(Error, ValueError):
+    """An argument that no call accepts: a bad shape, dtype, size or name, a value that is not finite."""
+
+    status = "VAEKL_ERR_INVALID_ARGUMENT"
+
+
+class FileError(Error, OSError):
+    """A file could not be opened, read or mapped."""
+
+    status = "VAEKL_ERR_IO"
+
+
+class MissingFileError(FileError, FileNotFoundError):
+    """There is no such file or folder."""
+
+
+class FormatError(Error, ValueError):
+    """The file is not a checkpoint, or corrupt."""
+
+    status = "VAEKL_ERR_FORMAT"
+
+
+class ModelError(Error, ValueError):
+    """Tensors or configuration do not make an AutoencoderKL, or the half that is needed is not open."""
+
+    status = "VAEKL_ERR_MODEL"
+
+
+class UnsupportedError(Error, NotImplementedError):
+    """Valid, but not in this build of the library."""
+
+    status = "VAEKL_ERR_UNSUPPORTED"
+
+
+class OutOfMemoryError(Error, MemoryError):
+    """Memory could not be had."""
+
+    status = "VAEKL_ERR_OUT_OF_MEMORY"
+
+
+class BudgetError(Error, MemoryError):
+    """No way to work fits memory_budget; the message has the least that would."""
+
+    status = "VAEKL_ERR_BUDGET"
+
+
+class CancelledError(Error):
+    """`cancel()` stopped the call."""
+
+    status = "VAEKL_ERR_CANCELLED"
+
+
+class DeviceError(Error):
+    """An accelerator failed."""
+
+    status = "VAEKL_ERR_DEVICE"
+
+
+class StateError(Error, RuntimeError):
+    """The autoencoder is closed, in use by a stream or the caller of this callback, or hit by a defect."""
+
+    status = "VAEKL_ERR_STATE"
+
+
+class InternalError(Error, RuntimeError):
+    """A defect of the library."""
+
+    status = "VAEKL_ERR_INTERNAL"
+
+
+class NonFiniteError(Error, ArithmeticError):
+    """The arithmetic gave NaN or infinity."""
+
+    status = "VAEKL_ERR_NON_FINITE"
+
+
+_OF_STATUS = {kind.status: kind for kind in Error.__subclasses__()}
+
+
+def error_of(status: str, message: str) -> Error:
+    """The exception of a status; one of a newer library than this package knows is an `Error` by itself."""
+    error = _OF_STATUS.get(status, Error)(message)
+    error.status = status
+    return error
