@@ -1,0 +1,17 @@
+#if canImport(Foundation)
+import Foundation
+
+extension Model {
+    /// Opens the diffusers folder or .safetensors file at a file URL, as one of the app's bundle.
+    ///
+    /// - Throws: as `init(path:options:)`.
+    public convenience init(contentsOf url: URL, options: Options = Options()) throws {
+        guard url.isFileURL else { throw VaeklError.invalid("url: a file expected, \(url) found") }
+        try self.init(path: url.path, options: options)
+    }
+}
+
+extension VaeklError: LocalizedError {
+    public var errorDescription: String? { description }
+}
+#endif

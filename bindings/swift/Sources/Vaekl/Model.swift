@@ -1,0 +1,224 @@
+internal import CVaekl
+
+/// An open autoencoder: immutable, shared by any number of sessions, threads and tasks.
+public final class Model: Sendable {
+    // Unsafe for the compiler only: what a const vaekl_model points to may be used from several threads.
+    nonisolated(unsafe) let handle: OpaquePointer
+    /// What is known of it.
+    public let info: Info
+    /// Gives back the memory that the model was opened from.
+    private let deallocator: (@Sendable () -> Void)?
+
+    /// Opens a diffusers folder or a .safetensors file. The file is mapped: it must not be changed while the model or
+    /// a session of it lives.
+    ///
+    /// - Throws: `VaeklError` that names the file: `.io` when it cannot be read, `.format` when it is no checkpoint or
+    ///   corrupt, `.model` when it makes no AutoencoderKL.
+    public convenience init(path: String, options: Options = Options()) throws {
+        try self.init(options: options, deallocator: nil) { options, handle, error in
+            try withCString(path, "path") { vaekl_model_open($0, options, handle, error) }
+        }
+    }
+
+    /// Opens a .safetensors file in memory, which is copied.
+    ///
+    /// - Throws: as `init(path:options:)`.
+    public convenience init(bytes: [UInt8], options: Options = Options()) throws {
+        // Not the array's own memory: nothing says that it stays where it is.
+        let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 64)
+        copy.copyBytes(from: bytes)
+        nonisolated(unsafe) let memory = copy
+        try self.init(bytesNoCopy: UnsafeRawBufferPointer(copy), options: options) { memory.deallocate() }
+    }
+
+    /// Opens a .safetensors file in memory, which is borrowed: it must not change until `deallocator` is called, which
+    /// is when the model and all of its sessions are gone, or at once when it cannot be opened. For a mapped asset.
+    ///
+    /// - Throws: as `init(path:options:)`.
+    public convenience init(
+        bytesNoCopy bytes: UnsafeRawBufferPointer, options: Options = Options(),
+        deallocator: @escaping @Sendable () -> Void
+    ) throws {
+        do {
+            try self.init(options: options, deallocator: deallocator) { options, handle, error in
+                vaekl_model_open_bytes(bytes.baseAddress, bytes.count, options, handle, error)
+            }
+        } catch {
+            deallocator()
+            throw error
+        }
+    }
+
+    private init(
+        options: Options, deallocator: (@Sendable () -> Void)?,
+        open: (
+            UnsafePointer<vaekl_model_options>, UnsafeMutablePointer<OpaquePointer?>, UnsafeMutablePointer<vaekl_error>
+        ) throws -> vaekl_status
+    ) throws {
+        var model: OpaquePointer?
+        try options.withC { options in
+            _ = try check { try open(options, &model, $0) }
+        }
+        guard let model else { throw VaeklError(status: .internal, message: "no model was opened") }
+        handle = model
+        info = Info(of: model)
+        self.deallocator = deallocator
+    }
+
+    deinit {
+        // Sessions hold their model, so that none is left that could read the memory.
+        vaekl_model_free(handle)
+        deallocator?()
+    }
+
+    /// What a session with `options` would need to decode latents of this size, without doing it.
+    ///
+    /// - Throws: `VaeklError`, as the decode itself: `.budget` when it would not keep its budget.
+    public func planDecode(
+        latentWidth: Int, latentHeight: Int, options: Session.Options = Session.Options()
+    ) throws -> Plan {
+        let (width, height): (UInt32, UInt32) =
+            (try unsigned(latentWidth, "latentWidth"), try unsigned(latentHeight, "latentHeight"))
+        return try Plan { plan in
+            try options.withC { options in
+                try check { vaekl_plan_decode(handle, options, width, height, plan, $0) }
+            }
+        }
+    }
+
+    /// What a session with `options` would need to encode pictures of this size, without doing it.
+    ///
+    /// - Throws: as `planDecode`.
+    public func planEncode(width: Int, height: Int, options: Session.Options = Session.Options()) throws -> Plan {
+        let (width, height): (UInt32, UInt32) = (try unsigned(width, "width"), try unsigned(height, "height"))
+        return try Plan { plan in
+            try options.withC { options in
+                try check { vaekl_plan_encode(handle, options, width, height, plan, $0) }
+            }
+        }
+    }
+}
+
+extension Model {
+    /// Halves of an autoencoder.
+    public struct Parts: OptionSet, Hashable, Sendable {
+        /// The bits in vaekl.h.
+        public let rawValue: UInt32
+
+        /// The halves of these bits.
+        public init(rawValue: UInt32) {
+            self.rawValue = rawValue
+        }
+
+        /// Latents to pictures.
+        public static let decoder = Parts(rawValue: VAEKL_PART_DECODER)
+        /// Pictures to latents.
+        public static let encoder = Parts(rawValue: VAEKL_PART_ENCODER)
+    }
+
+    /// Where a model runs.
+    public enum Device: Hashable, Sendable {
+        /// The processor.
+        case cpu
+        /// An NVIDIA GPU, which this version refuses with `.unsupported`.
+        case cuda(index: Int = 0)
+    }
+
+    /// How to open a model.
+    public struct Options: Sendable {
+        /// Where it runs.
+        public var device: Device
+        /// Halves that must be there.
+        public var parts: Parts
+        /// Storage of packed weights; `.float32` is the only one in this version.
+        public var weightDType: DType
+        /// A config.json to use; nil: the checkpoint's own, or inferred from shapes.
+        public var configPath: String?
+        /// Name of a family of models that tells what shapes cannot, and overrides a configuration: scaling, shift,
+        /// latent statistics. "sd", "sdxl", "sdxl-fp16-fix", "sd3", "flux", "playground-v2.5", "sd-x4-upscaler" or
+        /// "cogview4"; nil: guessed where the checkpoint has no configuration.
+        public var preset: String?
+        /// Variant of a diffusers folder: "fp16" opens diffusion_pytorch_model.fp16.safetensors; nil: none.
+        public var variant: String?
+        /// Groups of the GroupNorms of a checkpoint without a configuration, whose shapes do not tell; nil: 32.
+        public var normNumGroups: Int?
+
+        /// Defaults, but for what is given.
+        public init(
+            device: Device = .cpu, parts: Parts = [.decoder, .encoder], weightDType: DType = .float32,
+            configPath: String? = nil, preset: String? = nil, variant: String? = nil, normNumGroups: Int? = nil
+        ) {
+            self.device = device
+            self.parts = parts
+            self.weightDType = weightDType
+            self.configPath = configPath
+            self.preset = preset
+            self.variant = variant
+            self.normNumGroups = normNumGroups
+        }
+
+        func withC<R>(_ body: (UnsafePointer<vaekl_model_options>) throws -> R) throws -> R {
+            var options = vaekl_model_options()
+            try check { _ in vaekl_model_options_init(&options, MemoryLayout<vaekl_model_options>.size) }
+            switch device {
+            case .cpu: options.device = VAEKL_DEVICE_CPU
+            case .cuda(let index):
+                options.device = VAEKL_DEVICE_CUDA
+                options.device_index = try unsigned(index, "options.device")
+            }
+            options.parts = parts.rawValue
+            options.weight_dtype = weightDType.c
+            options.norm_num_groups = try unsigned(normNumGroups ?? 0, "options.normNumGroups")
+            return try withCString(configPath, "options.configPath") { configPath in
+                try withCString(preset, "options.preset") { preset in
+                    try withCString(variant, "options.variant") { variant in
+                        options.config_path = configPath
+                        options.preset = preset
+                        options.variant = variant
+                        return try body(&options)
+                    }
+                }
+            }
+        }
+    }
+
+    /// What is known of an open model.
+    public struct Info: Hashable, Sendable {
+        /// Channels of decoded pictures.
+        public let imageChannels: Int
+        /// Channels of pictures to encode.
+        public let inputChannels: Int
+        /// Channels of latents.
+        public let latentChannels: Int
+        /// Pixels of a picture's side per latent.
+        public let downscale: Int
+        /// Halves the model has.
+        public let parts: Parts
+        /// What `LatentScale.scaled` multiplies by.
+        public let scalingFactor: Float
+        /// What `LatentScale.scaled` subtracts first; 0 without one.
+        public let shiftFactor: Float
+        /// Bytes of the weights in the checkpoint's dtypes; mapped where the model came from a file.
+        public let weightBytes: UInt64
+        /// Number of weights.
+        public let parameters: UInt64
+        /// Fields of the configuration that were guessed; 0 when it was read.
+        public let guessed: Int
+
+        init(of model: OpaquePointer) {
+            var info = vaekl_model_info()
+            info.struct_size = MemoryLayout<vaekl_model_info>.size
+            _ = vaekl_model_get_info(model, &info) // fails for NULL and a wrong size only
+            imageChannels = Int(info.image_channels)
+            inputChannels = Int(info.input_channels)
+            latentChannels = Int(info.latent_channels)
+            downscale = Int(info.downscale)
+            parts = Parts(rawValue: info.parts)
+            scalingFactor = info.scaling_factor
+            shiftFactor = info.shift_factor
+            weightBytes = info.weight_bytes
+            parameters = info.parameters
+            guessed = Int(info.guessed)
+        }
+    }
+}
