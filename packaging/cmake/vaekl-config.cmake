@@ -1,42 +1,51 @@
-# find_package(vaekl): the target vaekl::vaekl, and vaekl::static for the archive. Both know their header.
-# Relocatable: paths are found from where this file lies, in PREFIX/lib*/cmake/vaekl or PREFIX/share/vaekl/cmake.
-
-set(_vaekl_libdirs "${CMAKE_CURRENT_LIST_DIR}/../..")
-get_filename_component(_vaekl_prefix "${CMAKE_CURRENT_LIST_DIR}" DIRECTORY)
+# find_package(vaekl): the targets vaekl::vaekl, and vaekl::static for the archive. Both know their headers.
+# Relocatable: the headers are in the first include/ above this file, the libraries two folders above it
+# (LIBDIR/cmake/vaekl, of make install) or in a lib/ beside the headers (PREFIX/share/cmake/vaekl, of cargo-c).
+get_filename_component(_vaekl_here "${CMAKE_CURRENT_LIST_DIR}" REALPATH)
+get_filename_component(_vaekl_above_here "${_vaekl_here}/../.." ABSOLUTE)
+set(_vaekl_prefix "${_vaekl_above_here}")
 while(NOT EXISTS "${_vaekl_prefix}/include/vaekl.h")
   get_filename_component(_vaekl_above "${_vaekl_prefix}" DIRECTORY)
   if(_vaekl_above STREQUAL _vaekl_prefix)
     set(vaekl_FOUND FALSE)
-    set(vaekl_NOT_FOUND_MESSAGE "no include/vaekl.h above ${CMAKE_CURRENT_LIST_DIR}")
+    set(vaekl_NOT_FOUND_MESSAGE "no include/vaekl.h above ${_vaekl_here}")
     return()
   endif()
   set(_vaekl_prefix "${_vaekl_above}")
 endwhile()
-list(APPEND _vaekl_libdirs "${_vaekl_prefix}/lib" "${_vaekl_prefix}/lib64")
 
-find_library(vaekl_SHARED_LIBRARY NAMES libvaekl.so libvaekl.dylib PATHS ${_vaekl_libdirs} NO_DEFAULT_PATH)
-find_library(vaekl_STATIC_LIBRARY NAMES libvaekl.a PATHS ${_vaekl_libdirs} NO_DEFAULT_PATH)
-mark_as_advanced(vaekl_SHARED_LIBRARY vaekl_STATIC_LIBRARY)
+set(_vaekl_libdir "")
+foreach(_vaekl_folder "${_vaekl_above_here}" "${_vaekl_prefix}/lib/${CMAKE_LIBRARY_ARCHITECTURE}"
+    "${_vaekl_prefix}/lib64" "${_vaekl_prefix}/lib")
+  file(GLOB _vaekl_found "${_vaekl_folder}/libvaekl.*")
+  if(_vaekl_found AND NOT _vaekl_libdir)
+    set(_vaekl_libdir "${_vaekl_folder}")
+  endif()
+endforeach()
 
-if(vaekl_SHARED_LIBRARY AND NOT TARGET vaekl::vaekl)
-  add_library(vaekl::vaekl SHARED IMPORTED)
-  set_target_properties(vaekl::vaekl PROPERTIES
-    IMPORTED_LOCATION "${vaekl_SHARED_LIBRARY}"
-    IMPORTED_SONAME libvaekl.so.0
-    INTERFACE_INCLUDE_DIRECTORIES "${_vaekl_prefix}/include")
-endif()
-if(vaekl_STATIC_LIBRARY AND NOT TARGET vaekl::static)
+if(EXISTS "${_vaekl_libdir}/libvaekl.a" AND NOT TARGET vaekl::static)
   add_library(vaekl::static STATIC IMPORTED)
   set_target_properties(vaekl::static PROPERTIES
-    IMPORTED_LOCATION "${vaekl_STATIC_LIBRARY}"
+    IMPORTED_LOCATION "${_vaekl_libdir}/libvaekl.a"
+    IMPORTED_LINK_INTERFACE_LANGUAGES C
+    # Libs.private of vaekl.pc; scripts/hosts/cpp compares.
     INTERFACE_LINK_LIBRARIES "gcc_s;util;rt;pthread;m;dl;c"
     INTERFACE_INCLUDE_DIRECTORIES "${_vaekl_prefix}/include")
 endif()
-if(NOT TARGET vaekl::vaekl AND TARGET vaekl::static)
+foreach(_vaekl_name libvaekl.so libvaekl.dylib)
+  if(EXISTS "${_vaekl_libdir}/${_vaekl_name}" AND NOT TARGET vaekl::vaekl)
+    add_library(vaekl::vaekl SHARED IMPORTED)
+    set_target_properties(vaekl::vaekl PROPERTIES
+      IMPORTED_LOCATION "${_vaekl_libdir}/${_vaekl_name}"
+      INTERFACE_INCLUDE_DIRECTORIES "${_vaekl_prefix}/include")
+  endif()
+endforeach()
+# Where only the archive was installed, it is the library.
+if(TARGET vaekl::static AND NOT TARGET vaekl::vaekl)
   add_library(vaekl::vaekl INTERFACE IMPORTED)
   set_target_properties(vaekl::vaekl PROPERTIES INTERFACE_LINK_LIBRARIES vaekl::static)
 endif()
 if(NOT TARGET vaekl::vaekl)
   set(vaekl_FOUND FALSE)
-  set(vaekl_NOT_FOUND_MESSAGE "neither libvaekl.so nor libvaekl.a in ${_vaekl_libdirs}")
+  set(vaekl_NOT_FOUND_MESSAGE "no libvaekl.so or libvaekl.a in ${_vaekl_above_here} or ${_vaekl_prefix}/lib")
 endif()

@@ -1,0 +1,599 @@
+// libvaekl for C++17: RAII, views and containers over vaekl.h, header-only. Constants (VAEKL_...), fields of
+// options, vaekl_model_info and vaekl_plan are those of vaekl.h, and documented there.
+//
+// Errors     A function that can fail returns Fallible<T>: a T, and failures are thrown as vaekl::Error. With
+//            VAEKL_NO_EXCEPTIONS, which is defined where exceptions are off, it is a Result<T>, of a T or an
+//            Error. Each mode has a namespace of its own: units of both may be linked into one program.
+// Ownership  Model, Session and Stream own what they stand for: they are moved, not copied, and a call
+//            on one that was moved from is an error. Span, Image, Latents and Rows own nothing.
+// Threads    Any number of threads may use one Model. A Session is for one call at a time, from any
+//            thread; cancel() and memory() may run beside it.
+#ifndef VAEKL_HPP
+#define VAEKL_HPP
+
+#include <vaekl.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <iterator>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#if !defined(VAEKL_NO_EXCEPTIONS) && !defined(__cpp_exceptions)
+#define VAEKL_NO_EXCEPTIONS
+#endif
+
+namespace vaekl {
+#ifdef VAEKL_NO_EXCEPTIONS
+inline namespace without_exceptions {
+#else
+inline namespace with_exceptions {
+#endif
+
+/* ---- errors ---------------------------------------------------------------- */
+
+/// Why a call failed. what() is one line that names the file, tensor or argument.
+class Error : public std::runtime_error {
+ public:
+  Error(vaekl_status status, const std::string &message) : std::runtime_error(message), status_(status) {}
+  /// A VAEKL_ERR constant.
+  vaekl_status status() const noexcept { return status_; }
+ private:
+  vaekl_status status_;
+};
+
+#ifdef VAEKL_NO_EXCEPTIONS
+/// A T, or why there is none. Asking for the one that is not there ends the program.
+template <class T>
+class [[nodiscard]] Result {
+  using Value = std::conditional_t<std::is_void_v<T>, std::monostate, T>;
+
+ public:
+  Result() = default;
+  Result(Value &&value) : held_(std::move(value)) {}
+  Result(Error error) : held_(std::move(error)) {}
+  /// True when there is a value.
+  explicit operator bool() const noexcept { return held_.index() == 0; }
+  Value &value() & { return std::get<0>(held_); }
+  const Value &value() const & { return std::get<0>(held_); }
+  Value &&value() && { return std::get<0>(std::move(held_)); }
+  const Error &error() const { return std::get<1>(held_); }
+
+ private:
+  std::variant<Value, Error> held_;
+};
+
+template <class T>
+using Fallible = Result<T>;
+#define VAEKL_DETAIL_FAIL(...) return Error(__VA_ARGS__)
+#define VAEKL_DETAIL_TRY(call) \
+  if (auto vaekl_step = call; !vaekl_step) return vaekl_step.error()
+#else
+template <class T>
+using Fallible = T;
+#define VAEKL_DETAIL_FAIL(...) throw Error(__VA_ARGS__)
+#define VAEKL_DETAIL_TRY(call) call
+#endif
+
+/* ---- views and options ----------------------------------------------------- */
+
+namespace detail {
+/// What C, a container or an array, is of.
+template <class C>
+using element_of = std::remove_pointer_t<decltype(std::data(std::declval<std::remove_reference_t<C> &>()))>;
+
+template <class T>
+T defaults(vaekl_status (*init)(T *, std::size_t)) noexcept {
+  T options{};
+  init(&options, sizeof options);
+  return options;
+}
+}  // namespace detail
+
+/// `size` values that somebody else owns, in the manner of C++20's std::span.
+template <class T>
+class Span {
+ public:
+  constexpr Span() noexcept = default;
+  constexpr Span(T *data, std::size_t size) noexcept : data_(data), size_(size) {}
+  /// Of a std::vector, a std::array, an array, whatever has data() and size(); not of a temporary.
+  template <class C, class = std::enable_if_t<std::is_convertible_v<detail::element_of<C> (*)[], T (*)[]>>>
+  constexpr Span(C &container) noexcept : data_(std::data(container)), size_(std::size(container)) {}
+  template <class U, class = std::enable_if_t<std::is_convertible_v<U (*)[], T (*)[]>>>
+  constexpr Span(const Span<U> &other) noexcept : data_(other.data()), size_(other.size()) {}
+
+  constexpr T *data() const noexcept { return data_; }
+  constexpr std::size_t size() const noexcept { return size_; }
+  constexpr T *begin() const noexcept { return data_; }
+  constexpr T *end() const noexcept { return data_ + size_; }
+  constexpr T &operator[](std::size_t index) const noexcept { return data_[index]; }
+
+ private:
+  T *data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+/// IEEE 754 binary16 and bfloat16, as bits.
+struct Float16 { std::uint16_t bits; };
+struct BFloat16 { std::uint16_t bits; };
+
+/// The VAEKL_DTYPE of an element; not defined for other types.
+template <class T> struct dtype;
+template <> struct dtype<float> : std::integral_constant<vaekl_dtype, VAEKL_DTYPE_F32> {};
+template <> struct dtype<Float16> : std::integral_constant<vaekl_dtype, VAEKL_DTYPE_F16> {};
+template <> struct dtype<BFloat16> : std::integral_constant<vaekl_dtype, VAEKL_DTYPE_BF16> {};
+template <> struct dtype<std::uint8_t> : std::integral_constant<vaekl_dtype, VAEKL_DTYPE_U8> {};
+
+/// A view of pixels, of as many channels as the model's pictures have. T is std::uint8_t, float, Float16 or
+/// BFloat16, const for inputs. Values are about [-1, 1], which is 0 to 255 in bytes.
+template <class T>
+struct Image {
+  /// From the first pixel to the last, or beyond.
+  Span<T> pixels;
+  std::uint32_t width = 0, height = 0;
+  /// VAEKL_LAYOUT_HWC, interleaved, or VAEKL_LAYOUT_CHW, a plane per channel.
+  vaekl_layout layout = VAEKL_LAYOUT_HWC;
+  /// Bytes from a row to the next, and from a plane to the next (CHW only); 0 is packed.
+  std::size_t row_stride = 0, plane_stride = 0;
+};
+template <class C, class... Rest>
+Image(C &&, Rest...) -> Image<detail::element_of<C>>;
+
+/// A view of latents, contiguous NCHW. T is float, Float16 or BFloat16, const for inputs.
+template <class T>
+struct Latents {
+  Span<T> values;
+  std::uint32_t batch = 0, channels = 0, height = 0, width = 0;
+  /// VAEKL_LATENT_RAW or VAEKL_LATENT_SCALED.
+  std::uint32_t scale = VAEKL_LATENT_RAW;
+};
+template <class C, class... Rest>
+Latents(C &&, Rest...) -> Latents<detail::element_of<C>>;
+
+/// Decoded pictures, one after the other, packed.
+template <class T>
+struct ImageBuffer {
+  std::vector<T> pixels;
+  std::uint32_t batch = 0, channels = 0, height = 0, width = 0;
+  vaekl_layout layout = VAEKL_LAYOUT_HWC;
+
+  /// Picture `index` of the batch.
+  Image<T> view(std::size_t index = 0) {
+    const std::size_t size = std::size_t{channels} * height * width;
+    return {{pixels.data() + index * size, size}, width, height, layout};
+  }
+};
+
+/// Encoded latents, NCHW.
+template <class T>
+struct LatentBuffer {
+  std::vector<T> values;
+  std::uint32_t batch = 0, channels = 0, height = 0, width = 0;
+  std::uint32_t scale = VAEKL_LATENT_RAW;
+
+  Latents<T> view() { return {values, batch, channels, height, width, scale}; }
+};
+
+/// Rows of a picture, packed HWC, valid until the next are read: `count` of them, from row `y` on.
+template <class T>
+struct Rows {
+  Span<const T> pixels;
+  std::uint32_t y = 0, count = 0;
+};
+
+/// How to open a model: the fields of vaekl_model_options at their defaults, its strings owned.
+struct ModelOptions : vaekl_model_options {
+  std::string config_path, preset, variant;
+  ModelOptions() : vaekl_model_options(detail::defaults(vaekl_model_options_init)) {}
+};
+
+/// Is told how far a call is, on the thread that made it. Return true to go on, false to cancel. It must
+/// not use the session. What it throws cancels the call, and comes out of it.
+using Progress = std::function<bool(std::uint64_t done, std::uint64_t total)>;
+
+/// How a session works: the fields of vaekl_session_options at their defaults, its string and callback owned.
+struct SessionOptions : vaekl_session_options {
+  std::string scratch_dir;
+  Progress progress;
+  SessionOptions() : vaekl_session_options(detail::defaults(vaekl_session_options_init)) {}
+};
+
+/// What an encode gives, as `{VAEKL_POSTERIOR_SAMPLE, seed}`.
+struct Posterior {
+  /// VAEKL_POSTERIOR_MODE, _SAMPLE, or _MOMENTS: twice the channels, RAW only.
+  vaekl_posterior what = VAEKL_POSTERIOR_MODE;
+  std::uint64_t seed = 0;
+  std::uint32_t scale = VAEKL_LATENT_RAW;
+};
+
+namespace detail {
+template <auto function>
+struct Free {
+  template <class T> void operator()(T *object) const noexcept { function(object); }
+};
+
+inline Fallible<void> check(vaekl_status status, const vaekl_error &error) {
+  if (status < VAEKL_OK) VAEKL_DETAIL_FAIL(status, error.message);
+  return Fallible<void>();
+}
+
+inline Fallible<void> check_size(const char *name, bool fits, std::size_t expected, std::size_t found) {
+  if (fits) return Fallible<void>();
+  const std::string sizes = std::to_string(expected) + " expected, " + std::to_string(found) + " found";
+  VAEKL_DETAIL_FAIL(VAEKL_ERR_INVALID_ARGUMENT, name + (": " + sizes));
+}
+
+/// Where they overflow, sums and products of sizes are SIZE_MAX, which no memory has.
+inline std::size_t sum(std::size_t a, std::size_t b) noexcept { return a > SIZE_MAX - b ? SIZE_MAX : a + b; }
+inline std::size_t product(std::size_t a, std::size_t b) noexcept {
+  return b != 0 && a > SIZE_MAX / b ? SIZE_MAX : a * b;
+}
+
+/// Checks that the memory of a view has room for its sizes; the rest the library checks.
+template <class T>
+Fallible<void> to_c(const Image<T> &image, std::size_t channels, const char *name, vaekl_image &out) {
+  const bool planar = image.layout == VAEKL_LAYOUT_CHW;
+  const std::size_t row = product(product(image.width, planar ? 1 : channels), sizeof(T));
+  const std::size_t row_stride = image.row_stride != 0 ? image.row_stride : row;
+  const std::size_t packed = product(image.height, row_stride);
+  const std::size_t plane_stride = image.plane_stride != 0 ? image.plane_stride : packed;
+  // The memory may end with the last pixel, short of the strides of its row and plane.
+  const std::size_t planes = planar ? product(channels - 1, plane_stride) : 0;
+  const std::size_t rows = product(std::max(image.height, std::uint32_t{1}) - 1, row_stride);
+  const std::size_t expected = sum(planes, sum(rows, row)), found = image.pixels.size() * sizeof(T);
+  VAEKL_DETAIL_TRY(check_size(name, expected <= found, expected, found));
+  // C has one type of views, and writes to those of outputs only.
+  void *data = const_cast<std::remove_const_t<T> *>(image.pixels.data());
+  out = {data,         image.width,      image.height,      dtype<std::remove_const_t<T>>::value,
+         image.layout, image.row_stride, image.plane_stride};
+  return Fallible<void>();
+}
+
+template <class T>
+Fallible<void> to_c(const Latents<T> &latents, const char *name, vaekl_latent &out) {
+  const auto &[values, batch, channels, height, width, scale] = latents;
+  const std::size_t expected = product(product(product(batch, channels), height), width);
+  VAEKL_DETAIL_TRY(check_size(name, expected == values.size(), expected, values.size()));
+  void *data = const_cast<std::remove_const_t<T> *>(values.data());
+  out = {data, batch, channels, height, width, dtype<std::remove_const_t<T>>::value, scale};
+  return Fallible<void>();
+}
+
+inline const char *or_null(const std::string &text) noexcept { return text.empty() ? nullptr : text.c_str(); }
+
+/// These borrow the strings of `options`, and leave the callback of a session to it.
+inline vaekl_model_options to_c(const ModelOptions &options) noexcept {
+  vaekl_model_options c = options;
+  c.config_path = or_null(options.config_path);
+  c.preset = or_null(options.preset);
+  c.variant = or_null(options.variant);
+  return c;
+}
+
+inline vaekl_session_options to_c(const SessionOptions &options) noexcept {
+  vaekl_session_options c = options;
+  c.scratch_dir = or_null(options.scratch_dir);
+  return c;
+}
+
+/// A session at an address that its callback can rely on. Streams share it.
+struct SessionState {
+  vaekl_model_info info{};
+  Progress progress;
+  std::exception_ptr thrown;  // by progress
+  std::unique_ptr<vaekl_session, Free<vaekl_session_free>> handle;
+
+  /// A vaekl_progress_fn, out of which no exception may come.
+  static std::int32_t on_progress(void *user, std::uint64_t done, std::uint64_t total) noexcept {
+    auto &self = *static_cast<SessionState *>(user);
+#ifdef VAEKL_NO_EXCEPTIONS
+    return self.progress(done, total) ? 0 : 1;
+#else
+    try {
+      return self.progress(done, total) ? 0 : 1;
+    } catch (...) {
+      self.thrown = std::current_exception();
+      return 1;
+    }
+#endif
+  }
+
+  Fallible<void> check(vaekl_status status, const vaekl_error &error) {
+#ifndef VAEKL_NO_EXCEPTIONS
+    if (status == VAEKL_ERR_CANCELLED && thrown) std::rethrow_exception(std::exchange(thrown, nullptr));
+#endif
+    return detail::check(status, error);
+  }
+};
+}  // namespace detail
+
+/* ---- model ----------------------------------------------------------------- */
+
+/// An open autoencoder: immutable, shared by any number of sessions and threads. Sessions may outlive it.
+class Model {
+ public:
+  /// Opens a diffusers folder or a .safetensors file. It is mapped: it must not be changed while the model
+  /// and its sessions live.
+  [[nodiscard]] static Fallible<Model> open(const std::string &path, const ModelOptions &options = {}) {
+    const auto c = detail::to_c(options);
+    return make([&](auto... out) { return vaekl_model_open(path.c_str(), &c, out...); });
+  }
+
+  /// Opens a .safetensors file in memory. The bytes are borrowed: they must stay valid and unchanged until
+  /// the model and all of its sessions are gone.
+  [[nodiscard]] static Fallible<Model> from_bytes(Span<const std::byte> bytes, const ModelOptions &options = {}) {
+    const auto c = detail::to_c(options);
+    return make([&](auto... out) { return vaekl_model_open_bytes(bytes.data(), bytes.size(), &c, out...); });
+  }
+
+  /// Channels, downscale, scaling factor and more.
+  const vaekl_model_info &info() const noexcept { return info_; }
+  /// All of the configuration, as JSON. Valid as long as the model; NULL when moved from.
+  const char *config() const noexcept { return vaekl_model_config(get()); }
+
+  /// What a session with `options` would need to decode a latent, or to encode a picture, of this size.
+  [[nodiscard]] Fallible<vaekl_plan> plan_decode(std::uint32_t latent_width, std::uint32_t latent_height,
+                                                 const SessionOptions &options = {}) const {
+    return plan(vaekl_plan_decode, latent_width, latent_height, options);
+  }
+  [[nodiscard]] Fallible<vaekl_plan> plan_encode(std::uint32_t width, std::uint32_t height,
+                                                 const SessionOptions &options = {}) const {
+    return plan(vaekl_plan_encode, width, height, options);
+  }
+
+  /// For the functions of vaekl.h; NULL when moved from.
+  vaekl_model *get() const noexcept { return handle_.get(); }
+
+ private:
+  template <class Open>
+  static Fallible<Model> make(const Open &open) {
+    vaekl_error error;
+    vaekl_model *handle = nullptr;
+    VAEKL_DETAIL_TRY(detail::check(open(&handle, &error), error));
+    Model model;
+    model.handle_.reset(handle);
+    model.info_.struct_size = sizeof model.info_;
+    vaekl_model_get_info(handle, &model.info_);
+    return model;
+  }
+
+  template <class Call>
+  Fallible<vaekl_plan> plan(Call call, std::uint32_t w, std::uint32_t h, const SessionOptions &options) const {
+    const auto c = detail::to_c(options);
+    vaekl_error error;
+    vaekl_plan result{};
+    result.struct_size = sizeof result;
+    VAEKL_DETAIL_TRY(detail::check(call(get(), &c, w, h, &result, &error), error));
+    return result;
+  }
+
+  vaekl_model_info info_{};
+  std::unique_ptr<vaekl_model, detail::Free<vaekl_model_free>> handle_;
+};
+
+/* ---- session --------------------------------------------------------------- */
+
+/// A decode whose rows are pulled, as pixels of type T: in a loop, `for (const auto &rows : stream)`, or by
+/// read(). The session is in use until the stream is gone, which may be before its end.
+template <class T>
+class Stream {
+ public:
+  std::uint32_t width() const noexcept { return width_; }
+  std::uint32_t height() const noexcept { return height_; }
+  std::uint32_t channels() const noexcept { return channels_; }
+  /// Reads as many rows as `out` has room for, HWC, `row_stride` bytes apart (0 is packed). Gives their
+  /// number, 0 after the last.
+  [[nodiscard]] Fallible<std::uint32_t> read(Span<T> out, std::size_t row_stride = 0) {
+    const std::size_t row = std::size_t{width_} * channels_ * sizeof(T), found = out.size() * sizeof(T);
+    VAEKL_DETAIL_TRY(detail::check_size("out, bytes", row <= found, row, found));
+    const std::size_t room = (found - row) / std::max({row_stride, row, std::size_t{1}}) + 1;
+    const auto most = static_cast<std::uint32_t>(std::min<std::size_t>(room, height_));
+    if (!handle_) VAEKL_DETAIL_FAIL(VAEKL_ERR_INVALID_ARGUMENT, "stream: moved from");
+    std::uint32_t count = 0;
+    vaekl_error error;
+    const auto status = vaekl_stream_read(handle_.get(), out.data(), row_stride, most, &count, &error);
+    VAEKL_DETAIL_TRY(handle_.get_deleter().session->check(status, error));
+    y_ += count;
+    return count;
+  }
+
+  class Iterator {
+   public:
+    using iterator_category = std::input_iterator_tag;
+    using value_type = Rows<T>;
+    using difference_type = std::ptrdiff_t;
+    using pointer = const Rows<T> *;
+    using reference = const Rows<T> &;
+    reference operator*() const noexcept { return stream_->rows_; }
+    pointer operator->() const noexcept { return &stream_->rows_; }
+    Iterator &operator++() { return stream_ = stream_->advance() ? stream_ : nullptr, *this; }
+    void operator++(int) { ++*this; }
+    bool operator==(const Iterator &other) const noexcept { return stream_ == other.stream_; }
+    bool operator!=(const Iterator &other) const noexcept { return stream_ != other.stream_; }
+   private:
+    friend Stream;
+    explicit Iterator(Stream *stream) noexcept : stream_(stream) {}
+    Stream *stream_;
+  };
+
+  /// Reads the first rows of a loop; a second loop goes on where the first ended.
+  Iterator begin() { return Iterator(advance() ? this : nullptr); }
+  Iterator end() noexcept { return Iterator(nullptr); }
+
+  /// The error that ended a loop, where it was not thrown.
+  const std::optional<Error> &error() const noexcept { return error_; }
+
+ private:
+  friend class Session;
+  struct Free {
+    std::shared_ptr<detail::SessionState> session;
+    void operator()(vaekl_stream *stream) const noexcept { vaekl_stream_free(stream); }
+  };
+
+  /// Reads the next rows of a loop; false when there are none.
+  bool advance() {
+    const std::size_t row = std::size_t{width_} * channels_;
+    pixels_.resize(row * std::min(rows_at_a_time_, height_));
+    rows_.y = y_;
+#ifdef VAEKL_NO_EXCEPTIONS
+    const auto count = read(pixels_);
+    if (!count) error_ = count.error();
+    rows_.count = count ? count.value() : 0;
+#else
+    rows_.count = read(pixels_);
+#endif
+    rows_.pixels = {pixels_.data(), row * rows_.count};
+    return rows_.count != 0;
+  }
+
+  std::unique_ptr<vaekl_stream, Free> handle_;
+  std::uint32_t width_ = 0, height_ = 0, channels_ = 0, rows_at_a_time_ = 1, y_ = 0;
+  std::vector<T> pixels_;
+  Rows<T> rows_;
+  std::optional<Error> error_;
+};
+
+/// One user of a model at a time, with threads and workspace of its own.
+class Session {
+ public:
+  Session() = default;
+  Session(Session &&) noexcept = default;
+  Session &operator=(Session &&) noexcept = default;
+  /// A session of a model, which may go before it. The options are copied, but for a workspace.
+  [[nodiscard]] static Fallible<Session> create(const Model &model, const SessionOptions &options = {}) {
+    Session session;
+    session.state_ = std::make_shared<detail::SessionState>();
+    detail::SessionState &state = *session.state_;
+    state.info = model.info();
+    state.progress = options.progress;
+    auto c = detail::to_c(options);
+    c.progress = options.progress ? &state.on_progress : nullptr;
+    c.progress_user = &state;
+    vaekl_error error;
+    vaekl_session *handle = nullptr;
+    VAEKL_DETAIL_TRY(detail::check(vaekl_session_new(model.get(), &c, &handle, &error), error));
+    state.handle.reset(handle);
+    return session;
+  }
+
+  /// Decodes a batch, to bytes or to the type that is asked for: `session.decode<float>(latents)`.
+  template <class Out = std::uint8_t, class T>
+  [[nodiscard]] Fallible<ImageBuffer<Out>> decode(const Latents<T> &latents,
+                                                  vaekl_layout layout = VAEKL_LAYOUT_HWC) {
+    vaekl_latent in;
+    VAEKL_DETAIL_TRY(prepare(latents, in));
+    const vaekl_model_info &info = state_->info;
+    const std::uint32_t height = in.height * info.downscale, width = in.width * info.downscale;
+    ImageBuffer<Out> out{{}, in.batch, info.image_channels, height, width, layout};
+    out.pixels.resize(std::size_t{out.batch} * out.channels * out.height * out.width);
+    std::vector<Image<Out>> views;
+    for (std::size_t i = 0; i < out.batch; i++) views.push_back(out.view(i));
+    VAEKL_DETAIL_TRY(decode_into(latents, views));
+    return out;
+  }
+
+  /// Decodes into a picture for each latent, of `downscale` times its width and height. When a later latent of
+  /// a batch fails, the pictures before are complete.
+  template <class T, class Out>
+  Fallible<void> decode_into(const Latents<T> &latents, const Image<Out> &out) {
+    return decode_into(latents, std::vector<Image<Out>>{out});
+  }
+  template <class T, class Out>
+  Fallible<void> decode_into(const Latents<T> &latents, const std::vector<Image<Out>> &out) {
+    vaekl_latent in;
+    VAEKL_DETAIL_TRY(prepare(latents, in));
+    VAEKL_DETAIL_TRY(detail::check_size("out, pictures", out.size() == in.batch, in.batch, out.size()));
+    const auto state = state_;
+    std::vector<vaekl_image> images(out.size());
+    for (std::size_t i = 0; i < out.size(); i++) {
+      VAEKL_DETAIL_TRY(detail::to_c(out[i], state->info.image_channels, "out, bytes", images[i]));
+    }
+    vaekl_error error;
+    return state->check(vaekl_decode(get(), &in, images.data(), &error), error);
+  }
+
+  /// Decodes one latent and gives its rows, so many at a time in a loop:
+  /// `for (const auto &rows : session.rows(latents))`.
+  template <class Out = std::uint8_t, class T>
+  [[nodiscard]] Fallible<Stream<Out>> rows(const Latents<T> &latents, std::uint32_t rows_at_a_time = 1) {
+    vaekl_latent in;
+    VAEKL_DETAIL_TRY(prepare(latents, in));
+    const auto state = state_;
+    vaekl_error error;
+    vaekl_stream *handle = nullptr;
+    const auto status = vaekl_stream_open(get(), &in, dtype<Out>::value, &handle, &error);
+    VAEKL_DETAIL_TRY(state->check(status, error));
+    Stream<Out> stream;
+    stream.handle_ = {handle, {state}};
+    stream.width_ = in.width * state->info.downscale;
+    stream.height_ = in.height * state->info.downscale;
+    stream.channels_ = state->info.image_channels;
+    stream.rows_at_a_time_ = std::max(rows_at_a_time, std::uint32_t{1});
+    return stream;
+  }
+
+  /// Encodes a picture, or a batch of pictures of one size, to floats or to the type that is asked for.
+  template <class Out = float, class T>
+  [[nodiscard]] Fallible<LatentBuffer<Out>> encode(const Image<T> &picture, const Posterior &posterior = {}) {
+    return encode<Out>(std::vector<Image<T>>{picture}, posterior);
+  }
+  template <class Out = float, class T>
+  [[nodiscard]] Fallible<LatentBuffer<Out>> encode(const std::vector<Image<T>> &pictures,
+                                                   const Posterior &posterior = {}) {
+    if (!state_) VAEKL_DETAIL_FAIL(VAEKL_ERR_INVALID_ARGUMENT, "session: moved from");
+    VAEKL_DETAIL_TRY(detail::check_size("pictures, at least", !pictures.empty(), 1, 0));
+    const auto state = state_;
+    const vaekl_model_info &info = state->info;
+    std::vector<vaekl_image> images(pictures.size());
+    for (std::size_t i = 0; i < pictures.size(); i++) {
+      VAEKL_DETAIL_TRY(detail::to_c(pictures[i], info.input_channels, "picture, bytes", images[i]));
+    }
+    const auto batch = static_cast<std::uint32_t>(pictures.size());
+    const std::uint32_t channels = info.latent_channels * (posterior.what == VAEKL_POSTERIOR_MOMENTS ? 2 : 1);
+    // Never empty, so that it is the library which says that a picture is too small.
+    const std::uint32_t height = std::max(pictures[0].height / info.downscale, std::uint32_t{1});
+    const std::uint32_t width = std::max(pictures[0].width / info.downscale, std::uint32_t{1});
+    LatentBuffer<Out> out{{}, batch, channels, height, width, posterior.scale};
+    out.values.resize(std::size_t{batch} * channels * height * width);
+    vaekl_latent latent;
+    VAEKL_DETAIL_TRY(detail::to_c(out.view(), "latents, values", latent));
+    vaekl_error error;
+    const auto status = vaekl_encode(get(), images.data(), posterior.what, posterior.seed, &latent, &error);
+    VAEKL_DETAIL_TRY(state->check(status, error));
+    return out;
+  }
+
+  /// Makes the call that uses the session, if there is one, fail with VAEKL_ERR_CANCELLED. From any thread.
+  void cancel() const noexcept { vaekl_session_cancel(get()); }
+
+  /// Bytes of workspace held since the last call ended. From any thread.
+  std::uint64_t memory() const noexcept { return vaekl_session_memory(get()); }
+
+  /// For the functions of vaekl.h; NULL when moved from.
+  vaekl_session *get() const noexcept { return state_ ? state_->handle.get() : nullptr; }
+
+ private:
+  template <class T>
+  Fallible<void> prepare(const Latents<T> &latents, vaekl_latent &out) const {
+    if (!state_) VAEKL_DETAIL_FAIL(VAEKL_ERR_INVALID_ARGUMENT, "session: moved from");
+    return detail::to_c(latents, "latents, values", out);
+  }
+
+  std::shared_ptr<detail::SessionState> state_;
+};
+
+#undef VAEKL_DETAIL_FAIL
+#undef VAEKL_DETAIL_TRY
+}  // namespace with_exceptions or without_exceptions
+}  // namespace vaekl
+
+#endif  // VAEKL_HPP
