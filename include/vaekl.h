@@ -273,6 +273,10 @@ vaekl_status vaekl_model_open_bytes(const void *bytes,
 // Fills in `out`, whose struct_size the caller has set.
 vaekl_status vaekl_model_get_info(const vaekl_model *model, vaekl_model_info *out);
 
+// The configuration, read, inferred or guessed, with every field of AutoencoderKL: JSON as a config.json
+// has it. Valid until the model is freed; NULL for NULL.
+const char *vaekl_model_config(const vaekl_model *model);
+
 // Frees a model. Its sessions hold their own reference and go on.
 void vaekl_model_free(vaekl_model *model);
 
@@ -382,8 +386,8 @@ void vaekl_session_free(vaekl_session *session);
 
 /* ---- decode ---------------------------------------------------------------- */
 
-// Decodes a batch: `out` is an image per latent, one after the other, each of `downscale` times the
-// latent's width and height. When a later latent of the batch fails, or is cancelled, the images
+// Decodes a batch: `out` points to as many images as the batch has latents, each of `downscale` times
+// the latent's width and height. When a later latent of the batch fails, or is cancelled, the images
 // before it are complete.
 vaekl_status vaekl_decode(vaekl_session *session,
                           const vaekl_latent *latent,
@@ -442,8 +446,8 @@ typedef uint32_t vaekl_posterior;
 // Mean and logvar: 2 * latent_channels channels, VAEKL_LATENT_RAW only.
 #define VAEKL_POSTERIOR_MOMENTS 2u
 
-// Encodes a batch: `image` is an image per latent of `out`, one after the other. A latent has the
-// image's width and height divided by `downscale`; each halving drops an odd last row or column.
+// Encodes a batch: `image` points to as many images as `out` has latents. A latent has the image's
+// width and height divided by `downscale`; each halving drops an odd last row or column.
 // `seed` is read by VAEKL_POSTERIOR_SAMPLE only.
 vaekl_status vaekl_encode(vaekl_session *session,
                           const vaekl_image *image,

@@ -40,6 +40,9 @@
 //! | 7 | `ffi` | the C interface |
 //! | 7 | `bench` | what the benches measure; only with the feature `bench` |
 
+// The portable level, the only one elsewhere, has no use for register tiles.
+#![cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+
 mod arch;
 mod backend;
 mod base;

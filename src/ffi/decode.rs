@@ -16,8 +16,8 @@ use crate::base::error::{Error, Result};
 use crate::model::Config;
 use crate::run::Session;
 
-/// Decodes a batch: `out` is an image per latent, one after the other, each of `downscale` times the
-/// latent's width and height. When a later latent of the batch fails, or is cancelled, the images
+/// Decodes a batch: `out` points to as many images as the batch has latents, each of `downscale` times
+/// the latent's width and height. When a later latent of the batch fails, or is cancelled, the images
 /// before it are complete.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_decode(

@@ -21,8 +21,8 @@ pub const VAEKL_POSTERIOR_SAMPLE: vaekl_posterior = 1;
 /// Mean and logvar: 2 * latent_channels channels, VAEKL_LATENT_RAW only.
 pub const VAEKL_POSTERIOR_MOMENTS: vaekl_posterior = 2;
 
-/// Encodes a batch: `image` is an image per latent of `out`, one after the other. A latent has the
-/// image's width and height divided by `downscale`; each halving drops an odd last row or column.
+/// Encodes a batch: `image` points to as many images as `out` has latents. A latent has the image's
+/// width and height divided by `downscale`; each halving drops an odd last row or column.
 /// `seed` is read by VAEKL_POSTERIOR_SAMPLE only.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_encode(

@@ -1,4 +1,4 @@
-use std::ffi::{c_char, c_void};
+use std::ffi::{CString, c_char, c_void};
 use std::mem::offset_of;
 use std::ptr;
 
@@ -14,7 +14,20 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::model::{Model, ModelOptions, Parts};
 
 /// An open autoencoder: immutable, shared by any number of sessions and threads.
-pub struct vaekl_model(pub(super) Model);
+pub struct vaekl_model {
+    pub(super) model: Model,
+    /// What vaekl_model_config gives.
+    config: CString,
+}
+
+impl vaekl_model {
+    fn leak(model: Model) -> Result<*mut Self> {
+        // Of serde_json, which escapes a NUL.
+        let config = CString::new(model.config().to_json())
+            .map_err(|_| Error::model("config: a NUL character"))?;
+        Ok(Box::into_raw(Box::new(Self { model, config })))
+    }
+}
 
 /// Latents to pictures.
 pub const VAEKL_PART_DECODER: u32 = 1;
@@ -244,7 +257,7 @@ pub unsafe extern "C" fn vaekl_model_open(
             unsafe { (args::path(path, "path")?, options::read(options)?.to_rust()?) };
         let path = path.ok_or_else(|| Error::invalid("path: NULL"))?;
         let model = Model::open_with(path, &options)?;
-        Ok(Box::into_raw(Box::new(vaekl_model(model))))
+        vaekl_model::leak(model)
     };
     // SAFETY: `out` and `error` by the contract of the header.
     unsafe { guard_out(error, out, body) }
@@ -267,7 +280,7 @@ pub unsafe extern "C" fn vaekl_model_open_bytes(
         // SAFETY: strings and structs are the caller's, by the contract of the header.
         let options = unsafe { options::read(options)?.to_rust()? };
         let model = Model::from_bytes(Borrowed { ptr: bytes.cast(), len }, &options)?;
-        Ok(Box::into_raw(Box::new(vaekl_model(model))))
+        vaekl_model::leak(model)
     };
     // SAFETY: `out` and `error` by the contract of the header.
     unsafe { guard_out(error, out, body) }
@@ -284,12 +297,21 @@ pub unsafe extern "C" fn vaekl_model_get_info(
         unsafe {
             let model = args::object(model, "model")?;
             let room = options::room(out)?;
-            options::write(out, room, &vaekl_model_info::new(&model.0));
+            options::write(out, room, &vaekl_model_info::new(&model.model));
         }
         Ok(())
     };
     // SAFETY: errors may be NULL.
     unsafe { guard(ptr::null_mut(), body) }
+}
+
+/// The configuration, read, inferred or guessed, with every field of AutoencoderKL: JSON as a config.json
+/// has it. Valid until the model is freed; NULL for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vaekl_model_config(model: *const vaekl_model) -> *const c_char {
+    // SAFETY: NULL or a live model, by the contract of the header.
+    let model = unsafe { args::object(model, "model") };
+    model.map_or(ptr::null(), |model| model.config.as_ptr())
 }
 
 /// Frees a model. Its sessions hold their own reference and go on.

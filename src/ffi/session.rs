@@ -378,7 +378,7 @@ unsafe fn plan(
         let model = args::object(model, "model")?;
         let options = options::read(options)?.to_rust()?;
         let room = options::room(out)?;
-        options::write(out, room, &make(&model.0, &options)?.into());
+        options::write(out, room, &make(&model.model, &options)?.into());
     }
     Ok(())
 }
@@ -435,7 +435,7 @@ pub unsafe extern "C" fn vaekl_session_new(
     let body = || {
         // SAFETY: `model` and `options` by the contract of the header.
         let (model, options) = unsafe { (args::object(model, "model")?, options::read(options)?) };
-        let mut session = Session::new(&model.0, &options.to_rust()?)?;
+        let mut session = Session::new(&model.model, &options.to_rust()?)?;
         // SAFETY: as above.
         if let Some(workspace) = unsafe { options.workspace() }? {
             session.lend(workspace);

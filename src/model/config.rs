@@ -153,6 +153,9 @@ impl Config {
         let blocks = |attention: &[bool], plain: &str, with: &str| -> Vec<String> {
             attention.iter().map(|&a| if a { with } else { plain }.to_owned()).collect()
         };
+        let (height, width) = self.sample_size;
+        let square = height == width;
+        let sample_size = if square { height.into() } else { serde_json::json!([height, width]) };
         let json = serde_json::json!({
             "_class_name": "AutoencoderKL",
             "in_channels": self.in_channels,
@@ -165,7 +168,7 @@ impl Config {
             "act_fn": self.act_fn.name(),
             "latent_channels": self.latent_channels,
             "norm_num_groups": self.norm_num_groups,
-            "sample_size": [self.sample_size.0, self.sample_size.1],
+            "sample_size": sample_size,
             "scaling_factor": self.scaling_factor,
             "shift_factor": self.shift_factor,
             "latents_mean": self.latents_mean,

@@ -39,6 +39,7 @@ static void nulls(const vaekl_model *model) {
   info.struct_size = sizeof info;
   CHECK(vaekl_model_get_info(NULL, &info) == invalid);
   CHECK(vaekl_model_get_info(model, NULL) == invalid);
+  CHECK(vaekl_model_config(NULL) == NULL);
   plan.struct_size = sizeof plan;
   CHECK_FAILS(vaekl_plan_decode(NULL, NULL, 8, 8, &plan, &error), invalid, "model: NULL");
   CHECK_FAILS(vaekl_plan_encode(model, NULL, 8, 8, NULL, &error), invalid, "out: NULL");
@@ -192,6 +193,7 @@ static void files(const char *dir) {
   CHECK(fabsf(info.scaling_factor - 0.18215f) < 1e-7f && info.shift_factor == 0.0f);
   CHECK(info.parameters == 90847 && info.weight_bytes == 4 * info.parameters);
   CHECK(info.guessed == 0);
+  CHECK(strstr(vaekl_model_config(model), "\"norm_num_groups\":4") != NULL);
   info.struct_size = 8;
   CHECK(vaekl_model_get_info(model, &info) == VAEKL_ERR_INVALID_ARGUMENT);
   vaekl_model_free(model);

@@ -76,7 +76,7 @@ class AutoencoderKL(DropIn):
             folder, config_path=given, variant=variant, preset=preset, parts=parts, device=device
         )
         found = given or _config.find(folder)
-        return cls._of(model, found, preset, path, dtype or torch_dtype, options)
+        return cls._of(model, found, path, dtype or torch_dtype, options)
 
     @classmethod
     def from_single_file(
@@ -98,7 +98,7 @@ class AutoencoderKL(DropIn):
         Args:
             path: The file.
             config: A config.json, or a folder that has one (in `subfolder`). Without it the shapes tell the
-                architecture and `preset` the rest; what nobody tells is not in the attribute `config`.
+                architecture, `preset` the rest, and what is left is guessed: `info.guessed` counts that.
             norm_num_groups: Groups of the GroupNorms of a file without a configuration; 0 for 32.
             preset, parts, dtype, torch_dtype, device, options: As in `from_pretrained`.
         """
@@ -111,7 +111,7 @@ class AutoencoderKL(DropIn):
             parts=parts,
             device=device,
         )
-        return cls._of(model, given or _config.find(Path(path)), preset, path, dtype or torch_dtype, options)
+        return cls._of(model, given or _config.find(Path(path)), path, dtype or torch_dtype, options)
 
     @classmethod
     def from_bytes(
@@ -130,19 +130,18 @@ class AutoencoderKL(DropIn):
         model = Model.open_bytes(
             data, config_path=given, preset=preset, norm_num_groups=norm_num_groups, parts=parts
         )
-        return cls._of(model, given, preset, "bytes", dtype, options)
+        return cls._of(model, given, "bytes", dtype, options)
 
     @classmethod
     def _of(
         cls,
         model: Model,
         config: Path | None,
-        preset: str | None,
         name: StrPath,
         dtype: Any,
         options: dict[str, Any],
     ) -> AutoencoderKL:
-        return cls(model, _config.of_model(model.info, config, preset, name), _options(dtype, options))
+        return cls(model, _config.of_model(model.config, config, name), _options(dtype, options))
 
     # ---- settings
 

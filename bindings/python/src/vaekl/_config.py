@@ -7,49 +7,17 @@ import os
 from pathlib import Path
 from typing import Any, NoReturn
 
-import numpy as np
-
 CONFIG_NAME = "config.json"
 WEIGHTS_STEM = "diffusion_pytorch_model"
 
-# What diffusers' AutoencoderKL.__init__ takes for a field that config.json lacks.
-DEFAULTS: dict[str, Any] = {
-    "in_channels": 3,
-    "out_channels": 3,
-    "down_block_types": ("DownEncoderBlock2D",),
-    "up_block_types": ("UpDecoderBlock2D",),
-    "block_out_channels": (64,),
-    "layers_per_block": 1,
-    "act_fn": "silu",
-    "latent_channels": 4,
-    "norm_num_groups": 32,
-    "sample_size": 32,
-    "scaling_factor": 0.18215,
-    "shift_factor": None,
-    "latents_mean": None,
-    "latents_std": None,
-    "force_upcast": True,
-    "use_quant_conv": True,
-    "use_post_quant_conv": True,
-    "mid_block_add_attention": True,
-}
-
-# What a preset sets; scaling and shift are told by the library, the others are not.
-_UNTOLD = ("latents_mean", "latents_std", "sample_size", "force_upcast")
-
 
 class Config(dict):  # type: ignore[type-arg]
-    """A mapping that cannot be changed, whose fields are attributes too.
-
-    A field that neither a config.json nor the library tells is not there: reading it is an error, so
-    that no pipeline works with a guess.
-    """
+    """A mapping that cannot be changed, whose fields are attributes too."""
 
     def __getattr__(self, name: str) -> Any:
         if name in self:
             return self[name]
-        hint = " (no config.json tells it; give one by config=)" if name in DEFAULTS else ""
-        raise AttributeError(f"the configuration has no {name}{hint}")
+        raise AttributeError(f"the configuration has no {name}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Config, (dict(self),)
@@ -78,28 +46,7 @@ def given(path: str | os.PathLike[str], subfolder: str | None) -> Path:
     return find(place) or (place / CONFIG_NAME if place.is_dir() else place)
 
 
-def of_model(info: Any, path: Path | None, preset: str | None, name: str | os.PathLike[str]) -> Config:
-    """The configuration of an open model: its config.json, or else what the library tells."""
-    told = {
-        "in_channels": info.input_channels,
-        "out_channels": info.image_channels,
-        "latent_channels": info.latent_channels,
-        # Their number is what pipelines read: it is the factor between pictures and latents.
-        "block_out_channels": (None,) * info.downscale.bit_length(),
-        "scaling_factor": _shortest(info.scaling_factor),
-        "shift_factor": _shortest(info.shift_factor) or None,
-    }
-    if path is None:
-        return Config({**told, "_name_or_path": os.fspath(name)})
-    read = json.loads(path.read_text(encoding="utf-8"))
-    config = {**DEFAULTS, **read, "_name_or_path": os.fspath(name)}
-    if preset is not None:
-        config.update(scaling_factor=told["scaling_factor"], shift_factor=told["shift_factor"])
-        for field in _UNTOLD:
-            del config[field]
-    return Config(config)
-
-
-def _shortest(value: float) -> float:
-    """The number with the fewest digits that a float of C stands for: 0.18215, not 0.18215000629425049."""
-    return float(str(np.float32(value)))
+def of_model(told: str, path: Path | None, name: str | os.PathLike[str]) -> Config:
+    """The configuration that the library tells, with what else a config.json has, such as diffusers' version."""
+    read = {} if path is None else json.loads(path.read_text(encoding="utf-8"))
+    return Config({**read, **json.loads(told), "_name_or_path": os.fspath(name)})

@@ -76,6 +76,11 @@ class Model:
         check(lib.vaekl_model_get_info(self.handle, struct))
         return ModelInfo(*values(struct, "vaekl_model_info"))
 
+    @property
+    def config(self) -> str:
+        """The configuration, read, inferred or guessed, as a config.json has it."""
+        return str(ffi.string(lib.vaekl_model_config(self.handle)).decode())
+
 
 def _model_options(
     *,
