@@ -1,4 +1,5 @@
-# What the scripts of the hosts share; to be sourced. Leaves the shell in the project's root.
+# What the scripts of the hosts share; to be sourced. Leaves the shell in the project's root. They share an
+# installed copy and its data too: run one at a time.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
