@@ -1,5 +1,5 @@
 # Installs the command, and the library for programs in C and in what links C: headers, shared and static
-# library, pkg-config and CMake files. Needs Rust. PREFIX, BINDIR, LIBDIR, INCLUDEDIR and DESTDIR are what
+# library, pkg-config and CMake files, on Linux. Needs Rust. PREFIX, BINDIR, LIBDIR, INCLUDEDIR and DESTDIR are what
 # they are elsewhere; TARGET is a Rust target to build for, the machine's own if empty.
 
 PREFIX ?= /usr/local
@@ -8,7 +8,7 @@ LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 # Where vaekl.pc says that it was installed; scripts/package makes it relative.
 PC_PREFIX ?= $(PREFIX)
-TARGET ?=
+TARGET ?= $(CARGO_BUILD_TARGET)
 CARGO ?= cargo
 INSTALL ?= install
 

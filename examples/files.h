@@ -2,6 +2,7 @@
 #ifndef VAEKL_EXAMPLES_FILES_H
 #define VAEKL_EXAMPLES_FILES_H
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -61,12 +62,14 @@ static inline vaekl_image new_picture(uint32_t width, uint32_t height, uint32_t 
 static inline vaekl_image read_picture(const char *path) {
   vaekl_image picture;
   unsigned width, height;
+  int end = 0; /* stays 0 where the last number is not 255 */
   size_t size;
   FILE *file = fopen(path, "rb");
   if (file == NULL) {
     fail(path, "cannot be opened");
   }
-  if (fscanf(file, "P6 %u %u 255", &width, &height) != 2 || fgetc(file) == EOF) {
+  if (fscanf(file, "P6 %u %u 255%n", &width, &height, &end) != 2 || end == 0 ||
+      !isspace(fgetc(file))) {
     fail(path, "not a binary 8-bit pixmap");
   }
   if (width == 0 || height == 0 || width > 65535 || height > 65535) {

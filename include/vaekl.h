@@ -16,7 +16,7 @@
  *            vaekl_session_memory may run while another call uses the session.
  * Callbacks  Run on the thread that called into the library, never after the
  *            call returns. They must not throw, longjmp, or call back into the
- *            same session.
+ *            same session, but for vaekl_session_cancel and _memory.
  * Panics     A bug in the library is returned as VAEKL_ERR_INTERNAL and poisons
  *            the session: afterwards only vaekl_session_free is useful.
  *
@@ -317,7 +317,7 @@ typedef struct vaekl_session_options {
   size_t workspace_size;
   // Optional.
   vaekl_progress_fn progress;
-  // First argument of `progress`.
+  // First argument of `progress`, kept until the session is freed.
   void *progress_user;
   // Default VAEKL_ATTENTION_STREAMED.
   vaekl_attention attention;

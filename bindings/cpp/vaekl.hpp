@@ -494,7 +494,7 @@ class Session {
     const vaekl_model_info &info = state_->info;
     const std::uint32_t height = in.height * info.downscale, width = in.width * info.downscale;
     ImageBuffer<Out> out{{}, in.batch, info.image_channels, height, width, layout};
-    out.pixels.resize(std::size_t{out.batch} * out.channels * out.height * out.width);
+    out.pixels.resize(detail::product(detail::product(out.batch, out.channels), detail::product(out.height, out.width)));
     std::vector<Image<Out>> views;
     for (std::size_t i = 0; i < out.batch; i++) views.push_back(out.view(i));
     VAEKL_DETAIL_TRY(decode_into(latents, views));
@@ -511,6 +511,7 @@ class Session {
   Fallible<void> decode_into(const Latents<T> &latents, const std::vector<Image<Out>> &out) {
     vaekl_latent in;
     VAEKL_DETAIL_TRY(prepare(latents, in));
+    static_assert(!std::is_const_v<Out>, "out is written to");
     VAEKL_DETAIL_TRY(detail::check_size("out, pictures", out.size() == in.batch, in.batch, out.size()));
     const auto state = state_;
     std::vector<vaekl_image> images(out.size());
@@ -572,7 +573,7 @@ class Session {
     return out;
   }
 
-  /// Makes the call that uses the session, if there is one, fail with VAEKL_ERR_CANCELLED. From any thread.
+  /// Makes the call that has reached the library, if one has, fail with VAEKL_ERR_CANCELLED. From any thread.
   void cancel() const noexcept { vaekl_session_cancel(get()); }
 
   /// Bytes of workspace held since the last call ended. From any thread.

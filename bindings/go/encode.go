@@ -7,6 +7,7 @@ import (
 	"context"
 	"image"
 	"image/color"
+	"math"
 )
 
 // Posterior is what of the posterior over latents to give: [Mode], which is the zero value, [Sample] or [Moments].
@@ -82,7 +83,12 @@ func pixels(picture image.Image, channels int) (Bytes, error) {
 		return nil, notAnImage(channels)
 	}
 	bounds := picture.Bounds()
-	data := make(Bytes, 0, bounds.Dx()*bounds.Dy()*channels)
+	// An image.Uniform is larger than any memory.
+	size := mulAdd(mulAdd(bounds.Dx(), bounds.Dy(), 0), channels, 0)
+	if uint64(size) > 1<<40 || size == math.MaxInt {
+		return nil, invalid("picture: %dx%d pixels are more than there can be memory for", bounds.Dx(), bounds.Dy())
+	}
+	data := make(Bytes, 0, size)
 	for y := bounds.Min.Y; y < bounds.Max.Y; y++ {
 		for x := bounds.Min.X; x < bounds.Max.X; x++ {
 			if channels == 1 {

@@ -160,7 +160,7 @@ func TestErrorsOfEncode(t *testing.T) {
 	scaled := room(8)
 	scaled.Scale = vaekl.Scaled
 	fails(t, session.Encode(background, scaled, vaekl.Moments(), input(t)), vaekl.ErrInvalidArgument, "scale")
-	for _, picture := range []image.Image{nil, image.NewGray(image.Rect(0, 0, 64, 7)), image.NewGray(image.Rectangle{})} {
+	for _, picture := range []image.Image{nil, image.NewGray(image.Rect(0, 0, 64, 7)), image.NewGray(image.Rectangle{}), image.White} {
 		_, err := session.EncodeImage(background, picture, vaekl.Mode(), vaekl.Raw)
 		fails(t, err, vaekl.ErrInvalidArgument, "picture")
 	}

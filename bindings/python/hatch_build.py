@@ -7,6 +7,7 @@ import re
 import subprocess
 import sysconfig
 from pathlib import Path
+from platform import machine
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
@@ -55,7 +56,8 @@ def platform_tag(library: Path) -> str:
     On Linux it needs nothing but libc, libm and libgcc_s, so that the newest glibc whose symbols it
     asks for is all there is to a manylinux tag (PEP 600).
     """
-    platform = sysconfig.get_platform()
+    # The library has one architecture, even where Python has two.
+    platform = sysconfig.get_platform().replace("universal2", machine())
     versions = re.findall(rb"GLIBC_2\.(\d+)", library.read_bytes())
     if platform.startswith("linux") and versions:
         platform = platform.replace("linux", f"manylinux_2_{max(map(int, versions))}", 1)

@@ -20,6 +20,14 @@ need() {
   type -P "$1" >/dev/null || apt_install "${@:2}"
 }
 
+# The Debian archive that apt uses, or the public one.
+debian_mirror() {
+  local mirror
+  mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Origin: Debian' 'Label: Debian' | awk '/^http/ && !n++')
+  mirror=${mirror:-http://deb.debian.org/debian}
+  echo "${mirror%/}"
+}
+
 # The library, installed as a user would, and the pictures to compare with:
 #   VAEKL_PREFIX      what `make install` gave
 #   VAEKL_TEST_DATA   what scripts/hosts/data.py lists
@@ -30,6 +38,7 @@ prepare() {
   export VAEKL_PREFIX=$PWD/target/hosts/prefix VAEKL_TEST_DATA=$PWD/target/hosts/data
   export VAEKL_COMMAND=$PWD/target/release/vaekl
   export PKG_CONFIG_PATH=$VAEKL_PREFIX/lib/pkgconfig LD_LIBRARY_PATH=$VAEKL_PREFIX/lib
+  rm -rf "$VAEKL_PREFIX"
   make --silent install PREFIX="$VAEKL_PREFIX"
   python3 scripts/hosts/data.py "$VAEKL_COMMAND" "$VAEKL_TEST_DATA"
 }

@@ -73,7 +73,7 @@ pub struct vaekl_session_options {
     pub workspace_size: usize,
     /// Optional.
     pub progress: vaekl_progress_fn,
-    /// First argument of `progress`.
+    /// First argument of `progress`, kept until the session is freed.
     pub progress_user: *mut c_void,
     /// Default VAEKL_ATTENTION_STREAMED.
     pub attention: vaekl_attention,
@@ -208,6 +208,20 @@ impl vaekl_session {
             session: UnsafeCell::new(session),
         }
     }
+
+    fn poison_if_panicking(&self) {
+        if std::thread::panicking() {
+            self.poisoned.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn check_poison(&self) -> Result<()> {
+        let what = "session: poisoned by a defect of the library in an earlier call";
+        match self.poisoned.load(Ordering::Relaxed) {
+            true => Err(Error::new(ErrorKind::State, what)),
+            false => Ok(()),
+        }
+    }
 }
 
 /// The right to use a session, held by one call at a time.
@@ -215,24 +229,19 @@ struct Turn<'a>(&'a vaekl_session);
 
 impl<'a> Turn<'a> {
     fn take(handle: &'a vaekl_session) -> Result<Self> {
-        let refused = |what: &'static str| Err(Error::new(ErrorKind::State, what));
         if handle.state.compare_exchange(IDLE, BUSY, Ordering::Acquire, Ordering::Relaxed).is_err()
         {
-            return refused("session: in use by another call");
+            return Err(Error::new(ErrorKind::State, "session: in use by another call"));
         }
         let turn = Self(handle);
-        if handle.poisoned.load(Ordering::Relaxed) {
-            return refused("session: poisoned by a defect of the library in an earlier call");
-        }
+        handle.check_poison()?;
         Ok(turn)
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.poisoned.store(true, Ordering::Relaxed);
-        }
+        self.0.poison_if_panicking();
         self.0.state.store(IDLE, Ordering::Release);
     }
 }
@@ -263,24 +272,38 @@ pub(super) unsafe fn hold<R>(
     Ok(result)
 }
 
-/// The session that is held, unless its holder was asked to stop.
+/// Gives the session that is held to `body`, unless its holder was asked to stop.
 ///
 /// # Safety
 /// `session` came through [`hold`], and [`leave`] comes later.
-pub(super) unsafe fn held<'a>(session: *const vaekl_session) -> Result<&'a mut Session> {
+pub(super) unsafe fn held<R>(
+    session: *const vaekl_session,
+    body: impl FnOnce(&mut Session) -> Result<R>,
+) -> Result<R> {
+    struct PoisonIfPanicking<'a>(&'a vaekl_session);
+    impl Drop for PoisonIfPanicking<'_> {
+        fn drop(&mut self) {
+            self.0.poison_if_panicking();
+        }
+    }
     // SAFETY: a live session; what changes in it are atomics and what the holder has alone.
     let handle = unsafe { &*session };
+    handle.check_poison()?;
     if handle.state.load(Ordering::Relaxed) == CANCELLED {
         return Err(Error::new(ErrorKind::Cancelled, "cancelled while rows were taken"));
     }
+    let _guard = PoisonIfPanicking(handle);
     // SAFETY: the holder makes this the only reference.
-    Ok(unsafe { &mut *handle.session.get() })
+    let session = unsafe { &mut *handle.session.get() };
+    let result = body(session);
+    handle.memory.store(session.memory() as u64, Ordering::Relaxed);
+    result
 }
 
 /// Ends the use of a session that is held.
 ///
 /// # Safety
-/// As [`held`]; there are no references any more.
+/// As [`held`], which does not run.
 pub(super) unsafe fn leave(session: *const vaekl_session) {
     // SAFETY: by the caller's contract.
     unsafe { (*session).state.store(IDLE, Ordering::Release) }
@@ -530,6 +553,25 @@ mod tests {
             assert_eq!(call(&first, &|| unreachable!()), VAEKL_ERR_STATE);
         }
         assert_eq!(call(&session(), &|| {}), VAEKL_OK);
+
+        // While it is held for a stream too.
+        let streamed = session();
+        let read = |body: &dyn Fn()| {
+            let body = |_: &mut Session| {
+                body();
+                Ok(())
+            };
+            // SAFETY: the session is held, and errors may be NULL.
+            unsafe { guard(ptr::null_mut(), || held(&raw const streamed, body)) }
+        };
+        // SAFETY: the session lives until the end of this test.
+        unsafe { hold(&raw const streamed, |_| Ok(())) }.unwrap();
+        assert_eq!(read(&|| {}), VAEKL_OK);
+        assert_eq!(read(&|| panic!("a defect")), VAEKL_ERR_INTERNAL);
+        assert_eq!(read(&|| unreachable!()), VAEKL_ERR_STATE);
+        // SAFETY: it was held.
+        unsafe { leave(&raw const streamed) };
+        assert_eq!(call(&streamed, &|| unreachable!()), VAEKL_ERR_STATE);
     }
 
     #[test]

@@ -67,7 +67,9 @@ pub unsafe extern "C" fn vaekl_stream_read(
         // SAFETY: not NULL, and a stream that nobody else uses, by the contract of the header.
         let vaekl_stream { session, dtype, decoding } = unsafe { &mut *stream };
         // SAFETY: the stream holds its session.
-        let read = unsafe { read(held(*session)?, decoding, (dst, row_stride), max_rows, *dtype) }?;
+        let read = unsafe {
+            held(*session, |session| read(session, decoding, (dst, row_stride), max_rows, *dtype))
+        }?;
         status = if read == 0 { VAEKL_END } else { VAEKL_OK };
         // SAFETY: not NULL and aligned, and valid by the contract of the header.
         unsafe { rows_out.write(read) };

@@ -51,12 +51,13 @@ impl Rows {
         }
         let bytes = self.range.len() / self.shape.height;
         let (y, at) = (self.next, self.next * bytes);
+        if let Some((file, row)) = &mut self.file {
+            file.part(self.range.start as u64..self.range.end as u64).read(at as u64, row)?;
+        }
+        // Not before: a row that could not be read is asked for again.
         self.next += 1;
-        let row = match &mut self.file {
-            Some((file, row)) => {
-                file.part(self.range.start as u64..self.range.end as u64).read(at as u64, row)?;
-                &row[..]
-            }
+        let row = match &self.file {
+            Some((_, row)) => &row[..],
             None => &arena[self.range.clone()][at..at + bytes],
         };
         Ok(Some((y, cast(row))))

@@ -200,6 +200,43 @@ static void files(const char *dir) {
   free(bytes);
 }
 
+/* Callers whose header has more than this library knows: of options they may leave it zero, and structs that
+ * are filled say how much was. */
+static void larger_structs(const vaekl_model *model) {
+  vaekl_session *session = NULL;
+  struct {
+    vaekl_session_options known;
+    uint64_t unknown;
+  } options;
+  struct {
+    vaekl_model_info known;
+    uint64_t unknown;
+  } info;
+  struct {
+    vaekl_plan known;
+    uint64_t unknown;
+  } plan;
+
+  CHECK(vaekl_session_options_init(&options.known, sizeof options) == VAEKL_OK);
+  CHECK(options.known.struct_size == sizeof options && options.unknown == 0);
+  info.known.struct_size = sizeof info;
+  info.unknown = 9;
+  CHECK(vaekl_model_get_info(model, &info.known) == VAEKL_OK);
+  CHECK(info.known.struct_size == sizeof info.known && info.unknown == 9);
+  plan.known.struct_size = sizeof plan;
+  plan.unknown = 9;
+  CHECK_OK(vaekl_plan_decode(model, &options.known, LATENT_W, LATENT_H, &plan.known, &error));
+  CHECK(plan.known.struct_size == sizeof plan.known && plan.unknown == 9);
+  CHECK_OK(vaekl_session_new(model, &options.known, &session, &error));
+  vaekl_session_free(session);
+  session = NULL;
+
+  options.unknown = 1;
+  CHECK_FAILS(vaekl_session_new(model, &options.known, &session, &error), VAEKL_ERR_INVALID_ARGUMENT,
+              "vaekl_session_options: a field is set that this library does not know");
+  CHECK(session == NULL);
+}
+
 static void plans(const vaekl_model *model) {
   vaekl_plan small, large;
   small.struct_size = large.struct_size = sizeof small;
@@ -228,6 +265,7 @@ int main(int argc, char **argv) {
   bare_file(argv[2]);
   files(argv[2]);
   plans(model);
+  larger_structs(model);
   vaekl_model_free(model);
   puts("ok");
   return 0;

@@ -354,6 +354,17 @@ static void seamless_tiles(const vaekl_model *model) {
   o.tile_overlap = 1;
   CHECK_FAILS(vaekl_plan_decode(model, &o, SIDE, SIDE, &plan, &error),
               VAEKL_ERR_INVALID_ARGUMENT, "tile overlap");
+
+  /* Diffusers' tiles are decoded as their rows are read; what that took is told too. */
+  CHECK(vaekl_session_options_init(&o, sizeof o) == VAEKL_OK);
+  o.tiling = VAEKL_TILING_DIFFUSERS;
+  o.tile_size = 4;
+  CHECK_OK(vaekl_session_new(model, &o, &session, &error));
+  CHECK_OK(vaekl_stream_open(session, &latent, VAEKL_DTYPE_F32, &stream, &error));
+  CHECK(vaekl_stream_read(stream, row, 0, 1, &rows, NULL) == VAEKL_OK && rows == 1);
+  vaekl_stream_free(stream);
+  CHECK(vaekl_session_memory(session) > 0);
+  vaekl_session_free(session);
 }
 
 static void bad_views(vaekl_session *session) {

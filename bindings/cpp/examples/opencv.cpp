@@ -23,6 +23,9 @@ int main(int argc, char **argv) try {
   if (argc != 4) return std::fputs("usage: opencv MODEL PICTURE OUT\n", stderr), 2;
   const auto model = vaekl::Model::open(argv[1]);
   auto session = vaekl::Session::create(model);
+  if (model.info().image_channels != 3 || model.info().input_channels != 3) {
+    return std::fprintf(stderr, "%s: its pictures are not RGB\n", argv[1]), 1;
+  }
   const cv::Mat bgr = cv::imread(argv[2], cv::IMREAD_COLOR);
   if (bgr.empty()) return std::fprintf(stderr, "%s: not a picture\n", argv[2]), 1;
   cv::Mat rgb;

@@ -19,6 +19,9 @@ int main(int argc, char **argv) try {
   if (argc != 4) return std::fputs("usage: stb MODEL PICTURE OUT.png\n", stderr), 2;
   const auto model = vaekl::Model::open(argv[1]);
   auto session = vaekl::Session::create(model);
+  if (model.info().image_channels != 3 || model.info().input_channels != 3) {
+    return std::fprintf(stderr, "%s: its pictures are not RGB\n", argv[1]), 1;
+  }
 
   constexpr int rgb = 3;
   int width, height, channels_of_file;
@@ -31,9 +34,10 @@ int main(int argc, char **argv) try {
   auto latents = session.encode(picture);
   const auto decoded = session.decode(latents.view());
 
-  const std::unique_ptr<std::FILE, int (*)(std::FILE *)> out(std::fopen(argv[3], "wb"), std::fclose);
+  std::FILE *out = std::fopen(argv[3], "wb");
   const int out_width = static_cast<int>(decoded.width), out_height = static_cast<int>(decoded.height);
-  if (!out || !stbi_write_png_to_func(on_bytes, out.get(), out_width, out_height, rgb, decoded.pixels.data(), 0)) {
+  if (!out || !stbi_write_png_to_func(on_bytes, out, out_width, out_height, rgb, decoded.pixels.data(), 0) ||
+      std::ferror(out) || std::fclose(out) != 0) {
     return std::fprintf(stderr, "%s: cannot be written\n", argv[3]), 1;
   }
 } catch (const vaekl::Error &error) {

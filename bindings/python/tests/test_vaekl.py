@@ -254,6 +254,8 @@ def test_tiles(vae):
     assert vae.options.tile_overlap == 8 and vae.plan_decode(24, 40).tiles_x == 5
     vae.tile_sample_min_size = 64
     assert (vae.options.tile_size, vae.options.tile_overlap) == (8, 4)
+    vae.enable_tiling(tile_overlap_factor=0.25)  # of the tiles that there are
+    assert (vae.options.tile_size, vae.options.tile_overlap) == (8, 2)
     vae.enable_tiling(how="seamless", tile_sample_min_size=128)
     assert np.abs(vae.decode(latents).sample - whole).max() < 0.1 * np.abs(tiled - whole).max()
     vae.disable_tiling()

@@ -188,7 +188,11 @@ class AutoencoderKL(DropIn):
         return self._open().memory
 
     def cancel(self) -> None:
-        """Makes the call in progress raise `CancelledError` a fraction of a second later. From any thread."""
+        """Makes the call in progress raise `CancelledError` a fraction of a second later. From any thread.
+
+        It reaches a call that has entered the library: one that still waits for another, or copies its
+        input, does not see it. A `progress` callback that raises stops a call from its first moment.
+        """
         session = self._session
         if session is not None:
             session.cancel()

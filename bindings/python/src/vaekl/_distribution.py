@@ -69,13 +69,14 @@ class DiagonalGaussianDistribution(Generic[A]):
         return 0.5 * terms.sum(tuple(dims))
 
     def _nothing(self) -> A:
-        return self._math.zeros(1, dtype=self._math.float32)
+        device = {"device": self.parameters.device} if is_tensor(self.parameters) else {}
+        return self._math.zeros(1, dtype=self._math.float32, **device)
 
     def _noise(self, generator: Any) -> A:
         shape: tuple[int, ...] = tuple(self.mean.shape)
         if not is_tensor(self.parameters):
             return _numpy_noise(generator, shape).astype(self.parameters.dtype)
-        options = {"dtype": self.parameters.dtype}
+        options = {"dtype": self.parameters.dtype, "device": self.parameters.device}
         if isinstance(generator, (list, tuple)) and len(generator) != 1:
             if len(generator) != shape[0]:
                 message = f"generator: one for each of a batch of {shape[0]} expected, {len(generator)} found"

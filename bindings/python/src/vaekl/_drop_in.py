@@ -51,13 +51,15 @@ class DropIn:
         """Works in tiles.
 
         Args:
-            tile_sample_min_size: Pixels of a tile's side; default the model's `sample_size`, or for
-                seamless tiles what the memory budget has room for.
+            tile_sample_min_size: Pixels of a tile's side; default what was set before, and if nothing was the
+                model's `sample_size`, or for seamless tiles what the memory budget has room for.
             tile_overlap_factor: Part of a tile that neighbours share; default 0.25.
             how: "diffusers" gives diffusers' numbers, seams and all; "seamless" the untiled picture but
                 for an error far below a step of 8 bits (decoding only; encoding is exact).
         """
-        size = 0 if tile_sample_min_size is None else tile_sample_min_size // self.info.downscale
+        size = self.options.tile_size
+        if tile_sample_min_size is not None:
+            size = tile_sample_min_size // self.info.downscale
         if tile_sample_min_size is not None and size < 1:
             message = (
                 f"tile_sample_min_size: {self.info.downscale} or more expected, {tile_sample_min_size} found"

@@ -32,10 +32,11 @@ def _load() -> tuple[Any, Any]:
         lib = ffi.dlopen(path)
     except OSError as error:
         raise ImportError(f"{path}: libvaekl cannot be loaded: {error}") from error
-    expected = (lib.VAEKL_VERSION_MAJOR << 8) | lib.VAEKL_VERSION_MINOR
-    if lib.vaekl_version() >> 8 != expected:
+    # Within a major version the binary interface only grows.
+    major, minor = lib.VAEKL_VERSION_MAJOR, lib.VAEKL_VERSION_MINOR
+    if lib.vaekl_version() >> 16 != major or (lib.vaekl_version() >> 8 & 255) < minor:
         found = ffi.string(lib.vaekl_version_string()).decode()
-        raise ImportError(f"{path}: version {expected >> 8}.{expected & 255} expected, {found} found")
+        raise ImportError(f"{path}: version {major}.{minor} or newer expected, {found} found")
     return ffi, lib
 
 

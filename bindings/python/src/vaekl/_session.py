@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, Generic, Iterator, Union
 
 from ._arrays import A, dtype_constant, empty, view
-from ._errors import FileError, InvalidArgumentError, MissingFileError
+from ._errors import FileError, InvalidArgumentError, MissingFileError, StateError
 from ._native import check, constant, ffi, fields, filled, lib, options, owned, path_bytes, values
 
 StrPath = Union[str, "os.PathLike[str]"]
@@ -298,6 +298,8 @@ class Stream(Generic[A]):
             handle, self._handle = self._handle, None
             if handle is None:
                 raise StopIteration
+            if self._session.process != os.getpid():
+                raise StateError("the stream was opened in another process")
             try:
                 rows = self._read(handle)
             finally:

@@ -26,19 +26,32 @@ public struct Rows<Pixel: PixelElement>: AsyncSequence, Sendable {
     fileprivate let makeReader: @Sendable () -> RowReader<Pixel>
 
     public func makeAsyncIterator() -> AsyncIterator {
-        AsyncIterator(reader: makeReader())
+        AsyncIterator(owner: Owner(reader: makeReader()))
+    }
+
+    /// Ends the decode with the loop: the queue may still hold the reader then, for a moment.
+    fileprivate final class Owner {
+        let reader: RowReader<Pixel>
+
+        init(reader: RowReader<Pixel>) {
+            self.reader = reader
+        }
+
+        deinit {
+            reader.close()
+        }
     }
 
     /// Reads the rows for one loop.
     public struct AsyncIterator: AsyncIteratorProtocol {
-        fileprivate let reader: RowReader<Pixel>
+        fileprivate let owner: Owner
 
         /// The next band, or nil after the last.
         ///
         /// - Throws: as `Session.decode`; nil comes after.
         public mutating func next() async throws -> RowBand<Pixel>? {
             // Unsafe for the compiler only: this is the reader's one iterator, and it waits for the band.
-            nonisolated(unsafe) let reader = self.reader
+            nonisolated(unsafe) let reader = owner.reader
             return try await reader.session.onQueue(for: reader.call) { try reader.next() }
         }
     }
