@@ -60,8 +60,7 @@ fn a_program_of_the_first_header_runs() {
         let folder = root().join(headers);
         let (language, linking) = (Language::C99, Linking::Shared);
         let program = compile_with("tests/abi/first.c", &folder, &[], language, linking);
-        let arguments = [fixture().folder, data.join("latents.f32"), data.join("image.f32")];
-        said.push(run(Command::new(&program).args(arguments)).stdout);
+        said.push(run(Command::new(&program).args([&fixture().folder, &data])).stdout);
     }
     assert_eq!(said[0].len(), 2 * (56 * 40 * 3 + 4 * 5 * 7 * 4) + 2);
     assert!(said[0] == said[1], "the two headers give different results");

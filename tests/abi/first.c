@@ -1,23 +1,9 @@
-/* first MODEL LATENTS IMAGE: a program of the first header, run against the library of today.
+/* first MODEL DATA: a program of the first header, run against the library of today.
  *
  * Compiled with that header and with the one of today: both print the same, the decoded bytes and the
  * encoded floats in hexadecimal. Every struct is passed with the size that its header has.
  */
-#include "vaekl.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#define CHECK(condition)                                            \
-  do {                                                              \
-    if (!(condition)) {                                             \
-      fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-      exit(1);                                                      \
-    }                                                               \
-  } while (0)
-
-enum { WIDTH = 7, HEIGHT = 5, CHANNELS = 4, PIXELS = WIDTH * 8 * HEIGHT * 8 };
+#include "../c/check.h"
 
 static uint64_t calls;
 
@@ -28,15 +14,9 @@ static int32_t on_progress(void *user, uint64_t done, uint64_t total) {
 }
 
 static int32_t on_rows(void *user, uint32_t y, uint32_t count, const void *rows, size_t stride) {
-  CHECK(stride == WIDTH * 8 * 3);
+  CHECK(stride == WIDTH * CHANNELS);
   memcpy((unsigned char *)user + y * stride, rows, count * stride);
   return 0;
-}
-
-static void read_floats(const char *path, float *values, size_t count) {
-  FILE *file = fopen(path, "rb");
-  CHECK(file != NULL && fread(values, sizeof *values, count, file) == count);
-  fclose(file);
 }
 
 static void print(const void *bytes, size_t size) {
@@ -48,9 +28,9 @@ static void print(const void *bytes, size_t size) {
 }
 
 int main(int argc, char **argv) {
-  static float latents[WIDTH * HEIGHT * CHANNELS], encoded[WIDTH * HEIGHT * CHANNELS];
-  static float pixels[PIXELS * 3];
-  static unsigned char picture[PIXELS * 3], rows[PIXELS * 3];
+  static float encoded[LATENTS];
+  static unsigned char picture[VALUES], rows[VALUES];
+  float *latents, *pixels;
   vaekl_error error;
   vaekl_model_options model_options;
   vaekl_session_options options;
@@ -58,28 +38,28 @@ int main(int argc, char **argv) {
   vaekl_plan plan;
   vaekl_model *model;
   vaekl_session *session;
-  vaekl_latent latent = {latents, 1, CHANNELS, HEIGHT, WIDTH, VAEKL_DTYPE_F32, VAEKL_LATENT_RAW};
-  vaekl_latent out = {encoded, 1, CHANNELS, HEIGHT, WIDTH, VAEKL_DTYPE_F32, VAEKL_LATENT_RAW};
-  vaekl_image view = {picture, WIDTH * 8, HEIGHT * 8, VAEKL_DTYPE_U8, VAEKL_LAYOUT_HWC, 0, 0};
-  vaekl_image image = {pixels, WIDTH * 8, HEIGHT * 8, VAEKL_DTYPE_F32, VAEKL_LAYOUT_CHW, 0, 0};
+  vaekl_latent latent, out = latent_view(encoded, VAEKL_DTYPE_F32);
+  vaekl_image image, view = image_view(picture, VAEKL_DTYPE_U8, VAEKL_LAYOUT_HWC);
 
-  CHECK(argc == 4);
-  read_floats(argv[2], latents, WIDTH * HEIGHT * CHANNELS);
-  read_floats(argv[3], pixels, PIXELS * 3);
+  CHECK(argc == 3);
+  latents = read_floats(argv[2], "latents.f32", LATENTS);
+  pixels = read_floats(argv[2], "image.f32", VALUES);
+  latent = latent_view(latents, VAEKL_DTYPE_F32);
+  image = image_view(pixels, VAEKL_DTYPE_F32, VAEKL_LAYOUT_CHW);
 
   CHECK(vaekl_model_options_init(&model_options, sizeof model_options) == VAEKL_OK);
   CHECK(model_options.struct_size == sizeof model_options);
   CHECK(vaekl_model_open(argv[1], &model_options, &model, &error) == VAEKL_OK);
   info.struct_size = sizeof info;
   CHECK(vaekl_model_get_info(model, &info) == VAEKL_OK);
-  CHECK(info.struct_size == sizeof info && info.latent_channels == CHANNELS && info.downscale == 8);
+  CHECK(info.struct_size == sizeof info && info.latent_channels == LATENT_C && info.downscale == 8);
 
   CHECK(vaekl_session_options_init(&options, sizeof options) == VAEKL_OK);
   options.threads = 2;
   options.progress = on_progress;
   options.progress_user = &calls;
   plan.struct_size = sizeof plan;
-  CHECK(vaekl_plan_decode(model, &options, WIDTH, HEIGHT, &plan, &error) == VAEKL_OK);
+  CHECK(vaekl_plan_decode(model, &options, LATENT_W, LATENT_H, &plan, &error) == VAEKL_OK);
   CHECK(plan.struct_size == sizeof plan && plan.workspace_bytes > 0 && plan.exact == 1);
   CHECK(vaekl_session_new(model, &options, &session, &error) == VAEKL_OK);
 
@@ -98,5 +78,7 @@ int main(int argc, char **argv) {
 
   vaekl_session_free(session);
   vaekl_model_free(model);
+  free(pixels);
+  free(latents);
   return 0;
 }
