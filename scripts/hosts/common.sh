@@ -36,7 +36,7 @@ prepare() {
   need make make
   need pkg-config pkg-config
   export VAEKL_PREFIX=$PWD/target/hosts/prefix VAEKL_TEST_DATA=$PWD/target/hosts/data
-  export VAEKL_COMMAND=$PWD/target/release/vaekl
+  export VAEKL_COMMAND=$VAEKL_PREFIX/bin/vaekl
   export PKG_CONFIG_PATH=$VAEKL_PREFIX/lib/pkgconfig LD_LIBRARY_PATH=$VAEKL_PREFIX/lib
   rm -rf "$VAEKL_PREFIX"
   make --silent install PREFIX="$VAEKL_PREFIX"
