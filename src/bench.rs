@@ -13,7 +13,7 @@ use crate::kernels::threads::Threads;
 use crate::kernels::{AffineAct, Ahead, Gemm, Init, Kernels, Store, Sum, Tiles, Winograd};
 use crate::ops::conv::{self, Filter, Geometry, Prologue, Resample, Source, Staged, Target};
 use crate::run::{Direction, Part, Planned, network, planned};
-use crate::{DType, Level, Model, Result, SessionOptions};
+use crate::{Encoding, Level, Model, Result, SessionOptions, Storage};
 
 /// The fused multiply-adds of `threads` threads at once, in GFLOP/s.
 pub fn peak(level: Level, threads: usize) -> f64 {
@@ -240,7 +240,7 @@ pub fn layer(
     let filters = [Filter {
         name: "layer",
         weight: &weight,
-        dtype: DType::F32,
+        dtype: Encoding::F32,
         bias: &vec![0.1; to],
         in_channels: from,
         out_channels: to,
@@ -254,17 +254,17 @@ pub fn layer(
     let input = Shape::new(size, size, from);
     let geometry = Geometry::new(input, &filters, resample, usize::MAX)?;
     let normalised = kernel == 3 && resample == Resample::Keep;
-    let mut source = AlignedBuf::zeroed(input.bytes(DType::F32)?, "input")?;
+    let mut source = AlignedBuf::zeroed(input.bytes(Storage::F32)?, "input")?;
     for (i, value) in cast_mut::<f32>(&mut source).iter_mut().enumerate() {
         *value = number(i);
     }
-    let mut target = AlignedBuf::zeroed(geometry.output().bytes(DType::F32)?, "output")?;
+    let mut target = AlignedBuf::zeroed(geometry.output().bytes(Storage::F32)?, "output")?;
     let bytes = geometry.scratch(kernels.nr(), threads.count(), Staged::default())?;
     let mut scratch = AlignedBuf::zeroed(bytes, "scratch")?;
     let job = conv::Job {
         geometry: geometry.clone(),
         filters: &filters,
-        input: Source::Memory(Elements::new(DType::F32, &source)),
+        input: Source::Memory(Elements::new(Storage::F32, &source)),
         input_pitch: from,
         output_pitch: to,
         prologue: normalised.then(|| Prologue {
@@ -278,7 +278,7 @@ pub fn layer(
     };
     let mut times = Vec::new();
     for _ in 0..=runs {
-        let out = Target::Memory(ElementsMut::new(DType::F32, &mut target));
+        let out = Target::Memory(ElementsMut::new(Storage::F32, &mut target));
         let start = Instant::now();
         let mut tick = |_, _| ControlFlow::Continue(());
         std::hint::black_box(job.run(&threads, &kernels, out, &mut scratch, &mut tick)?);
@@ -380,7 +380,7 @@ impl Watched<'_, '_> {
 }
 
 impl Backend for Watched<'_, '_> {
-    fn alloc(&mut self, shape: Shape, dtype: DType) -> Result<Slot> {
+    fn alloc(&mut self, shape: Shape, dtype: Storage) -> Result<Slot> {
         self.cpu.alloc(shape, dtype)
     }
 
@@ -458,7 +458,7 @@ pub fn operators(
     let mut progress = |_| ControlFlow::Continue(());
     let how = (resources.algorithm, Strategy::IN_MEMORY);
     let mut cpu = Cpu::new((&threads, &kernels), how, (&mut arena, None), &layout, &mut progress);
-    let input = cpu.alloc(input, DType::F32)?;
+    let input = cpu.alloc(input, Storage::F32)?;
     cpu.fill(&input, |y, row| {
         let row: &mut [f32] = cast_mut(row);
         for (i, value) in row.iter_mut().enumerate() {

@@ -58,8 +58,9 @@ mod ops;
 mod run;
 
 pub use arch::Level;
-pub use base::dtype::DType;
+pub use base::encoding::Encoding;
 pub use base::error::{Error, ErrorKind, Result};
+pub use base::storage::Storage;
 pub use latents::{DiagonalGaussian, Generator};
 pub use model::{Activation, Config, Guess, Model, ModelInfo, ModelOptions, Parts, Preset};
 pub use run::{

@@ -17,7 +17,7 @@ use ndarray::{Array4, s};
 use sha2::{Digest, Sha256};
 use support::{Fixture, data, f32x4};
 use vaekl::{
-    DType, Generator, Model, Plan, Result, Session, SessionOptions, Tiling, plan_decode,
+    Generator, Model, Plan, Result, Session, SessionOptions, Storage, Tiling, plan_decode,
     plan_encode,
 };
 
@@ -93,7 +93,7 @@ fn every_fixture_has_its_bits() {
     let mut found = String::new();
     let mut level = None;
     for fixture in Fixture::all() {
-        for dtype in [DType::F32, DType::Bf16, DType::F16] {
+        for dtype in [Storage::F32, Storage::Bf16, Storage::F16] {
             for (name, tiling) in [
                 ("whole", Tiling::Exact),
                 ("diffusers", Tiling::Diffusers),

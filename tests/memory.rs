@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use ndarray::Array4;
 use support::Fixture;
 use vaekl::{
-    DType, ErrorKind, Model, Plan, Result, Session, SessionOptions, plan_decode, plan_encode,
+    ErrorKind, Model, Plan, Result, Session, SessionOptions, Storage, plan_decode, plan_encode,
 };
 
 /// A folder that must be empty in the end.
@@ -34,7 +34,7 @@ fn model() -> Model {
     Fixture::open("sd_like").model(|config| config.force_upcast = false)
 }
 
-fn options(dtype: DType, scratch: Option<&Folder>) -> SessionOptions {
+fn options(dtype: Storage, scratch: Option<&Folder>) -> SessionOptions {
     let mut options = SessionOptions::default();
     (options.threads, options.activation_dtype) = (2, dtype);
     options.scratch_dir = scratch.map(|folder| folder.0.clone());
@@ -74,7 +74,7 @@ fn plans(
 fn every_budget_gives_the_same_bits_and_is_kept_to_the_byte() {
     let (model, latents) = (model(), latents());
     let folder = Folder::new("budgets");
-    for dtype in [DType::F32, DType::Bf16] {
+    for dtype in [Storage::F32, Storage::Bf16] {
         let options = options(dtype, Some(&folder));
         let mut session = Session::new(&model, &options).unwrap();
         let picture = session.decode(latents.view()).unwrap().sample;
@@ -102,7 +102,7 @@ fn every_budget_gives_the_same_bits_and_is_kept_to_the_byte() {
 #[test]
 fn a_budget_that_cannot_be_kept_is_refused_with_what_could() {
     let model = model();
-    let mut options = options(DType::F32, None);
+    let mut options = options(Storage::F32, None);
     options.memory_budget = 1 << 20;
     let mut session = Session::new(&model, &options).unwrap();
     let error = session.decode(latents().view()).unwrap_err();
@@ -123,9 +123,10 @@ fn a_budget_that_cannot_be_kept_is_refused_with_what_could() {
 fn a_scratch_folder_that_fails_is_named_and_the_session_goes_on() {
     let model = model();
     let folder = Folder::new("gone");
-    let (least, _) = plans(&options(DType::F32, Some(&folder)), |o| plan_decode(&model, o, 37, 45))
-        .pop()
-        .unwrap();
+    let (least, _) =
+        plans(&options(Storage::F32, Some(&folder)), |o| plan_decode(&model, o, 37, 45))
+            .pop()
+            .unwrap();
     let mut session = Session::new(&model, &least).unwrap();
     fs::remove_dir(&folder.0).unwrap();
     let error = session.decode(latents().view()).unwrap_err();
@@ -139,9 +140,10 @@ fn a_scratch_folder_that_fails_is_named_and_the_session_goes_on() {
 fn a_cancelled_call_leaves_no_scratch_file_behind() {
     let model = model();
     let folder = Folder::new("cancelled");
-    let (least, _) = plans(&options(DType::F32, Some(&folder)), |o| plan_decode(&model, o, 37, 45))
-        .pop()
-        .unwrap();
+    let (least, _) =
+        plans(&options(Storage::F32, Some(&folder)), |o| plan_decode(&model, o, 37, 45))
+            .pop()
+            .unwrap();
     let mut session = Session::new(&model, &least).unwrap();
     let stop = |progress: vaekl::Progress| {
         if progress.done > progress.total / 2 {

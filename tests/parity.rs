@@ -11,19 +11,19 @@
 mod support;
 
 use support::{Distance, Fixture, f32x4};
-use vaekl::{Attention, DType, DiagonalGaussian, Session, SessionOptions};
+use vaekl::{Attention, DiagonalGaussian, Session, SessionOptions, Storage};
 
-fn options(dtype: DType) -> SessionOptions {
+fn options(dtype: Storage) -> SessionOptions {
     let mut options = SessionOptions::default();
     options.activation_dtype = dtype;
     options.threads = 2;
     options
 }
 
-fn tolerated(dtype: DType, torch_bf16: f64, distance: Distance) -> bool {
+fn tolerated(dtype: Storage, torch_bf16: f64, distance: Distance) -> bool {
     match dtype {
-        DType::F32 => distance.max <= 1e-4 && distance.psnr >= 100.0,
-        DType::Bf16 => distance.psnr >= 38.0 && distance.psnr >= torch_bf16,
+        Storage::F32 => distance.max <= 1e-4 && distance.psnr >= 100.0,
+        Storage::Bf16 => distance.psnr >= 38.0 && distance.psnr >= torch_bf16,
         _ => distance.psnr >= 55.0,
     }
 }
@@ -43,7 +43,7 @@ fn every_fixture_agrees_with_diffusers() {
         let model = fixture.model(|config| config.force_upcast = false);
         let torch = ["decoded", "moments"]
             .map(|what| fixture.meta[format!("{what}_bf16_torch_psnr")].as_f64().unwrap_or(0.0));
-        for dtype in [DType::F32, DType::Bf16, DType::F16] {
+        for dtype in [Storage::F32, Storage::Bf16, Storage::F16] {
             let mut session = Session::new(&model, &options(dtype)).unwrap();
             let decoded = session.decode(f32x4(&fixture.tensor("latents")).view()).unwrap().sample;
             let moments =
@@ -78,7 +78,7 @@ fn every_fixture_agrees_with_diffusers() {
 fn posterior_agrees_with_diffusers() {
     for fixture in Fixture::all() {
         let model = fixture.model(|_| {});
-        let mut session = Session::new(&model, &options(DType::F32)).unwrap();
+        let mut session = Session::new(&model, &options(Storage::F32)).unwrap();
         let image = f32x4(&fixture.tensor("image"));
         let posterior = session.encode(image.view()).unwrap().latent_dist;
         let mode = Distance::new(&posterior.mode().to_owned(), &fixture.tensor("mode"));
@@ -138,7 +138,7 @@ fn attention_algorithms_and_fused_projections_agree() {
         let latents = f32x4(&fixture.tensor("latents"));
         for attention in [Attention::Streamed, Attention::RowByRow] {
             for fuse_qkv in [false, true] {
-                let mut options = options(DType::F32);
+                let mut options = options(Storage::F32);
                 (options.attention, options.fuse_qkv) = (attention, fuse_qkv);
                 let mut session = Session::new(&model, &options).unwrap();
                 let decoded = session.decode(latents.view()).unwrap().sample;
@@ -162,7 +162,7 @@ fn a_bare_file_is_inferred_from_its_shapes() {
     assert_eq!(found.up_attention, expected.up_attention);
     assert_eq!(found.use_quant_conv, expected.use_quant_conv);
     assert!(!model.info().guessed.is_empty(), "scaling cannot be read from a bare file");
-    let mut session = Session::new(&model, &options(DType::F32)).unwrap();
+    let mut session = Session::new(&model, &options(Storage::F32)).unwrap();
     let decoded = session.decode(f32x4(&fixture.tensor("latents")).view()).unwrap().sample;
     assert!(Distance::new(&decoded, &fixture.tensor("decoded_f64")).psnr >= 100.0);
 }

@@ -212,7 +212,7 @@ pub(crate) struct Options {
     pub(crate) threads: usize,
     /// Storage of activations between layers; sums are f32
     #[arg(long, global = true, value_enum, default_value_t, help_heading = "Computing")]
-    pub(crate) dtype: Storage,
+    pub(crate) dtype: StorageKind,
     /// How attention is computed; the two agree up to rounding
     #[arg(long, global = true, value_enum, default_value_t, help_heading = "Computing")]
     pub(crate) attention: AttentionKind,
@@ -268,7 +268,7 @@ pub(crate) enum Posterior {
 
 /// The dtypes of `--dtype`.
 #[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Storage {
+pub(crate) enum StorageKind {
     /// 32-bit floats: diffusers' numbers
     #[default]
     F32,

@@ -4,12 +4,11 @@ use std::borrow::Cow;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use half::{bf16, f16};
 use ndarray::{Array4, ArrayView4};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors, View};
-use vaekl::DType;
 
+use crate::element::Element;
 use crate::failure::{AtPath, Failure, Result};
 use crate::npy::{self, RawArray};
 use crate::output::{Format, Target};
@@ -37,7 +36,7 @@ pub(crate) fn read(path: &Path, names: &[&str]) -> Result<Array4<f32>> {
     if data.is_empty() {
         return Err(Failure::at(path, format!("shape {shape:?} holds nothing")));
     }
-    let array = Array4::from_shape_vec(dims, to_f32(dtype, data));
+    let array = Array4::from_shape_vec(dims, dtype.to_f32(data));
     let array = array.expect("the readers check the length");
     check_range(dtype, data, &array).map_err(|message| Failure::at(path, message))?;
     Ok(array)
@@ -67,10 +66,10 @@ fn read_safetensors<'file>(
         .map_err(|error| format!("not a valid .safetensors file: {error}"))?;
     let tensor = pick(&file, names)?;
     let dtype = match tensor.dtype() {
-        Dtype::F32 => DType::F32,
-        Dtype::F16 => DType::F16,
-        Dtype::BF16 => DType::Bf16,
-        Dtype::F64 => DType::F64,
+        Dtype::F32 => Element::F32,
+        Dtype::F16 => Element::F16,
+        Dtype::BF16 => Element::Bf16,
+        Dtype::F64 => Element::F64,
         other => return Err(format!("elements are {other:?}, expected F32, F16, BF16 or F64")),
     };
     Ok(RawArray { shape: tensor.shape().to_vec(), dtype, data: tensor.data() })
@@ -90,21 +89,13 @@ fn pick<'data>(
     }
 }
 
-fn to_f32(dtype: DType, data: &[u8]) -> Vec<f32> {
-    fn map<const N: usize>(data: &[u8], convert: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-        data.as_chunks().0.iter().map(|&bytes| convert(bytes)).collect()
-    }
-    match dtype {
-        DType::F32 => map(data, f32::from_le_bytes),
-        DType::F16 => map(data, |bytes| f16::from_le_bytes(bytes).to_f32()),
-        DType::Bf16 => map(data, |bytes| bf16::from_le_bytes(bytes).to_f32()),
-        DType::F64 => map(data, |bytes| f64::from_le_bytes(bytes) as f32),
-    }
-}
-
 /// Names a number of 64 bits that is none of 32. Infinities in the file are left to the library.
-fn check_range(dtype: DType, data: &[u8], array: &Array4<f32>) -> std::result::Result<(), String> {
-    if dtype != DType::F64 {
+fn check_range(
+    dtype: Element,
+    data: &[u8],
+    array: &Array4<f32>,
+) -> std::result::Result<(), String> {
+    if dtype != Element::F64 {
         return Ok(());
     }
     let values = data.as_chunks().0.iter().map(|&bytes| f64::from_le_bytes(bytes));

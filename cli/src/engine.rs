@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use ndarray::{Array4, ArrayView3, ArrayView4, ArrayViewMut4};
 use vaekl::{
-    Attention, Config, DType, DiagonalGaussian, ErrorKind, Model, ModelOptions, Parts, Session,
-    SessionOptions, Tiling,
+    Attention, Config, DiagonalGaussian, ErrorKind, Model, ModelOptions, Parts, Session,
+    SessionOptions, Storage, Tiling,
 };
 
-use crate::args::{AttentionKind, Options, Storage, TilingKind};
+use crate::args::{AttentionKind, Options, StorageKind, TilingKind};
 use crate::embedded;
 use crate::failure::{Failure, Result};
 use crate::interrupt::Interrupt;
@@ -29,7 +29,7 @@ pub(crate) struct Engine<'a> {
     session: Session,
     load_s: f64,
     /// The dtype the user believes in.
-    dtype: DType,
+    dtype: Storage,
     /// Whether no call was cut into tiles.
     exact: bool,
 }
@@ -298,10 +298,10 @@ pub(crate) fn held(options: &mut SessionOptions, values: usize) -> u64 {
     bytes
 }
 
-fn dtype(storage: Storage) -> DType {
+fn dtype(storage: StorageKind) -> Storage {
     match storage {
-        Storage::F32 => DType::F32,
-        Storage::Bf16 => DType::Bf16,
-        Storage::F16 => DType::F16,
+        StorageKind::F32 => Storage::F32,
+        StorageKind::Bf16 => Storage::Bf16,
+        StorageKind::F16 => Storage::F16,
     }
 }

@@ -9,7 +9,7 @@
 //! | `engine` | a model and a session for one command: timing, progress, cancelling |
 //! | `sample` | pictures or arrays as the encoder takes them and the decoder gives them |
 //! | `picture`, `resize` | png, jpeg and webp files; Pillow's Lanczos |
-//! | `array_file`, `npy` | `.npy` and `.safetensors` files |
+//! | `array_file`, `npy`, `element` | `.npy` and `.safetensors` files |
 //! | `output` | files that appear whole or not at all |
 //! | `report` | what is printed at the end |
 //! | `interrupt`, `progress`, `failure` | Ctrl-C, the bar, errors and exit codes |
@@ -18,6 +18,7 @@
 mod args;
 mod array_file;
 mod commands;
+mod element;
 mod embedded;
 mod engine;
 mod failure;

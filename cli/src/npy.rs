@@ -8,7 +8,7 @@
 
 use std::io::{self, Write};
 
-use vaekl::DType;
+use crate::element::Element;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
@@ -18,7 +18,7 @@ pub(crate) struct RawArray<'file> {
     /// Lengths of the axes.
     pub(crate) shape: Vec<usize>,
     /// Type of the elements.
-    pub(crate) dtype: DType,
+    pub(crate) dtype: Element,
     /// The elements, little-endian, in C order; their number is checked.
     pub(crate) data: &'file [u8],
 }
@@ -31,9 +31,9 @@ pub(crate) fn read(bytes: &[u8]) -> Result<RawArray<'_>, String> {
 
     let descr = field("descr")?;
     let dtype = match quoted(descr) {
-        Some("<f2") => DType::F16,
-        Some("<f4") => DType::F32,
-        Some("<f8") => DType::F64,
+        Some("<f2") => Element::F16,
+        Some("<f4") => Element::F32,
+        Some("<f8") => Element::F64,
         _ => {
             let found = descr.split(',').next().unwrap_or(descr).trim();
             return Err(format!("elements are {found}, expected '<f2', '<f4' or '<f8'"));
@@ -130,7 +130,7 @@ mod tests {
             write(&mut bytes, &shape, values.into_iter()).unwrap();
             assert_eq!(bytes.len() % 64, 24, "elements start on a multiple of 64");
             let data = &values.map(f32::to_le_bytes).concat();
-            assert_eq!(read(&bytes).unwrap(), RawArray { shape, dtype: DType::F32, data });
+            assert_eq!(read(&bytes).unwrap(), RawArray { shape, dtype: Element::F32, data });
         }
     }
 
@@ -138,11 +138,11 @@ mod tests {
     fn keys_in_any_order_and_quotes() {
         let header = "{\"shape\": (2,), \"descr\": \"<f2\", \"fortran_order\": False}\n";
         let data = &[0, 0x3c, 0, 0xc0];
-        let expected = RawArray { shape: vec![2], dtype: DType::F16, data };
+        let expected = RawArray { shape: vec![2], dtype: Element::F16, data };
         assert_eq!(read(&file(header, data)).unwrap(), expected);
         let header = "{'descr': '<f8', 'fortran_order': False, 'shape': (), }\n";
         let data = &0.1f64.to_le_bytes();
-        let expected = RawArray { shape: vec![], dtype: DType::F64, data };
+        let expected = RawArray { shape: vec![], dtype: Element::F64, data };
         assert_eq!(read(&file(header, data)).unwrap(), expected);
     }
 

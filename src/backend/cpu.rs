@@ -8,10 +8,10 @@ use super::{
     Attention, Backend, Columns, Conv, Layout, Norm, Region, Slot, Statistic, Statistics, Strategy,
 };
 use crate::base::buffer::{AlignedBuf, Elements, ElementsMut};
-use crate::base::dtype::DType;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::scratch_file::{ScratchFile, Stored};
 use crate::base::shape::Shape;
+use crate::base::storage::Storage;
 use crate::kernels::threads::Threads;
 use crate::kernels::{Kernels, Sum};
 use crate::ops::attention::{self, Algorithm, Data, Rows};
@@ -259,7 +259,7 @@ fn ticker<'t>(
 }
 
 /// Refuses sums of an output that is not finite.
-fn check_sums(conv: &Conv<'_>, sums: &[Sum], dtype: DType) -> Result<()> {
+fn check_sums(conv: &Conv<'_>, sums: &[Sum], dtype: Storage) -> Result<()> {
     let Some(group) = sums.iter().position(|sum| !sum.square.is_finite()) else { return Ok(()) };
     let (name, of) = (conv.filters.first().map_or("", |filter| filter.name), conv.groups);
     let message =
@@ -272,7 +272,7 @@ fn cancelled() -> Error {
 }
 
 impl<'a> Backend for Cpu<'a> {
-    fn alloc(&mut self, shape: Shape, dtype: DType) -> Result<Slot> {
+    fn alloc(&mut self, shape: Shape, dtype: Storage) -> Result<Slot> {
         let bytes = shape.bytes(dtype)?;
         let (id, _) = self.entry(bytes)?;
         Ok(Slot::new(id, shape, dtype, self.strategy.stores(bytes)))

@@ -13,10 +13,10 @@ mod workspace;
 pub(crate) use statistics::{Reduced, Shared, Statistic, Statistics};
 pub(crate) use workspace::{Entry, Layout, Tail};
 
-use crate::base::dtype::DType;
 use crate::base::error::{Error, Result};
 pub(crate) use crate::base::shape::Region;
 use crate::base::shape::Shape;
+use crate::base::storage::Storage;
 pub(crate) use crate::kernels::Act;
 pub(crate) use crate::ops::attention::Algorithm;
 pub(crate) use crate::ops::conv::{Filter, Resample};
@@ -27,7 +27,7 @@ use crate::ops::conv::{Fork, Staged};
 pub(crate) struct Slot {
     pub(crate) id: usize,
     pub(crate) shape: Shape,
-    pub(crate) dtype: DType,
+    pub(crate) dtype: Storage,
     /// Values from a pixel to the next: the channels, or more after [`Backend::conv_in_place`].
     pub(crate) pitch: usize,
     /// Whether it is in the scratch file.
@@ -37,7 +37,7 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    fn new(id: usize, shape: Shape, dtype: DType, stored: bool) -> Self {
+    fn new(id: usize, shape: Shape, dtype: Storage, stored: bool) -> Self {
         Self { id, shape, dtype, pitch: shape.channels, stored, home: (id, 0) }
     }
 
@@ -180,7 +180,7 @@ impl Strategy {
 /// What can run the network.
 pub(crate) trait Backend {
     /// Makes an activation with undefined contents.
-    fn alloc(&mut self, shape: Shape, dtype: DType) -> Result<Slot>;
+    fn alloc(&mut self, shape: Shape, dtype: Storage) -> Result<Slot>;
 
     /// Ends an activation's life; its memory may be used again at once.
     fn free(&mut self, slot: Slot);

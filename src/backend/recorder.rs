@@ -2,9 +2,9 @@
 //! The backend that computes nothing and writes down what a run needs.
 
 use super::{Attention, Backend, Conv, Entry, Region, Slot, Strategy, Tail};
-use crate::base::dtype::DType;
 use crate::base::error::Result;
 use crate::base::shape::Shape;
+use crate::base::storage::Storage;
 use crate::ops::attention::{self, Algorithm};
 use crate::ops::conv::{Geometry, Staged};
 
@@ -95,7 +95,7 @@ impl Recorder {
 }
 
 impl Backend for Recorder {
-    fn alloc(&mut self, shape: Shape, dtype: DType) -> Result<Slot> {
+    fn alloc(&mut self, shape: Shape, dtype: Storage) -> Result<Slot> {
         let bytes = shape.bytes(dtype)?;
         let stored = self.strategy.stores(bytes);
         self.activations.push(bytes);

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use half::{bf16, f16};
 use memmap2::MmapMut;
 
-use super::dtype::DType;
 use super::error::{Error, ErrorKind, Result};
+use super::storage::Storage;
 
 /// Alignment of everything carved out of a buffer: a cache line, and a zmm register.
 pub(crate) const ALIGN: usize = 64;
@@ -114,13 +114,12 @@ pub(crate) enum Elements<'a> {
 }
 
 impl<'a> Elements<'a> {
-    /// Views `bytes` as elements of `dtype`, which is not `F64`.
-    pub(crate) fn new(dtype: DType, bytes: &'a [u8]) -> Self {
+    /// Views `bytes` as elements of `dtype`.
+    pub(crate) fn new(dtype: Storage, bytes: &'a [u8]) -> Self {
         match dtype {
-            DType::F32 => Self::F32(cast(bytes)),
-            DType::F16 => Self::F16(cast(bytes)),
-            DType::Bf16 => Self::Bf16(cast(bytes)),
-            DType::F64 => unreachable!("activations are never f64"),
+            Storage::F32 => Self::F32(cast(bytes)),
+            Storage::F16 => Self::F16(cast(bytes)),
+            Storage::Bf16 => Self::Bf16(cast(bytes)),
         }
     }
 
@@ -142,13 +141,12 @@ pub(crate) enum ElementsMut<'a> {
 }
 
 impl<'a> ElementsMut<'a> {
-    /// Views `bytes` as elements of `dtype`, which is not `F64`.
-    pub(crate) fn new(dtype: DType, bytes: &'a mut [u8]) -> Self {
+    /// Views `bytes` as elements of `dtype`.
+    pub(crate) fn new(dtype: Storage, bytes: &'a mut [u8]) -> Self {
         match dtype {
-            DType::F32 => Self::F32(cast_mut(bytes)),
-            DType::F16 => Self::F16(cast_mut(bytes)),
-            DType::Bf16 => Self::Bf16(cast_mut(bytes)),
-            DType::F64 => unreachable!("activations are never f64"),
+            Storage::F32 => Self::F32(cast_mut(bytes)),
+            Storage::F16 => Self::F16(cast_mut(bytes)),
+            Storage::Bf16 => Self::Bf16(cast_mut(bytes)),
         }
     }
 

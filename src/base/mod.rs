@@ -1,7 +1,8 @@
 //! Floor 0: what knows nothing of the domain. Errors, element types, shapes, aligned memory, scratch files.
 
 pub(crate) mod buffer;
-pub(crate) mod dtype;
+pub(crate) mod encoding;
 pub(crate) mod error;
 pub(crate) mod scratch_file;
 pub(crate) mod shape;
+pub(crate) mod storage;

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::dtype::DType;
 use super::error::{Error, Result};
+use super::storage::Storage;
 
 /// An activation of one picture: `height` rows of `width` pixels of `channels` values, channels last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,7 +54,7 @@ impl Shape {
     ///
     /// # Errors
     /// `InvalidArgument` when the size does not fit the address space.
-    pub(crate) fn bytes(self, dtype: DType) -> Result<usize> {
+    pub(crate) fn bytes(self, dtype: Storage) -> Result<usize> {
         self.height
             .checked_mul(self.width)
             .and_then(|n| n.checked_mul(self.channels))

@@ -5,7 +5,7 @@ use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
 use super::{RawTensors, Tensor, other_format};
 use crate::base::buffer::Bytes;
-use crate::base::dtype::DType;
+use crate::base::encoding::Encoding;
 use crate::base::error::{Error, Result};
 
 /// The tensors of a file. Nothing is copied: they share `bytes`.
@@ -24,10 +24,10 @@ pub(super) fn parse(bytes: Bytes) -> Result<RawTensors> {
     let mut raw = RawTensors::default();
     for (name, info) in metadata.tensors() {
         let dtype = match info.dtype {
-            Dtype::F32 => DType::F32,
-            Dtype::F16 => DType::F16,
-            Dtype::BF16 => DType::Bf16,
-            Dtype::F64 => DType::F64,
+            Dtype::F32 => Encoding::F32,
+            Dtype::F16 => Encoding::F16,
+            Dtype::BF16 => Encoding::Bf16,
+            Dtype::F64 => Encoding::F64,
             other => {
                 raw.unsupported.insert(name, format!("{other:?}"));
                 continue;

@@ -4,14 +4,14 @@
 use half::{bf16, f16};
 
 use crate::base::buffer::Bytes;
-use crate::base::dtype::DType;
+use crate::base::encoding::Encoding;
 
 /// A tensor as the file has it: little-endian elements in row-major order, perhaps unaligned.
 #[derive(Clone)]
 pub(crate) struct Tensor {
     /// The name in the file, for messages.
     pub(crate) name: String,
-    pub(crate) dtype: DType,
+    pub(crate) dtype: Encoding,
     pub(crate) shape: Vec<usize>,
     pub(crate) bytes: Bytes,
 }
@@ -26,10 +26,10 @@ impl Tensor {
     pub(crate) fn to_f32(&self) -> Vec<f32> {
         let bytes = &*self.bytes;
         match self.dtype {
-            DType::F32 => elements(bytes, f32::from_le_bytes),
-            DType::F16 => elements(bytes, |b| f16::from_le_bytes(b).to_f32()),
-            DType::Bf16 => elements(bytes, |b| bf16::from_le_bytes(b).to_f32()),
-            DType::F64 => elements(bytes, |b| f64::from_le_bytes(b) as f32),
+            Encoding::F32 => elements(bytes, f32::from_le_bytes),
+            Encoding::F16 => elements(bytes, |b| f16::from_le_bytes(b).to_f32()),
+            Encoding::Bf16 => elements(bytes, |b| bf16::from_le_bytes(b).to_f32()),
+            Encoding::F64 => elements(bytes, |b| f64::from_le_bytes(b) as f32),
         }
     }
 }

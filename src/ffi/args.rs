@@ -3,8 +3,8 @@
 use std::ffi::{CStr, c_char};
 use std::path::PathBuf;
 
-use crate::base::dtype::DType;
 use crate::base::error::{Error, Result};
+use crate::base::storage::Storage;
 
 use super::types::{VAEKL_DTYPE_BF16, VAEKL_DTYPE_F16, VAEKL_DTYPE_F32, vaekl_dtype};
 
@@ -86,11 +86,11 @@ pub(super) fn span(address: usize, bytes: Option<usize>) -> Option<usize> {
 }
 
 /// The dtype of latents, weights or activations.
-pub(super) fn float_dtype(dtype: vaekl_dtype, name: &str) -> Result<DType> {
+pub(super) fn float_dtype(dtype: vaekl_dtype, name: &str) -> Result<Storage> {
     match dtype {
-        VAEKL_DTYPE_F32 => Ok(DType::F32),
-        VAEKL_DTYPE_F16 => Ok(DType::F16),
-        VAEKL_DTYPE_BF16 => Ok(DType::Bf16),
+        VAEKL_DTYPE_F32 => Ok(Storage::F32),
+        VAEKL_DTYPE_F16 => Ok(Storage::F16),
+        VAEKL_DTYPE_BF16 => Ok(Storage::Bf16),
         other => Err(unknown(name, "VAEKL_DTYPE_F32, _F16 or _BF16", other)),
     }
 }

@@ -9,8 +9,8 @@ use super::status::{vaekl_error, vaekl_status};
 use super::types::{
     VAEKL_DEVICE_CPU, VAEKL_DEVICE_CUDA, VAEKL_DTYPE_F32, vaekl_device, vaekl_dtype,
 };
-use crate::base::dtype::DType;
 use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::storage::Storage;
 use crate::model::{Model, ModelOptions, Parts};
 
 /// An open autoencoder: immutable, shared by any number of sessions and threads.
@@ -136,7 +136,7 @@ impl vaekl_model_options {
             return Err(args::unknown("options.device_index", "0 for a CPU", self.device_index));
         }
         match args::float_dtype(self.weight_dtype, "options.weight_dtype")? {
-            DType::F32 => Ok(()),
+            Storage::F32 => Ok(()),
             _ => unsupported(
                 "options.weight_dtype: packed weights are VAEKL_DTYPE_F32 in this build",
             ),

@@ -526,7 +526,7 @@ mod tests {
         };
         let options = options.to_rust().unwrap();
         assert_eq!((options.threads, options.fuse_qkv), (3, true));
-        assert_eq!(options.activation_dtype, crate::base::dtype::DType::F16);
+        assert_eq!(options.activation_dtype, crate::base::storage::Storage::F16);
         assert_eq!(options.attention, Attention::RowByRow);
     }
 

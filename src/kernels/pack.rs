@@ -5,13 +5,13 @@ use super::Kernels;
 use super::convert::{Element, Stored, StoredBf16, StoredF16, StoredF32, StoredF64};
 use crate::arch::isa::{Kernel, Simd};
 use crate::base::buffer::Elements;
-use crate::base::dtype::DType;
+use crate::base::encoding::Encoding;
 
 /// Filters `[out_channels, in_channels, taps]` as a checkpoint has them.
 pub(crate) struct PackConv<'a> {
     /// Little-endian elements, perhaps unaligned.
     pub(crate) weight: &'a [u8],
-    pub(crate) dtype: DType,
+    pub(crate) dtype: Encoding,
     pub(crate) out_channels: usize,
     pub(crate) in_channels: usize,
     /// Values of a filter for one input channel: 9 of a 3x3, 1 of a 1x1.
@@ -23,10 +23,10 @@ impl Kernels {
     pub(crate) fn pack_conv(&self, job: &PackConv<'_>, index: usize, dst: &mut [f32]) {
         let nr = self.nr();
         match job.dtype {
-            DType::F32 => pack_filters::<StoredF32>(job, index, nr, dst),
-            DType::F16 => pack_filters::<StoredF16>(job, index, nr, dst),
-            DType::Bf16 => pack_filters::<StoredBf16>(job, index, nr, dst),
-            DType::F64 => pack_filters::<StoredF64>(job, index, nr, dst),
+            Encoding::F32 => pack_filters::<StoredF32>(job, index, nr, dst),
+            Encoding::F16 => pack_filters::<StoredF16>(job, index, nr, dst),
+            Encoding::Bf16 => pack_filters::<StoredBf16>(job, index, nr, dst),
+            Encoding::F64 => pack_filters::<StoredF64>(job, index, nr, dst),
         }
     }
 

@@ -5,8 +5,8 @@ use super::config::{Activation, Config};
 use super::weights::{self, Attention, Conv, Level, Mid, Norm, Resnet};
 use super::window::Window;
 use crate::backend::{self, Act, Backend, Columns, Resample, Slot};
-use crate::base::dtype::DType;
 use crate::base::error::Result;
+use crate::base::storage::Storage;
 
 /// Epsilon of every GroupNorm.
 const EPSILON: f64 = 1e-6;
@@ -15,7 +15,7 @@ const EPSILON: f64 = 1e-6;
 #[derive(Clone, Copy)]
 pub(crate) struct Settings {
     /// Storage of activations. Latents, moments and pictures are always `F32`.
-    pub(crate) dtype: DType,
+    pub(crate) dtype: Storage,
     /// One projection for query, key and value instead of three.
     pub(crate) fuse_qkv: bool,
     groups: usize,
@@ -23,7 +23,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    pub(crate) fn new(config: &Config, dtype: DType, fuse_qkv: bool) -> Self {
+    pub(crate) fn new(config: &Config, dtype: Storage, fuse_qkv: bool) -> Self {
         let act = match config.act_fn {
             Activation::Silu => Act::Silu,
             Activation::Mish => Act::Mish,
@@ -71,7 +71,7 @@ impl<'b, B: Backend> Network<'b, B> {
     pub(crate) fn quant_conv(&mut self, conv: &Conv, input: Slot) -> Result<Slot> {
         let filters = [conv.filter()];
         let op = backend::Conv { groups: 1, ..self.op(&filters, None, Resample::Keep) };
-        self.consume(op, input, DType::F32)
+        self.consume(op, input, Storage::F32)
     }
 
     /// The last layers of encoder and decoder: GroupNorm, SiLU (whatever `act_fn` says), convolution.
@@ -79,7 +79,7 @@ impl<'b, B: Backend> Network<'b, B> {
         let filters = [conv.filter()];
         let norm = Some(self.norm(norm, Some(Act::Silu)));
         let op = backend::Conv { groups: 1, ..self.op(&filters, norm, Resample::Keep) };
-        self.consume(op, input, DType::F32)
+        self.consume(op, input, Storage::F32)
     }
 
     /// `x + conv2(act(norm2(conv1(act(norm1(x))))))`, with `x` through a 1x1 convolution where the
@@ -193,14 +193,14 @@ impl<'b, B: Backend> Network<'b, B> {
     }
 
     /// Runs `op` into a new activation of `dtype`.
-    fn produce(&mut self, op: backend::Conv<'_>, input: &Slot, dtype: DType) -> Result<Slot> {
+    fn produce(&mut self, op: backend::Conv<'_>, input: &Slot, dtype: Storage) -> Result<Slot> {
         let out = self.backend.alloc(op.output(input.shape), dtype)?;
         self.backend.conv(&op, input, &out)?;
         Ok(out)
     }
 
     /// [`Self::produce`], after which the input is not needed any more.
-    fn consume(&mut self, op: backend::Conv<'_>, input: Slot, dtype: DType) -> Result<Slot> {
+    fn consume(&mut self, op: backend::Conv<'_>, input: Slot, dtype: Storage) -> Result<Slot> {
         let out = self.produce(op, &input, dtype)?;
         self.backend.free(input);
         Ok(out)

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::config::Config;
 use super::weights::{Attention, Conv, Decoder, Encoder, Level, Mid, Norm, Resnet};
-use crate::base::dtype::DType;
+use crate::base::encoding::Encoding;
 use crate::base::error::{Error, Result};
 use crate::checkpoint::{Checkpoint, Tensor};
 
@@ -22,7 +22,7 @@ pub(super) struct Totals {
     pub(super) tensors: usize,
     pub(super) parameters: u64,
     pub(super) bytes: u64,
-    pub(super) dtypes: BTreeMap<DType, usize>,
+    pub(super) dtypes: BTreeMap<Encoding, usize>,
 }
 
 impl<'a> Builder<'a> {

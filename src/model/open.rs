@@ -11,7 +11,7 @@ use super::infer::{Guess, guess_family, infer};
 use super::presets::Preset;
 use super::weights::{Decoder, Encoder};
 use crate::base::buffer::Bytes;
-use crate::base::dtype::DType;
+use crate::base::encoding::Encoding;
 use crate::base::error::{Error, Result};
 use crate::checkpoint::{Checkpoint, Layout, read_text};
 
@@ -56,7 +56,7 @@ pub struct ModelInfo {
     /// Bytes of these parameters in the checkpoint's own dtypes (mapped, not resident).
     pub weight_bytes: u64,
     /// Tensors of each dtype.
-    pub dtypes: BTreeMap<DType, usize>,
+    pub dtypes: BTreeMap<Encoding, usize>,
     /// Tensors of the autoencoder.
     pub tensors: usize,
     /// Tensors in the checkpoint that are not the autoencoder's, left alone.

@@ -6,9 +6,9 @@ use super::plan::{Direction, Part, Plan, Resources, input_channels, network};
 use super::tiles::Tiles;
 use crate::backend::recorder::{Recorder, Recording};
 use crate::backend::{Backend, Layout, Slot, Strategy};
-use crate::base::dtype::DType;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::shape::Shape;
+use crate::base::storage::Storage;
 use crate::model::blocks::Settings;
 use crate::model::{Model, decoder};
 
@@ -34,7 +34,7 @@ pub(crate) struct Planned {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Output {
     pub(crate) shape: Shape,
-    pub(crate) dtype: DType,
+    pub(crate) dtype: Storage,
     /// Values from a pixel to the next.
     pub(crate) pitch: usize,
     pub(crate) bytes: usize,
@@ -66,10 +66,10 @@ impl<'m> Call<'m> {
     }
 
     /// Shape and storage of the input.
-    pub(crate) fn input(&self, settings: Settings) -> Result<(Shape, DType)> {
+    pub(crate) fn input(&self, settings: Settings) -> Result<(Shape, Storage)> {
         let (channels, dtype) = match self.part {
             Part::Rest(_) => (decoder::front_channels(self.model.need_decoder()?), settings.dtype),
-            _ => (input_channels(self.model, self.direction), DType::F32),
+            _ => (input_channels(self.model, self.direction), Storage::F32),
         };
         Ok((Shape::new(self.height, self.width, channels), dtype))
     }

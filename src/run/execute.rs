@@ -12,9 +12,9 @@ use super::tiles::{TiledRows, Tiles};
 use crate::backend::cpu::Cpu;
 use crate::backend::{Backend, Statistics};
 use crate::base::buffer::{AlignedBuf, cast_mut};
-use crate::base::dtype::DType;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::scratch_file::ScratchFile;
+use crate::base::storage::Storage;
 
 /// What a call that runs the network several times has done, and what it holds.
 #[derive(Clone, Copy, Debug)]
@@ -102,8 +102,8 @@ impl Session {
     /// Repeats in `Bf16`, which has the range, what overflowed in `F16` storage.
     fn with_range<T>(&mut self, mut run: impl FnMut(&mut Self) -> Result<T>) -> Result<T> {
         match run(self) {
-            Err(error) if error.kind() == ErrorKind::NonFinite && self.dtype == DType::F16 => {
-                self.dtype = DType::Bf16;
+            Err(error) if error.kind() == ErrorKind::NonFinite && self.dtype == Storage::F16 => {
+                self.dtype = Storage::Bf16;
                 run(self)
             }
             result => result,

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use super::plan::{self, Resources};
 use crate::backend::Algorithm;
-use crate::base::dtype::DType;
 use crate::base::error::{Error, Result};
+use crate::base::storage::Storage;
 use crate::kernels::Kernels;
 use crate::model::Model;
 use crate::model::blocks::Settings;
@@ -43,7 +43,7 @@ pub struct SessionOptions {
     pub threads: usize,
     /// Storage of activations between layers: `F32`, `Bf16` or `F16`. Sums are always `f32` or wider.
     /// `F16` becomes `F32` for a model whose `force_upcast` is set.
-    pub activation_dtype: DType,
+    pub activation_dtype: Storage,
     /// One projection for query, key and value instead of three (diffusers' `fuse_qkv_projections`).
     pub fuse_qkv: bool,
     /// The attention algorithm.
@@ -65,7 +65,7 @@ impl Default for SessionOptions {
     fn default() -> Self {
         Self {
             threads: 0,
-            activation_dtype: DType::F32,
+            activation_dtype: Storage::F32,
             fuse_qkv: false,
             attention: Attention::Streamed,
             memory_budget: 0,
@@ -91,20 +91,17 @@ impl SessionOptions {
         }
     }
 
-    pub(super) fn resolve_dtype(&self, model: &Model) -> Result<DType> {
+    pub(super) fn resolve_storage(&self, model: &Model) -> Storage {
         match self.activation_dtype {
-            DType::F64 => {
-                Err(Error::invalid("activation dtype: f32, bf16 or f16 expected, f64 found"))
-            }
-            DType::F16 if model.config().force_upcast => Ok(DType::F32),
-            dtype => Ok(dtype),
+            Storage::F16 if model.config().force_upcast => Storage::F32,
+            storage => storage,
         }
     }
 
     pub(super) fn resources(
         &self,
         model: &Model,
-        dtype: DType,
+        dtype: Storage,
         kernels: &Kernels,
         threads: usize,
     ) -> Resources {

@@ -4,10 +4,10 @@
 use crate::arch::Level;
 use crate::backend::{Algorithm, Backend, Slot};
 use crate::base::buffer::physical_memory;
-use crate::base::dtype::DType;
 use crate::base::error::{Error, ErrorKind, Result};
 #[cfg(feature = "bench")]
 use crate::base::shape::Shape;
+use crate::base::storage::Storage;
 use crate::kernels::{Kernels, threads};
 use crate::model::blocks::Settings;
 use crate::model::window::Window;
@@ -113,8 +113,8 @@ impl Resources {
     /// With activations of half the size, if they are not already.
     pub(super) fn in_bf16(self) -> Option<Self> {
         let mut settings = self.settings;
-        settings.dtype = DType::Bf16;
-        (self.settings.dtype == DType::F32).then_some(Self { settings, ..self })
+        settings.dtype = Storage::Bf16;
+        (self.settings.dtype == Storage::F32).then_some(Self { settings, ..self })
     }
 }
 
@@ -201,7 +201,7 @@ fn for_options(
 ) -> Result<Plan> {
     let threads = options.resolve_threads()?;
     let kernels = Kernels::new(Level::detect()?);
-    let dtype = options.resolve_dtype(model)?;
+    let dtype = options.resolve_storage(model);
     let resources = options.resources(model, dtype, &kernels, threads);
     check_size(direction, height, width)?;
     plan_call(options, Call::new(model, direction, height, width), resources)
@@ -217,7 +217,7 @@ pub(crate) fn planned(
     width: usize,
 ) -> Result<(Planned, Resources, Shape)> {
     let kernels = Kernels::new(Level::detect()?);
-    let (threads, dtype) = (options.resolve_threads()?, options.resolve_dtype(model)?);
+    let (threads, dtype) = (options.resolve_threads()?, options.resolve_storage(model));
     let resources = options.resources(model, dtype, &kernels, threads);
     let planned = Call::new(model, direction, height, width).plan(resources)?;
     Ok((planned, resources, Shape::new(height, width, input_channels(model, direction))))

@@ -15,8 +15,8 @@ use super::plan::{self, Direction, check_size};
 use super::stream::{Decoding, RowStream};
 use crate::arch::Level;
 use crate::base::buffer::AlignedBuf;
-use crate::base::dtype::DType;
 use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::storage::Storage;
 use crate::kernels::Kernels;
 use crate::kernels::threads::Threads;
 use crate::latents::{DiagonalGaussian, Generator};
@@ -75,7 +75,7 @@ type OnProgress = Box<dyn FnMut(Progress) -> ControlFlow<()> + Send>;
 pub struct Session {
     pub(super) model: Model,
     pub(super) options: SessionOptions,
-    pub(super) dtype: DType,
+    pub(super) dtype: Storage,
     pub(super) kernels: Kernels,
     pub(super) threads: Threads,
     pub(super) arena: AlignedBuf,
@@ -105,7 +105,7 @@ impl Session {
     pub fn new(model: &Model, options: &SessionOptions) -> Result<Self> {
         Ok(Self {
             model: model.clone(),
-            dtype: options.resolve_dtype(model)?,
+            dtype: options.resolve_storage(model),
             kernels: Kernels::new(Level::detect()?),
             threads: Threads::new(options.resolve_threads()?)?,
             options: options.clone(),
@@ -140,7 +140,7 @@ impl Session {
 
     /// Storage of activations: what was asked for, or `F32` where the model's `force_upcast` demands
     /// it, or `Bf16` after an `F16` call overflowed and was repeated.
-    pub fn activation_dtype(&self) -> DType {
+    pub fn activation_dtype(&self) -> Storage {
         self.dtype
     }
 

@@ -3,7 +3,7 @@ use half::{bf16, f16};
 use super::super::PackConv;
 use super::{Numbers, levels};
 use crate::base::buffer::Elements;
-use crate::base::dtype::DType;
+use crate::base::encoding::Encoding;
 
 #[test]
 fn filters_of_every_dtype_are_packed_even_unaligned() {
@@ -13,20 +13,20 @@ fn filters_of_every_dtype_are_packed_even_unaligned() {
             [(1, 1, 9), (3, 5, 9), (32, 8, 1), (33, 17, 9), (70, 4, 1), (64, 64, 9)]
         {
             let filters = Numbers(4).vec(out_channels * in_channels * taps);
-            for dtype in [DType::F32, DType::F16, DType::Bf16, DType::F64] {
+            for dtype in [Encoding::F32, Encoding::F16, Encoding::Bf16, Encoding::F64] {
                 // One byte in front puts every element off its alignment.
                 let mut bytes = vec![0xaa];
                 let mut rounded = Vec::new();
                 for &value in &filters {
                     match dtype {
-                        DType::F32 => bytes.extend(value.to_le_bytes()),
-                        DType::F64 => bytes.extend(f64::from(value).to_le_bytes()),
-                        DType::F16 => bytes.extend(f16::from_f32(value).to_le_bytes()),
-                        DType::Bf16 => bytes.extend(bf16::from_f32(value).to_le_bytes()),
+                        Encoding::F32 => bytes.extend(value.to_le_bytes()),
+                        Encoding::F64 => bytes.extend(f64::from(value).to_le_bytes()),
+                        Encoding::F16 => bytes.extend(f16::from_f32(value).to_le_bytes()),
+                        Encoding::Bf16 => bytes.extend(bf16::from_f32(value).to_le_bytes()),
                     }
                     rounded.push(match dtype {
-                        DType::F16 => f16::from_f32(value).to_f32(),
-                        DType::Bf16 => bf16::from_f32(value).to_f32(),
+                        Encoding::F16 => f16::from_f32(value).to_f32(),
+                        Encoding::Bf16 => bf16::from_f32(value).to_f32(),
                         _ => value,
                     });
                 }

@@ -1,6 +1,6 @@
 use super::super::{Ahead, Gemm, Init, Kernels, PackConv, Tiles, Winograd};
 use super::{GUARD, MARGIN, Numbers, levels};
-use crate::base::dtype::DType;
+use crate::base::encoding::Encoding;
 
 const ALL: [Winograd; 5] =
     [Winograd::F4, Winograd::F6, Winograd::F8, Winograd::Doubled, Winograd::Halved];
@@ -81,7 +81,7 @@ impl Case {
         let bytes: Vec<u8> = self.filters.iter().flat_map(|v| v.to_le_bytes()).collect();
         let pack = PackConv {
             weight: &bytes,
-            dtype: DType::F32,
+            dtype: Encoding::F32,
             out_channels: self.out_channels,
             in_channels: depth,
             taps: 9,

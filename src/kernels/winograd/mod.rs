@@ -14,7 +14,7 @@ use super::Kernels;
 use super::convert::{StoredBf16, StoredF16, StoredF32, StoredF64};
 use super::pack::PackConv;
 use crate::arch::isa::{Kernel, Simd};
-use crate::base::dtype::DType;
+use crate::base::encoding::Encoding;
 use transform::{F4x3, F5x2, F5x3By2, F6x3, F8x3, Transform};
 
 /// Where the transforms have the point 1.
@@ -277,10 +277,10 @@ impl Kernels {
         assert!(job.taps == 9 && row_stride >= channels.len() * 3 * nr && nr <= MAX_NR);
         assert!(dst.len() >= (winograd.columns() - 1) * row_stride + channels.len() * 3 * nr);
         let gather = match job.dtype {
-            DType::F32 => super::pack::gather::<StoredF32>,
-            DType::F16 => super::pack::gather::<StoredF16>,
-            DType::Bf16 => super::pack::gather::<StoredBf16>,
-            DType::F64 => super::pack::gather::<StoredF64>,
+            Encoding::F32 => super::pack::gather::<StoredF32>,
+            Encoding::F16 => super::pack::gather::<StoredF16>,
+            Encoding::Bf16 => super::pack::gather::<StoredBf16>,
+            Encoding::F64 => super::pack::gather::<StoredF64>,
         };
         // The taps of a few channels, gathered so that filters lie side by side.
         let mut gathered = [0.0; CHANNELS * 9 * MAX_NR];

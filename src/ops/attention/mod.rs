@@ -23,9 +23,9 @@ mod tests;
 
 use super::conv::{Staged, Target};
 use crate::base::buffer::{Elements, ElementsMut, align_up, cast_mut};
-use crate::base::dtype::DType;
 use crate::base::error::{Error, Result};
 use crate::base::scratch_file::Stored;
+use crate::base::storage::Storage;
 use crate::kernels::threads::Threads;
 use crate::kernels::{AffineAct, Ahead, Gemm, Init, Kernels, Softmax, Store};
 
@@ -155,7 +155,7 @@ pub(crate) struct Rows<'a> {
 /// Where rows are.
 pub(crate) enum Data<'a> {
     Memory(Elements<'a>),
-    File(Stored<'a>, DType),
+    File(Stored<'a>, Storage),
 }
 
 impl Rows<'_> {

@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 use super::{Algorithm, Data, Geometry, Job, Rows};
 use crate::arch::Level;
 use crate::base::buffer::{AlignedBuf, Elements, ElementsMut, cast_mut};
-use crate::base::dtype::DType;
 use crate::base::scratch_file::ScratchFile;
+use crate::base::storage::Storage;
 use crate::kernels::Kernels;
 use crate::kernels::threads::Threads;
 use crate::ops::conv::{Staged, Target};
@@ -36,8 +36,8 @@ fn run(
     }
     let rows = |first: usize| Rows {
         data: match in_file {
-            true => Data::File(stored_in.clone(), DType::F32),
-            false => Data::Memory(Elements::new(DType::F32, &operands)),
+            true => Data::File(stored_in.clone(), Storage::F32),
+            false => Data::Memory(Elements::new(Storage::F32, &operands)),
         },
         stride: pitch,
         first,
@@ -54,8 +54,8 @@ fn run(
     let job =
         Job { geometry, query: rows(0), key: rows(channels), value: rows(2 * channels), staged };
     let target = match in_file {
-        true => Target::File(stored_out.clone(), DType::F32),
-        false => Target::Memory(ElementsMut::new(DType::F32, &mut out)),
+        true => Target::File(stored_out.clone(), Storage::F32),
+        false => Target::Memory(ElementsMut::new(Storage::F32, &mut out)),
     };
     let mut tick = |_, _| ControlFlow::Continue(());
     let flow = job.run(&threads, &kernels, target, &mut scratch, &mut tick).unwrap();

@@ -14,9 +14,9 @@ use std::ops::{ControlFlow, Range};
 use super::winograd::Order;
 use super::{Filter, Geometry, Job, Method, Prologue, Resample, Source, Staged, Worker, items};
 use crate::base::buffer::{Elements, ElementsMut, align_up, cast_mut};
-use crate::base::dtype::DType;
 use crate::base::error::{Error, Result};
 use crate::base::shape::Shape;
+use crate::base::storage::Storage;
 use crate::kernels::threads::Threads;
 use crate::kernels::{Kernels, Sum};
 use crate::ops::sums::merge;
@@ -57,7 +57,7 @@ impl Fork {
     }
 
     /// Bytes of scratch memory for `threads` workers and panels of `nr` columns.
-    pub(crate) fn scratch(&self, nr: usize, threads: usize, dtype: DType) -> Result<usize> {
+    pub(crate) fn scratch(&self, nr: usize, threads: usize, dtype: Storage) -> Result<usize> {
         let (conv, shortcut) = (self.conv.scratch_parts(nr), self.shortcut.scratch_parts(nr));
         let shared = conv.shared + shortcut.shared + self.window(threads, dtype);
         threads
@@ -74,12 +74,12 @@ impl Fork {
     }
 
     /// Bytes of an input row.
-    fn row(&self, dtype: DType) -> usize {
+    fn row(&self, dtype: Storage) -> usize {
         self.conv.input.width * self.conv.input.channels * dtype.size()
     }
 
     /// Bytes of the window.
-    fn window(&self, threads: usize, dtype: DType) -> usize {
+    fn window(&self, threads: usize, dtype: Storage) -> usize {
         let rows = self.conv.input.height.min(self.step(threads) + 2);
         align_up(rows * self.row(dtype))
     }
@@ -93,7 +93,7 @@ pub(crate) struct ForkJob<'a> {
     pub(crate) groups: [usize; 2],
     /// Of the 3x3 convolution.
     pub(crate) prologue: Option<Prologue>,
-    pub(crate) dtype: DType,
+    pub(crate) dtype: Storage,
 }
 
 impl<'a> ForkJob<'a> {

@@ -23,9 +23,10 @@ mod winograd;
 use std::ops::{ControlFlow, Range};
 
 use crate::base::buffer::{Bytes, ElementsMut, align_up, cast_mut};
-use crate::base::dtype::DType;
+use crate::base::encoding::Encoding;
 use crate::base::error::{Error, Result};
 use crate::base::shape::Shape;
+use crate::base::storage::Storage;
 use crate::kernels::threads::Threads;
 use crate::kernels::{Act, Kernels, PackConv, Store, Sum};
 use crate::ops::sums::merge;
@@ -41,7 +42,7 @@ pub(crate) struct Filter<'a> {
     pub(crate) name: &'a str,
     /// `[out_channels, in_channels, kernel, kernel]`, little-endian, perhaps unaligned.
     pub(crate) weight: &'a Bytes,
-    pub(crate) dtype: DType,
+    pub(crate) dtype: Encoding,
     /// `[out_channels]`.
     pub(crate) bias: &'a [f32],
     pub(crate) in_channels: usize,
@@ -145,7 +146,7 @@ impl Geometry {
         }
         let banks: Vec<usize> = filters.iter().map(|f| f.out_channels).collect();
         let output = Shape::new(height, width, banks.iter().sum());
-        output.bytes(DType::F32)?;
+        output.bytes(Storage::F32)?;
         let kernel = first.kernel;
         let winograd = (kernel == 3)
             .then(|| winograd::Blocking::choose(input.channels, output, resample, kept))

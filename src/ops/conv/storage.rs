@@ -7,14 +7,14 @@ use std::ops::Range;
 use super::band::Band;
 use super::{Block, Geometry, Job};
 use crate::base::buffer::{Elements, ElementsMut, align_up};
-use crate::base::dtype::DType;
 use crate::base::error::Result;
 use crate::base::scratch_file::Stored;
+use crate::base::storage::Storage;
 
 /// What a convolution reads.
 pub(crate) enum Source<'a> {
     Memory(Elements<'a>),
-    File(Stored<'a>, DType),
+    File(Stored<'a>, Storage),
     /// Whole rows from the given one on.
     Window(Elements<'a>, usize),
     /// Its own output, pixel by pixel.
@@ -24,7 +24,7 @@ pub(crate) enum Source<'a> {
 /// What a convolution writes.
 pub(crate) enum Target<'a> {
     Memory(ElementsMut<'a>),
-    File(Stored<'a>, DType),
+    File(Stored<'a>, Storage),
 }
 
 /// Bytes of a pixel of the input and of the output where they are in the scratch file; 0 in memory.
@@ -37,7 +37,7 @@ pub(crate) struct Staged {
 /// A block's part of each output row.
 pub(super) enum Rows<'a> {
     Memory(Vec<ElementsMut<'a>>),
-    File(Stored<'a>, DType),
+    File(Stored<'a>, Storage),
 }
 
 /// Input pixels at hand.

@@ -5,9 +5,10 @@ use std::ops::ControlFlow;
 use super::{Filter, Fork, ForkJob, Geometry, Job, Prologue, Resample, Source, Staged, Target};
 use crate::arch::Level;
 use crate::base::buffer::{AlignedBuf, Bytes, Elements, ElementsMut, cast_mut};
-use crate::base::dtype::DType;
+use crate::base::encoding::Encoding;
 use crate::base::scratch_file::ScratchFile;
 use crate::base::shape::Shape;
+use crate::base::storage::Storage;
 use crate::kernels::threads::Threads;
 use crate::kernels::{Act, Kernels, Sum};
 
@@ -19,7 +20,7 @@ struct Layer {
     resample: Resample,
     residual: bool,
     in_place: bool,
-    dtype: DType,
+    dtype: Storage,
 }
 
 /// How it is run.
@@ -35,10 +36,10 @@ fn number(i: usize) -> f32 {
     ((i * 7919 + 13) % 2003) as f32 / 1001.0 - 1.0
 }
 
-fn filled(shape: Shape, dtype: DType, from: usize) -> AlignedBuf {
+fn filled(shape: Shape, dtype: Storage, from: usize) -> AlignedBuf {
     let mut bytes = AlignedBuf::zeroed(shape.bytes(dtype).unwrap(), "test").unwrap();
     match dtype {
-        DType::F32 => {
+        Storage::F32 => {
             for (i, value) in cast_mut::<f32>(&mut bytes).iter_mut().enumerate() {
                 *value = number(i + from);
             }
@@ -63,7 +64,7 @@ impl Layer {
         let filters = [Filter {
             name: "layer",
             weight: &weight,
-            dtype: DType::F32,
+            dtype: Encoding::F32,
             bias: &bias,
             in_channels: input.channels,
             out_channels: channels,
@@ -136,7 +137,7 @@ fn the_bits_depend_on_the_layer_alone() {
         resample,
         residual: false,
         in_place: false,
-        dtype: DType::F32,
+        dtype: Storage::F32,
     };
     let layers = [
         layer(67, 90, 32, 64, 3, Resample::Keep),
@@ -150,7 +151,7 @@ fn the_bits_depend_on_the_layer_alone() {
     ];
     for mut layer in layers {
         for residual in [false, true] {
-            for dtype in [DType::F32, DType::Bf16] {
+            for dtype in [Storage::F32, Storage::Bf16] {
                 if residual && layer.in_place {
                     continue;
                 }
@@ -203,7 +204,7 @@ impl Bank {
         Filter {
             name: "layer",
             weight: &self.weight,
-            dtype: DType::F32,
+            dtype: Encoding::F32,
             bias: &self.bias,
             in_channels,
             out_channels: self.bias.len(),
@@ -233,7 +234,7 @@ fn a_fork_gives_what_its_convolutions_give_one_by_one() {
             assert!(height < 100);
             continue;
         };
-        for dtype in [DType::F32, DType::Bf16] {
+        for dtype in [Storage::F32, Storage::Bf16] {
             let mut expected = Vec::new();
             let mut expected_sums = Vec::new();
             for (which, filters) in filters.iter().enumerate().rev() {

@@ -1,0 +1,36 @@
+//! The types of the elements of an array file.
+
+use half::{bf16, f16};
+
+/// A type of floats, little-endian in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Element {
+    F16,
+    Bf16,
+    F32,
+    F64,
+}
+
+impl Element {
+    /// Bytes of an element.
+    pub(crate) fn size(self) -> usize {
+        match self {
+            Self::F16 | Self::Bf16 => 2,
+            Self::F32 => 4,
+            Self::F64 => 8,
+        }
+    }
+
+    /// The elements of `data` as f32, rounded where they are wider.
+    pub(crate) fn to_f32(self, data: &[u8]) -> Vec<f32> {
+        fn map<const N: usize>(data: &[u8], convert: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+            data.as_chunks().0.iter().map(|&bytes| convert(bytes)).collect()
+        }
+        match self {
+            Self::F16 => map(data, |bytes| f16::from_le_bytes(bytes).to_f32()),
+            Self::Bf16 => map(data, |bytes| bf16::from_le_bytes(bytes).to_f32()),
+            Self::F32 => map(data, f32::from_le_bytes),
+            Self::F64 => map(data, |bytes| f64::from_le_bytes(bytes) as f32),
+        }
+    }
+}
