@@ -1,17 +1,22 @@
 //! Floor 4: what the network is written against.
 //!
-//! A [`Backend`] owns activations, known outside as [`Slot`]s, and runs fused operators on them. The
-//! [`Cpu`](cpu::Cpu) computes; the [`Recorder`](recorder::Recorder) computes nothing and writes down
-//! what is allocated and for how long. The planner runs the same network on the recorder, so that an
-//! estimate cannot drift from the run.
+//! A [`Backend`] owns activations, known outside as [`Slot`]s, and runs fused operators on them. A
+//! [`Machine`] says what each operator needs. The planner runs the network on the
+//! [`Recorder`](recorder::Recorder), which computes nothing: it asks the machine, and writes down what
+//! is allocated and for how long. The run asks the same machine, so that an estimate cannot drift from
+//! it. [`Cpu`](cpu::Cpu) computes, on the processor.
+//!
+//! A further backend is a `Backend` and its `Machine`; all that they have to know is in this file.
 
 pub(crate) mod cpu;
 pub(crate) mod recorder;
 mod statistics;
 mod workspace;
 
-pub(crate) use statistics::{Reduced, Shared, Statistic, Statistics};
+pub(crate) use statistics::{Reduced, Shared, Statistics};
 pub(crate) use workspace::{Entry, Layout, Tail};
+
+use std::ops::Range;
 
 use crate::base::error::{Error, Result};
 pub(crate) use crate::base::shape::Region;
@@ -20,7 +25,6 @@ use crate::base::storage::Storage;
 pub(crate) use crate::kernels::Act;
 pub(crate) use crate::ops::attention::Algorithm;
 pub(crate) use crate::ops::conv::{Filter, Resample};
-use crate::ops::conv::{Fork, Staged};
 
 /// An activation held by a backend. Not `Clone`: whoever holds it frees it.
 #[derive(Debug)]
@@ -32,7 +36,8 @@ pub(crate) struct Slot {
     pub(crate) pitch: usize,
     /// Whether it is in the scratch file.
     pub(crate) stored: bool,
-    /// The activation whose memory it has, and its first byte there: another one's after [`Backend::fork`].
+    /// The activation whose memory it has, and its first byte there: another one's after
+    /// [`Backend::split`].
     home: (usize, usize),
 }
 
@@ -41,9 +46,14 @@ impl Slot {
         Self { id, shape, dtype, pitch: shape.channels, stored, home: (id, 0) }
     }
 
+    /// Bytes from a pixel to the next.
+    fn pixel_bytes(&self) -> usize {
+        self.pitch * self.dtype.size()
+    }
+
     /// Bytes of a pixel, where it is in the scratch file.
     fn staged(&self) -> usize {
-        if self.stored { self.pitch * self.dtype.size() } else { 0 }
+        if self.stored { self.pixel_bytes() } else { 0 }
     }
 
     /// Bytes of its memory.
@@ -51,13 +61,16 @@ impl Slot {
         Shape { channels: self.pitch, ..self.shape }.bytes(self.dtype)
     }
 
-    /// Its memory as that of two activations of `first` and `second` channels, the latter with the id `id`.
-    fn forked(self, first: usize, (id, second): (usize, usize)) -> Result<(Self, Self)> {
-        let first = Self { shape: Shape { channels: first, ..self.shape }, pitch: first, ..self };
-        let shape = Shape { channels: second, ..self.shape };
-        let (dtype, home) = (self.dtype, (self.home.0, self.home.1 + first.bytes()?));
-        let second = Self { id, shape, dtype, pitch: second, stored: self.stored, home };
-        Ok((first, second))
+    /// Its memory as that of two activations: the shortcut's, and then the convolution's, which has the
+    /// id `id`. Both have half of its channels.
+    fn split(self, id: usize) -> Result<SplitSlots> {
+        let channels = self.shape.channels / 2;
+        let shape = Shape { channels, ..self.shape };
+        let (dtype, stored, home) = (self.dtype, self.stored, self.home);
+        let shortcut = Self { shape, pitch: channels, ..self };
+        let home = (home.0, home.1 + shortcut.bytes()?);
+        let conv = Self { id, shape, dtype, pitch: channels, stored, home };
+        Ok(SplitSlots { conv, shortcut })
     }
 
     /// The same memory with fewer channels of each pixel.
@@ -139,15 +152,6 @@ pub(crate) struct Attention<'a> {
     pub(crate) value: Columns<'a>,
 }
 
-impl Attention<'_> {
-    /// Bytes of a token's row where it is in the scratch file.
-    fn staged(&self, out: &Slot) -> Staged {
-        let operands = [self.query, self.key, self.value];
-        let input = operands.iter().map(|operand| operand.slot.staged()).max().unwrap_or(0);
-        Staged { input, output: out.staged() }
-    }
-}
-
 /// How a run saves memory. The results are the same bits with any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Strategy {
@@ -156,7 +160,8 @@ pub(crate) struct Strategy {
     /// Bytes of filters and inputs that a convolution may keep transformed, and of keys and values that an
     /// attention may keep packed.
     pub(crate) kept: usize,
-    /// Whether a ResNet block that halves the channels works in place of its input, for a few percent of the time.
+    /// Whether a ResNet block that halves the channels works in place of its input, for a few percent
+    /// of the time.
     pub(crate) forked: bool,
 }
 
@@ -164,17 +169,53 @@ impl Strategy {
     /// The fastest.
     pub(crate) const IN_MEMORY: Self = Self { stored: usize::MAX, kept: usize::MAX, forked: false };
 
-    /// How `conv` and `shortcut` run in place of their input `slot`, where they do: in memory.
-    fn fork(&self, conv: &Conv<'_>, shortcut: &Conv<'_>, slot: &Slot) -> Result<Option<Fork>> {
-        if !self.forked || slot.stored || slot.pitch != slot.shape.channels {
-            return Ok(None);
-        }
-        Fork::new(slot.shape, conv.filters, shortcut.filters)
-    }
-
     fn stores(&self, bytes: usize) -> bool {
         bytes >= self.stored
     }
+}
+
+/// What an operator needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Demand {
+    /// Bytes of scratch memory while it runs.
+    pub(crate) scratch: usize,
+    /// Multiply-adds, counted as those of direct convolutions.
+    pub(crate) multiply_adds: u64,
+}
+
+/// What tells the needs of each operator without running it.
+pub(crate) trait Machine {
+    /// Of a convolution into `out`, or in place of its input.
+    fn conv(
+        &self,
+        conv: &Conv<'_>,
+        input: &Slot,
+        out: Option<&Slot>,
+        strategy: Strategy,
+    ) -> Result<Demand>;
+
+    /// Of [`Backend::split`]; `None` where the two run one by one.
+    fn split(
+        &self,
+        conv: &Conv<'_>,
+        shortcut: &Conv<'_>,
+        slot: &Slot,
+        strategy: Strategy,
+    ) -> Result<Option<Demand>>;
+
+    /// Of an attention into `out`.
+    fn attention(
+        &self,
+        attention: &Attention<'_>,
+        out: &Slot,
+        strategy: Strategy,
+    ) -> Result<Demand>;
+}
+
+/// The outputs of two convolutions of one input.
+pub(crate) struct SplitSlots {
+    pub(crate) conv: Slot,
+    pub(crate) shortcut: Slot,
 }
 
 /// What can run the network.
@@ -185,6 +226,22 @@ pub(crate) trait Backend {
     /// Ends an activation's life; its memory may be used again at once.
     fn free(&mut self, slot: Slot);
 
+    /// Fills an activation: `row(y, bytes)` writes row `y` as it is stored, each once, top to bottom.
+    fn upload(
+        &mut self,
+        slot: &Slot,
+        row: &mut dyn FnMut(usize, &mut [u8]) -> Result<()>,
+    ) -> Result<()>;
+
+    /// Writes the pixels `columns` of row `y`, as they are stored, to `pixels`.
+    fn download(
+        &mut self,
+        slot: &Slot,
+        y: usize,
+        columns: Range<usize>,
+        pixels: &mut [u8],
+    ) -> Result<()>;
+
     /// Runs `conv` on `input` into `out`, which is another slot.
     fn conv(&mut self, conv: &Conv<'_>, input: &Slot, out: &Slot) -> Result<()>;
 
@@ -192,20 +249,20 @@ pub(crate) trait Backend {
     /// largest activations of a decoder are not there twice.
     fn conv_in_place(&mut self, conv: &Conv<'_>, slot: Slot) -> Result<Slot>;
 
-    /// Runs a 3x3 convolution and a 1x1 convolution of one input, which is needed no more; gives the output
-    /// of the second, which has no more channels than it and takes its place, and that of the first.
-    fn fork(&mut self, conv: &Conv<'_>, shortcut: &Conv<'_>, slot: Slot) -> Result<(Slot, Slot)>;
+    /// Runs a 3x3 convolution and a 1x1 convolution of one input, which is needed no more. The output of
+    /// the second has no more channels than the input, and may take its place.
+    fn split(&mut self, conv: &Conv<'_>, shortcut: &Conv<'_>, slot: Slot) -> Result<SplitSlots>;
 
-    /// [`Backend::fork`] one by one.
-    fn fork_apart(
+    /// [`Backend::split`] one by one.
+    fn split_apart(
         &mut self,
         conv: &Conv<'_>,
         shortcut: &Conv<'_>,
         slot: Slot,
-    ) -> Result<(Slot, Slot)> {
-        let hidden = self.alloc(conv.output(slot.shape), slot.dtype)?;
-        self.conv(conv, &slot, &hidden)?;
-        Ok((self.conv_in_place(shortcut, slot)?, hidden))
+    ) -> Result<SplitSlots> {
+        let out = self.alloc(conv.output(slot.shape), slot.dtype)?;
+        self.conv(conv, &slot, &out)?;
+        Ok(SplitSlots { conv: out, shortcut: self.conv_in_place(shortcut, slot)? })
     }
 
     /// Leaves the pixels of `region` only.

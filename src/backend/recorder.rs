@@ -1,19 +1,18 @@
 #![forbid(unsafe_code)]
 //! The backend that computes nothing and writes down what a run needs.
 
-use super::{Attention, Backend, Conv, Entry, Region, Slot, Strategy, Tail};
+use std::ops::Range;
+
+use super::{
+    Attention, Backend, Conv, Demand, Entry, Machine, Region, Slot, SplitSlots, Strategy, Tail,
+};
 use crate::base::error::Result;
 use crate::base::shape::Shape;
 use crate::base::storage::Storage;
-use crate::ops::attention::{self, Algorithm};
-use crate::ops::conv::{Geometry, Staged};
 
-/// Records lifetimes, scratch memory and multiply-adds of a run.
-pub(crate) struct Recorder {
-    /// Columns of a packed panel, which the size of the scratch memory depends on.
-    nr: usize,
-    threads: usize,
-    algorithm: Algorithm,
+/// Records lifetimes, scratch memory and multiply-adds of a run on a machine.
+pub(crate) struct Recorder<'m, M> {
+    machine: &'m M,
     strategy: Strategy,
     /// Operators run so far: the clock of the lifetimes.
     clock: usize,
@@ -38,20 +37,11 @@ pub(crate) struct Recording {
     pub(crate) held: usize,
 }
 
-impl Recorder {
-    pub(crate) fn new(nr: usize, threads: usize, algorithm: Algorithm, strategy: Strategy) -> Self {
-        Self {
-            nr,
-            threads,
-            algorithm,
-            strategy,
-            clock: 0,
-            entries: Vec::new(),
-            multiply_adds: 0,
-            activations: Vec::new(),
-            weights: 0,
-            held: 0,
-        }
+impl<'m, M: Machine> Recorder<'m, M> {
+    pub(crate) fn new(machine: &'m M, strategy: Strategy) -> Self {
+        let (entries, activations) = (Vec::new(), Vec::new());
+        let (clock, multiply_adds, weights, held) = (0, 0, 0, 0);
+        Self { machine, strategy, clock, entries, multiply_adds, activations, weights, held }
     }
 
     /// What was recorded.
@@ -66,13 +56,11 @@ impl Recorder {
         Recording { entries, multiply_adds, activations, weights: weights + held, held }
     }
 
-    fn convolution(&mut self, conv: &Conv<'_>, input: &Slot, staged: Staged) -> Result<Geometry> {
-        let kept = self.strategy.kept;
-        let geometry = Geometry::new(input.shape, conv.filters, conv.resample, kept)?;
-        let scratch = geometry.scratch(self.nr, self.threads, staged)?;
-        self.operator(scratch, geometry.multiply_adds());
+    fn convolution(&mut self, conv: &Conv<'_>, input: &Slot, out: Option<&Slot>) -> Result<()> {
+        let demand = self.machine.conv(conv, input, out, self.strategy)?;
+        self.operator(demand);
         self.weigh(&[conv]);
-        Ok(geometry)
+        Ok(())
     }
 
     /// Notes the weights of convolutions that run together.
@@ -86,7 +74,7 @@ impl Recorder {
         self.held += held;
     }
 
-    fn operator(&mut self, scratch: usize, multiply_adds: u64) {
+    fn operator(&mut self, Demand { scratch, multiply_adds }: Demand) {
         let (birth, death) = (self.clock, self.clock);
         self.entries.push(Entry { bytes: scratch, birth, death, stored: false, tail: None });
         self.multiply_adds = self.multiply_adds.saturating_add(multiply_adds);
@@ -94,7 +82,7 @@ impl Recorder {
     }
 }
 
-impl Backend for Recorder {
+impl<M: Machine> Backend for Recorder<'_, M> {
     fn alloc(&mut self, shape: Shape, dtype: Storage) -> Result<Slot> {
         let bytes = shape.bytes(dtype)?;
         let stored = self.strategy.stores(bytes);
@@ -114,30 +102,41 @@ impl Backend for Recorder {
         }
     }
 
-    fn conv(&mut self, conv: &Conv<'_>, input: &Slot, out: &Slot) -> Result<()> {
-        self.convolution(conv, input, Staged { input: input.staged(), output: out.staged() })?;
+    fn upload(
+        &mut self,
+        _: &Slot,
+        _: &mut dyn FnMut(usize, &mut [u8]) -> Result<()>,
+    ) -> Result<()> {
         Ok(())
     }
 
-    fn conv_in_place(&mut self, conv: &Conv<'_>, slot: Slot) -> Result<Slot> {
-        let staged = Staged { input: 0, output: slot.staged() };
-        let geometry = self.convolution(conv, &slot, staged)?;
-        slot.narrowed(geometry.output().channels)
+    fn download(&mut self, _: &Slot, _: usize, _: Range<usize>, _: &mut [u8]) -> Result<()> {
+        Ok(())
     }
 
-    fn fork(&mut self, conv: &Conv<'_>, shortcut: &Conv<'_>, slot: Slot) -> Result<(Slot, Slot)> {
-        let Some(fork) = self.strategy.fork(conv, shortcut, &slot)? else {
-            return self.fork_apart(conv, shortcut, slot);
+    fn conv(&mut self, conv: &Conv<'_>, input: &Slot, out: &Slot) -> Result<()> {
+        self.convolution(conv, input, Some(out))
+    }
+
+    fn conv_in_place(&mut self, conv: &Conv<'_>, slot: Slot) -> Result<Slot> {
+        self.convolution(conv, &slot, None)?;
+        let channels = conv.output(slot.shape).channels;
+        slot.narrowed(channels)
+    }
+
+    fn split(&mut self, conv: &Conv<'_>, shortcut: &Conv<'_>, slot: Slot) -> Result<SplitSlots> {
+        let Some(demand) = self.machine.split(conv, shortcut, &slot, self.strategy)? else {
+            return self.split_apart(conv, shortcut, slot);
         };
-        let hidden = self.alloc(Shape::new(0, 0, 0), slot.dtype)?;
-        let scratch = fork.scratch(self.nr, self.threads, slot.dtype)?;
-        self.operator(scratch, fork.multiply_adds());
+        // The convolution's output has no memory of its own.
+        let out = self.alloc(Shape::new(0, 0, 0), slot.dtype)?;
+        self.operator(demand);
         self.weigh(&[conv, shortcut]);
         let home = slot.home.0;
-        let (first, second) = fork.channels();
-        let (out, hidden) = slot.forked(first, (hidden.id, second))?;
-        self.entries[home].tail = Some(Tail { first: out.bytes()?, death: usize::MAX });
-        Ok((out, hidden))
+        let split = slot.split(out.id)?;
+        let first = split.shortcut.bytes()?;
+        self.entries[home].tail = Some(Tail { first, death: usize::MAX });
+        Ok(split)
     }
 
     fn crop(&mut self, slot: Slot, region: &Region) -> Result<Slot> {
@@ -145,11 +144,8 @@ impl Backend for Recorder {
     }
 
     fn attention(&mut self, attention: &Attention<'_>, out: &Slot) -> Result<()> {
-        let (tokens, channels) = (out.shape.pixels(), out.shape.channels);
-        let geometry =
-            attention::Geometry::new(tokens, channels, self.algorithm, self.strategy.kept);
-        let scratch = geometry.scratch(self.nr, self.threads, attention.staged(out))?;
-        self.operator(scratch, geometry.multiply_adds());
+        let demand = self.machine.attention(attention, out, self.strategy)?;
+        self.operator(demand);
         Ok(())
     }
 }

@@ -9,7 +9,9 @@
 //! in one layer moves the layers after it, so that the error of a round is about the square of the last
 //! one's.
 
+use super::Norm;
 use crate::base::error::{Error, Result};
+use crate::base::shape::{Region, Shape};
 use crate::kernels::Sum;
 
 /// Mean and variance of a group of channels.
@@ -65,6 +67,46 @@ pub(crate) enum Statistics<'s> {
     Shared(&'s mut Shared),
 }
 
+/// What a backend knows of a GroupNorm's input.
+pub(super) struct Sums<'s> {
+    pub(super) shape: Shape,
+    /// The sums of each group, noted as the input was stored; none where no operator stored it.
+    pub(super) stored: &'s [Sum],
+    /// Adds up the values of each group over a part of the input.
+    pub(super) over: &'s dyn Fn(&Region) -> Result<Vec<Sum>>,
+}
+
+impl Statistics<'_> {
+    /// The statistics that `norm` normalises its input by, one for each group.
+    pub(super) fn resolve(&mut self, norm: &Norm<'_>, input: &Sums<'_>) -> Result<Vec<Statistic>> {
+        let per_group = input.shape.channels / norm.groups;
+        let count = |pixels: usize| (pixels * per_group) as f64;
+        let own = |sums: &[Sum]| -> Vec<Statistic> {
+            let count = count(input.shape.pixels());
+            sums.iter().map(|&sum| Statistic::of(sum, count)).collect()
+        };
+        match self {
+            Self::Own => Ok(own(input.stored)),
+            Self::Reduced(reduced) => {
+                let own = if input.stored.is_empty() {
+                    let Shape { height, width, .. } = input.shape;
+                    own(&(input.over)(&Region { top: 0, left: 0, height, width })?)
+                } else {
+                    own(input.stored)
+                };
+                Ok(reduced.next(own, norm.epsilon))
+            }
+            Self::Shared(shared) => {
+                if shared.gathers() {
+                    let core = norm.core.ok_or_else(|| Error::internal("a tile without place"))?;
+                    shared.gather(&(input.over)(&core)?, count(core.height * core.width));
+                }
+                shared.next()
+            }
+        }
+    }
+}
+
 /// The statistics of a reduced picture, noted on its way through the network.
 #[derive(Default)]
 pub(crate) struct Reduced {
@@ -77,7 +119,7 @@ pub(crate) struct Reduced {
 
 impl Reduced {
     /// The statistics to use at the next GroupNorm, from the activation's own.
-    pub(crate) fn next(&mut self, own: Vec<Statistic>, epsilon: f64) -> Vec<Statistic> {
+    fn next(&mut self, own: Vec<Statistic>, epsilon: f64) -> Vec<Statistic> {
         let used = match self.corrections.get(self.used.len()) {
             None => own.clone(),
             Some(corrections) => {
@@ -135,12 +177,12 @@ impl Shared {
             .collect()
     }
 
-    pub(super) fn gathers(&self) -> bool {
+    fn gathers(&self) -> bool {
         self.gathered.is_some()
     }
 
     /// Adds the sums of a tile before the GroupNorm that is next, over `count` values of each group.
-    pub(super) fn gather(&mut self, sums: &[Sum], count: f64) {
+    fn gather(&mut self, sums: &[Sum], count: f64) {
         let next = self.next;
         if let Some((total, values)) = self.gathered.as_mut().and_then(|all| all.get_mut(next)) {
             total.resize(sums.len(), Sum::default());
@@ -151,7 +193,7 @@ impl Shared {
         }
     }
 
-    pub(super) fn next(&mut self) -> Result<Vec<Statistic>> {
+    fn next(&mut self) -> Result<Vec<Statistic>> {
         let used = self.used.get(self.next).cloned();
         self.next += 1;
         used.ok_or_else(|| Error::internal("a tile with more GroupNorms than its picture"))

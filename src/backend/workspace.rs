@@ -5,7 +5,9 @@
 use std::cmp::Reverse;
 use std::ops::Range;
 
+use super::Slot;
 use crate::base::buffer::align_up;
+use crate::base::error::{Error, Result};
 
 /// A piece of workspace: an activation, or the scratch memory of one operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,10 +131,23 @@ impl Layout {
         (align_up(bytes) == range.len()).then(|| range.start..range.start + bytes)
     }
 
-    /// Some bytes of entry `id`.
-    pub(crate) fn part(&self, id: usize, bytes: Range<usize>) -> Option<Range<usize>> {
-        let range = self.ranges.get(id)?;
-        (bytes.end <= range.len()).then(|| range.start + bytes.start..range.start + bytes.end)
+    /// The bytes of an activation, of the arena or of the scratch file.
+    ///
+    /// # Errors
+    /// `Internal` where the plan has no such activation.
+    pub(crate) fn locate(&self, slot: &Slot) -> Result<Range<usize>> {
+        let ((home, first), bytes) = (slot.home, slot.bytes()?);
+        let range = self.ranges.get(home).filter(|range| first + bytes <= range.len());
+        let range = range
+            .ok_or_else(|| Error::internal(format!("activation {} is not in the plan", slot.id)))?;
+        Ok(range.start + first..range.start + first + bytes)
+    }
+
+    /// `slot` with a layout that has it alone, at the start of an arena.
+    pub(crate) fn alone(slot: Slot) -> Result<(Slot, Self)> {
+        let bytes = align_up(slot.bytes()?);
+        let layout = Self { ranges: vec![0..bytes], bytes, stored_bytes: 0 };
+        Ok((Slot { id: 0, stored: false, home: (0, 0), ..slot }, layout))
     }
 }
 

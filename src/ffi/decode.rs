@@ -107,7 +107,8 @@ unsafe fn decode_one(
 ) -> Result<()> {
     // SAFETY: by the caller's contract.
     let latent = unsafe { latents.read(b, session.model().config()) }?;
-    session.decode_rows(latent.index_axis(Axis(0), 0), on_row)
+    session.decode_rows(latent.index_axis(Axis(0), 0), on_row)?;
+    Ok(())
 }
 
 /// The images that a batch of latents will be decoded to.

@@ -128,10 +128,14 @@ unsafe fn moments(session: &mut Session, pictures: &[Pixels]) -> Result<Array4<f
     let mut all = Vec::with_capacity(pictures.len());
     for picture in pictures {
         // SAFETY: by the caller's contract.
-        let mut fill = |y: usize, row: &mut [f32]| unsafe { picture.read_row(y, row) };
+        let mut fill = |y: usize, row: &mut [f32]| unsafe {
+            picture.read_row(y, row);
+            Ok(())
+        };
         all.push(session.encode_rows(picture.height(), picture.width(), &mut fill)?);
     }
-    let views: Vec<ArrayView4<'_, f32>> = all.iter().map(|moments| moments.view()).collect();
+    let views: Vec<ArrayView4<'_, f32>> =
+        all.iter().map(|moments| moments.latent_dist.moments()).collect();
     ndarray::concatenate(Axis(0), &views)
         .map_err(|error| Error::internal(format!("moments of a batch: {error}")))
 }

@@ -11,6 +11,7 @@ use super::types::{
 };
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::storage::Storage;
+use crate::model::network::Direction;
 use crate::model::{Model, ModelOptions, Parts};
 
 /// An open autoencoder: immutable, shared by any number of sessions and threads.
@@ -202,8 +203,8 @@ impl vaekl_model_info {
             image_channels: config.out_channels as u32,
             latent_channels: config.latent_channels as u32,
             downscale: config.downscale() as u32,
-            parts: part(model.need_decoder().is_ok(), VAEKL_PART_DECODER)
-                | part(model.need_encoder().is_ok(), VAEKL_PART_ENCODER),
+            parts: part(model.network(Direction::Decode).is_ok(), VAEKL_PART_DECODER)
+                | part(model.network(Direction::Encode).is_ok(), VAEKL_PART_ENCODER),
             scaling_factor: config.scaling_factor as f32,
             shift_factor: config.shift_factor.unwrap_or(0.0) as f32,
             weight_bytes: info.weight_bytes,

@@ -109,7 +109,7 @@ unsafe fn read(
     let pixels = Pixels::new(&view, shape.channels, "dst")?;
     let mut count = 0;
     while count < view.height {
-        let Some(row) = decoding.next(session)? else { break };
+        let Some(row) = session.next_row(decoding)? else { break };
         // SAFETY: `dst` has so many rows, by the caller's contract.
         unsafe { pixels.write_row(count as usize, row) };
         count += 1;

@@ -2,7 +2,7 @@
 //! The blocks that encoder and decoder are made of, as diffusers computes them.
 
 use super::config::{Activation, Config};
-use super::weights::{self, Attention, Conv, Level, Mid, Norm, Resnet};
+use super::weights::{self, Attention, Conv, Norm, Resnet};
 use super::window::Window;
 use crate::backend::{self, Act, Backend, Columns, Resample, Slot};
 use crate::base::error::Result;
@@ -15,7 +15,7 @@ const EPSILON: f64 = 1e-6;
 #[derive(Clone, Copy)]
 pub(crate) struct Settings {
     /// Storage of activations. Latents, moments and pictures are always `F32`.
-    pub(crate) dtype: Storage,
+    pub(crate) storage: Storage,
     /// One projection for query, key and value instead of three.
     pub(crate) fuse_qkv: bool,
     groups: usize,
@@ -23,33 +23,38 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    pub(crate) fn new(config: &Config, dtype: Storage, fuse_qkv: bool) -> Self {
+    pub(crate) fn new(config: &Config, storage: Storage, fuse_qkv: bool) -> Self {
         let act = match config.act_fn {
             Activation::Silu => Act::Silu,
             Activation::Mish => Act::Mish,
             Activation::Gelu => Act::Gelu,
             Activation::Relu => Act::Relu,
         };
-        Self { dtype, fuse_qkv, groups: config.norm_num_groups, act }
+        Self { storage, fuse_qkv, groups: config.norm_num_groups, act }
+    }
+
+    /// The same with another storage.
+    pub(crate) fn stored_as(self, storage: Storage) -> Self {
+        Self { storage, ..self }
     }
 }
 
-/// The network at work on a backend.
-pub(crate) struct Network<'b, B> {
+/// The blocks at work on a backend.
+pub(super) struct Blocks<'b, B> {
     backend: &'b mut B,
     settings: Settings,
     /// Where the tile is in the activation at hand, of a run on a tile and its halo.
     window: Option<Window>,
 }
 
-impl<'b, B: Backend> Network<'b, B> {
-    /// The network on whole pictures, or on tiles that begin as `window` says.
-    pub(crate) fn new(backend: &'b mut B, settings: Settings, window: Option<Window>) -> Self {
+impl<'b, B: Backend> Blocks<'b, B> {
+    /// Blocks on whole pictures, or on tiles that begin as `window` says.
+    pub(super) fn new(backend: &'b mut B, settings: Settings, window: Option<Window>) -> Self {
         Self { backend, settings, window }
     }
 
     /// Leaves `halo` pixels around a tile, of those that there are.
-    pub(crate) fn trim(&mut self, input: Slot, halo: usize) -> Result<Slot> {
+    pub(super) fn trim(&mut self, input: Slot, halo: usize) -> Result<Slot> {
         let Some(window) = &self.window else { return Ok(input) };
         let (region, window) = window.trimmed(halo);
         self.window = Some(window);
@@ -57,10 +62,10 @@ impl<'b, B: Backend> Network<'b, B> {
     }
 
     /// A convolution between activations without normalisation, whose output a GroupNorm reads.
-    pub(crate) fn conv(&mut self, conv: &Conv, input: Slot, resample: Resample) -> Result<Slot> {
+    pub(super) fn conv(&mut self, conv: &Conv, input: Slot, resample: Resample) -> Result<Slot> {
         let filters = [conv.filter()];
         let op = self.op(&filters, None, resample);
-        let out = self.consume(op, input, self.settings.dtype)?;
+        let out = self.consume(op, input, self.settings.storage)?;
         if resample == Resample::Double {
             self.window = self.window.as_ref().map(Window::doubled);
         }
@@ -68,14 +73,14 @@ impl<'b, B: Backend> Network<'b, B> {
     }
 
     /// A 1x1 convolution at the network's edge, `F32` in and out, that no GroupNorm reads.
-    pub(crate) fn quant_conv(&mut self, conv: &Conv, input: Slot) -> Result<Slot> {
+    pub(super) fn quant_conv(&mut self, conv: &Conv, input: Slot) -> Result<Slot> {
         let filters = [conv.filter()];
         let op = backend::Conv { groups: 1, ..self.op(&filters, None, Resample::Keep) };
         self.consume(op, input, Storage::F32)
     }
 
     /// The last layers of encoder and decoder: GroupNorm, SiLU (whatever `act_fn` says), convolution.
-    pub(crate) fn head(&mut self, norm: &Norm, conv: &Conv, input: Slot) -> Result<Slot> {
+    pub(super) fn head(&mut self, norm: &Norm, conv: &Conv, input: Slot) -> Result<Slot> {
         let filters = [conv.filter()];
         let norm = Some(self.norm(norm, Some(Act::Silu)));
         let op = backend::Conv { groups: 1, ..self.op(&filters, norm, Resample::Keep) };
@@ -85,24 +90,25 @@ impl<'b, B: Backend> Network<'b, B> {
     /// `x + conv2(act(norm2(conv1(act(norm1(x))))))`, with `x` through a 1x1 convolution where the
     /// number of channels changes. The residual is added in place, so that two activations are alive,
     /// three where the number of channels grows.
-    pub(crate) fn resnet(&mut self, block: &Resnet, input: Slot) -> Result<Slot> {
+    pub(super) fn resnet(&mut self, block: &Resnet, input: Slot) -> Result<Slot> {
         let act = Some(self.settings.act);
         let conv1 = [block.conv1.filter()];
         let op = self.op(&conv1, Some(self.norm(&block.norm1, act)), Resample::Keep);
-        let dtype = self.settings.dtype;
+        let storage = self.settings.storage;
         let (out, hidden) = match &block.shortcut {
             None => {
-                let hidden = self.produce(op, &input, dtype)?;
+                let hidden = self.produce(op, &input, storage)?;
                 (input, hidden)
             }
             Some(shortcut) => {
                 let filters = [shortcut.filter()];
                 let shortcut = self.op(&filters, None, Resample::Keep);
                 if filters[0].out_channels <= input.shape.channels {
-                    self.backend.fork(&op, &shortcut, input)?
+                    let split = self.backend.split(&op, &shortcut, input)?;
+                    (split.shortcut, split.conv)
                 } else {
-                    let hidden = self.produce(op, &input, dtype)?;
-                    (self.consume(shortcut, input, dtype)?, hidden)
+                    let hidden = self.produce(op, &input, storage)?;
+                    (self.consume(shortcut, input, storage)?, hidden)
                 }
             }
         };
@@ -114,22 +120,22 @@ impl<'b, B: Backend> Network<'b, B> {
     }
 
     /// `x + out(attention(q, k, v))` of the normalised `x`, over all pixels, with one head.
-    pub(crate) fn attention(&mut self, block: &Attention, input: Slot) -> Result<Slot> {
+    pub(super) fn attention(&mut self, block: &Attention, input: Slot) -> Result<Slot> {
         let filters = [block.query.filter(), block.key.filter(), block.value.filter()];
         let norm = Some(self.norm(&block.norm, None));
-        let dtype = self.settings.dtype;
+        let storage = self.settings.storage;
         let mut projections = Vec::with_capacity(3);
         let banks = if self.settings.fuse_qkv { filters.chunks(3) } else { filters.chunks(1) };
         for bank in banks {
             let op = backend::Conv { groups: 1, ..self.op(bank, norm, Resample::Keep) };
-            projections.push(self.produce(op, &input, dtype)?);
+            projections.push(self.produce(op, &input, storage)?);
         }
         let channels = input.shape.channels;
         let columns = |i: usize| match projections.get(i) {
             Some(slot) if !self.settings.fuse_qkv => Columns { slot, first: 0 },
             _ => Columns { slot: &projections[0], first: i * channels },
         };
-        let mixed = self.backend.alloc(input.shape, dtype)?;
+        let mixed = self.backend.alloc(input.shape, storage)?;
         let op = backend::Attention {
             name: &block.norm.name,
             query: columns(0),
@@ -147,36 +153,6 @@ impl<'b, B: Backend> Network<'b, B> {
         Ok(input)
     }
 
-    /// ResNet, attention (where the model has it), ResNet.
-    pub(crate) fn mid(&mut self, mid: &Mid, input: Slot) -> Result<Slot> {
-        let mut x = self.resnet(&mid.resnets[0], input)?;
-        if let Some(attention) = &mid.attention {
-            x = self.attention(attention, x)?;
-        }
-        self.resnet(&mid.resnets[1], x)
-    }
-
-    /// A level of encoder or decoder: each ResNet with its attention, then the change of resolution.
-    pub(crate) fn level(&mut self, level: &Level, input: Slot, resample: Resample) -> Result<Slot> {
-        let x = self.resnets(level, input)?;
-        match &level.resample {
-            Some(conv) => self.conv(conv, x, resample),
-            None => Ok(x),
-        }
-    }
-
-    /// A level but for the change of resolution.
-    pub(crate) fn resnets(&mut self, level: &Level, input: Slot) -> Result<Slot> {
-        let mut x = input;
-        for (i, resnet) in level.resnets.iter().enumerate() {
-            x = self.resnet(resnet, x)?;
-            if let Some(attention) = level.attentions.get(i) {
-                x = self.attention(attention, x)?;
-            }
-        }
-        Ok(x)
-    }
-
     fn op<'a>(
         &self,
         filters: &'a [backend::Filter<'a>],
@@ -192,16 +168,16 @@ impl<'b, B: Backend> Network<'b, B> {
         backend::Norm { gamma, beta, groups, epsilon: EPSILON, act, core }
     }
 
-    /// Runs `op` into a new activation of `dtype`.
-    fn produce(&mut self, op: backend::Conv<'_>, input: &Slot, dtype: Storage) -> Result<Slot> {
-        let out = self.backend.alloc(op.output(input.shape), dtype)?;
+    /// Runs `op` into a new activation.
+    fn produce(&mut self, op: backend::Conv<'_>, input: &Slot, storage: Storage) -> Result<Slot> {
+        let out = self.backend.alloc(op.output(input.shape), storage)?;
         self.backend.conv(&op, input, &out)?;
         Ok(out)
     }
 
     /// [`Self::produce`], after which the input is not needed any more.
-    fn consume(&mut self, op: backend::Conv<'_>, input: Slot, dtype: Storage) -> Result<Slot> {
-        let out = self.produce(op, &input, dtype)?;
+    fn consume(&mut self, op: backend::Conv<'_>, input: Slot, storage: Storage) -> Result<Slot> {
+        let out = self.produce(op, &input, storage)?;
         self.backend.free(input);
         Ok(out)
     }

@@ -1,29 +1,23 @@
 #![forbid(unsafe_code)]
-//! The encoder: a picture to the moments of its posterior.
+//! The encoder: a picture (`F32`) to the moments of its posterior (`F32`: mean, then log-variance).
 
-use super::blocks::{Network, Settings};
-use super::weights::Encoder;
-use crate::backend::{Backend, Resample, Slot};
-use crate::base::error::Result;
+use super::steps::{Block, Step};
+use super::weights::{Encoder, Level};
 
-/// Encodes a picture (`F32`) into moments (`F32`: mean, then log-variance), on any backend.
-///
 /// `conv_in -> levels, highest resolution first -> mid -> GroupNorm -> SiLU -> conv_out -> quant_conv`
-pub(crate) fn encode<B: Backend>(
-    backend: &mut B,
-    encoder: &Encoder,
-    settings: Settings,
-    picture: Slot,
-) -> Result<Slot> {
-    let mut network = Network::new(backend, settings, None);
-    let mut x = network.conv(&encoder.conv_in, picture, Resample::Keep)?;
-    for level in &encoder.levels {
-        x = network.level(level, x, Resample::Halve)?;
-    }
-    x = network.mid(&encoder.mid, x)?;
-    x = network.head(&encoder.norm_out, &encoder.conv_out, x)?;
-    match &encoder.quant_conv {
-        Some(conv) => network.quant_conv(conv, x),
-        None => Ok(x),
+pub(super) fn blocks(encoder: &Encoder) -> Vec<Block<'_>> {
+    let mut blocks = vec![vec![Step::Conv(&encoder.conv_in)]];
+    blocks.extend(encoder.levels.iter().map(Level::down));
+    let mut last: Block<'_> = encoder.mid.steps().collect();
+    last.push(Step::Head(&encoder.norm_out, &encoder.conv_out));
+    last.extend(encoder.quant_conv.iter().map(Step::Edge));
+    blocks.push(last);
+    blocks
+}
+
+impl Level {
+    /// Each ResNet with its attention, then the halving of the resolution.
+    fn down(&self) -> Block<'_> {
+        self.steps().chain(self.resample.iter().map(Step::Halve)).collect()
     }
 }

@@ -4,12 +4,14 @@
 pub(crate) mod blocks;
 mod build;
 pub(crate) mod config;
-pub(crate) mod decoder;
-pub(crate) mod encoder;
+mod decoder;
+mod encoder;
 mod infer;
+pub(crate) mod network;
 mod open;
 mod presets;
-pub(crate) mod weights;
+mod steps;
+mod weights;
 pub(crate) mod window;
 
 pub use config::{Activation, Config};

@@ -9,7 +9,7 @@ use super::build::{Builder, Totals};
 use super::config::Config;
 use super::infer::{Guess, guess_family, infer};
 use super::presets::Preset;
-use super::weights::{Decoder, Encoder};
+use super::weights::Family;
 use crate::base::buffer::Bytes;
 use crate::base::encoding::Encoding;
 use crate::base::error::{Error, Result};
@@ -81,8 +81,7 @@ impl ModelInfo {
 struct Inner {
     config: Config,
     info: ModelInfo,
-    encoder: Option<Encoder>,
-    decoder: Option<Decoder>,
+    family: Family,
 }
 
 /// An open autoencoder: immutable, cheap to clone, shared between threads and sessions.
@@ -170,7 +169,7 @@ impl Model {
             config_source,
             guessed,
         };
-        Ok(Self(Arc::new(Inner { config, info, encoder, decoder })))
+        Ok(Self(Arc::new(Inner { config, info, family: Family::Kl { encoder, decoder } })))
     }
 
     /// The configuration: read, given or inferred.
@@ -183,20 +182,9 @@ impl Model {
         &self.0.info
     }
 
-    /// The encoder, or an error where the model was opened without it.
-    pub(crate) fn need_encoder(&self) -> Result<&Encoder> {
-        self.0
-            .encoder
-            .as_ref()
-            .ok_or_else(|| Error::model("the model was opened without its encoder"))
-    }
-
-    /// The decoder, or an error where the model was opened without it.
-    pub(crate) fn need_decoder(&self) -> Result<&Decoder> {
-        self.0
-            .decoder
-            .as_ref()
-            .ok_or_else(|| Error::model("the model was opened without its decoder"))
+    /// The weights.
+    pub(super) fn family(&self) -> &Family {
+        &self.0.family
     }
 }
 

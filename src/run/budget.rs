@@ -1,109 +1,86 @@
 #![forbid(unsafe_code)]
-//! The choice of a strategy that keeps a memory budget.
+//! The plan of one run of the network, by the fastest strategy that keeps a memory budget.
 
-use super::options::SessionOptions;
-use super::plan::{Direction, Part, Plan, Resources, input_channels, network};
-use super::tiles::Tiles;
+use super::plan::Plan;
+use super::resources::{Least, Resources};
+use crate::backend::cpu::CpuMachine;
 use crate::backend::recorder::{Recorder, Recording};
-use crate::backend::{Backend, Layout, Slot, Strategy};
-use crate::base::error::{Error, ErrorKind, Result};
+use crate::backend::{Backend, Layout, Strategy};
+use crate::base::error::Result;
 use crate::base::shape::Shape;
 use crate::base::storage::Storage;
 use crate::model::blocks::Settings;
-use crate::model::{Model, decoder};
+use crate::model::network::{Network, Part};
 
-/// What a process has beside workspace and weights: code, stacks, the allocator's, and what of the file of
-/// weights the system maps along with what is read.
+/// What a process has beside workspace and weights: code, stacks, the allocator's, and what of the file
+/// of weights the system maps along with what is read.
 const PROCESS: u64 = 16 << 20;
 
 /// What a [`Strategy`] keeps where memory is short.
 const KEPT: [usize; 4] = [64 << 20, 32 << 20, 16 << 20, 8 << 20];
 
-/// A plan, and what it consists of.
-pub(crate) struct Planned {
-    pub(crate) plan: Plan,
-    pub(crate) layout: Layout,
-    pub(crate) strategy: Strategy,
-    /// Bytes of weights that stay resident after the run.
-    pub(crate) held: usize,
-    /// What the run gives.
-    pub(crate) output: Output,
-}
-
-/// The activation that a run gives.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Output {
-    pub(crate) shape: Shape,
-    pub(crate) dtype: Storage,
-    /// Values from a pixel to the next.
-    pub(crate) pitch: usize,
-    pub(crate) bytes: usize,
-    /// Whether it is in the scratch file.
-    pub(crate) stored: bool,
-}
-
-impl Output {
-    pub(super) fn of(slot: &Slot) -> Result<Self> {
-        let &Slot { shape, dtype, pitch, stored, .. } = slot;
-        Ok(Self { shape, dtype, pitch, bytes: slot.bytes()?, stored })
-    }
-}
-
-/// A run to plan: which network, or part of one, on an input of `height` rows of `width`.
+/// One run: a network, or a part of one, on an input of `height` rows of `width`.
 #[derive(Clone, Copy)]
-pub(crate) struct Call<'m> {
-    pub(crate) model: &'m Model,
-    pub(crate) direction: Direction,
+pub(crate) struct Call<'n> {
+    pub(crate) network: &'n Network<'n>,
     pub(crate) part: Part,
     pub(crate) height: usize,
     pub(crate) width: usize,
 }
 
-impl<'m> Call<'m> {
-    /// The whole network.
-    pub(crate) fn new(model: &'m Model, direction: Direction, height: usize, width: usize) -> Self {
-        Self { model, direction, part: Part::Whole, height, width }
-    }
+/// The plan of a run, and all that the run follows.
+#[derive(Clone)]
+pub(crate) struct Planned {
+    pub(crate) plan: Plan,
+    pub(crate) layout: Layout,
+    pub(crate) machine: CpuMachine,
+    pub(crate) settings: Settings,
+    pub(crate) strategy: Strategy,
+    /// Bytes of weights that stay resident after the run.
+    pub(super) held: usize,
+    pub(super) output: Output,
+}
 
+/// The activation that a run gives.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Output {
+    pub(super) shape: Shape,
+    pub(super) bytes: usize,
+    /// Whether it is in the scratch file.
+    pub(super) stored: bool,
+}
+
+impl Call<'_> {
     /// Shape and storage of the input.
-    pub(crate) fn input(&self, settings: Settings) -> Result<(Shape, Storage)> {
-        let (channels, dtype) = match self.part {
-            Part::Rest(_) => (decoder::front_channels(self.model.need_decoder()?), settings.dtype),
-            _ => (input_channels(self.model, self.direction), Storage::F32),
-        };
-        Ok((Shape::new(self.height, self.width, channels), dtype))
+    pub(crate) fn input(&self, settings: Settings) -> (Shape, Storage) {
+        let (channels, storage) = self.network.input(self.part, settings);
+        (Shape::new(self.height, self.width, channels), storage)
     }
 
-    /// The fastest plan that keeps the budget.
+    /// The fastest plan that keeps the limits.
     ///
     /// # Errors
     /// `Budget`, with the least budget that can be kept, and what would lower it.
-    pub(crate) fn plan(&self, resources: Resources) -> Result<Planned> {
-        let workspace = resources.workspace;
-        let (mut least, mut least_workspace) = (u64::MAX, u64::MAX);
+    pub(super) fn plan(&self, resources: Resources) -> Result<Planned> {
+        let mut least = Least::NONE;
         for planned in self.plans(resources)? {
             let planned = planned?;
-            let Plan { peak_bytes, workspace_bytes, .. } = planned.plan;
             if resources.allow(&planned.plan) {
                 return Ok(planned);
             }
-            least = least.min(peak_bytes);
-            least_workspace = least_workspace.min(workspace_bytes);
+            least = least.of(&planned.plan);
         }
-        if least_workspace > workspace {
-            return Err(Error::invalid(format!(
-                "workspace: at least {least_workspace} bytes expected, {workspace} found"
-            )));
-        }
-        Err(self.refusal(resources, least))
+        Err(resources.refusal("", least, |leaner| {
+            let plans = self.plans(leaner).ok()?.flatten();
+            Some(plans.fold(Least::NONE, |least, planned| least.of(&planned.plan)))
+        }))
     }
 
     /// All plans, from the fastest to the leanest, each made when it is asked for.
     pub(super) fn plans(
         &self,
         resources: Resources,
-    ) -> Result<impl Iterator<Item = Result<Planned>> + use<'m>> {
-        let call = *self;
+    ) -> Result<impl Iterator<Item = Result<Planned>>> {
         let (fastest, activations) = self.record(resources, Strategy::IN_MEMORY)?;
         let mut strategies = in_memory(resources);
         if resources.limited() && resources.scratch {
@@ -115,7 +92,7 @@ impl<'m> Call<'m> {
             strategies.extend(KEPT.into_iter().flat_map(stored));
         }
         let leaner =
-            strategies.into_iter().skip(1).map(move |strategy| call.by(resources, strategy));
+            strategies.into_iter().skip(1).map(move |strategy| self.by(resources, strategy));
         Ok(std::iter::once(Ok(fastest)).chain(leaner))
     }
 
@@ -124,15 +101,16 @@ impl<'m> Call<'m> {
         self.record(resources, strategy).map(|(planned, _)| planned)
     }
 
-    /// The same, with the bytes of each activation.
+    /// The plan of a strategy, and the bytes of each activation.
     fn record(&self, resources: Resources, strategy: Strategy) -> Result<(Planned, Vec<usize>)> {
-        let Resources { settings, algorithm, nr, threads, .. } = resources;
-        let mut recorder = Recorder::new(nr, threads, algorithm, strategy);
-        let (shape, dtype) = self.input(settings)?;
-        let input = recorder.alloc(shape, dtype)?;
-        let part = (self.direction, self.part);
-        let output = network(&mut recorder, self.model, part, settings, input)?;
-        let output = Output::of(&output)?;
+        #[cfg(test)]
+        super::tests::recorded();
+        let Resources { machine, settings, .. } = resources;
+        let mut recorder = Recorder::new(&machine, strategy);
+        let (shape, storage) = self.input(settings);
+        let input = recorder.alloc(shape, storage)?;
+        let output = self.network.run(&mut recorder, self.part, settings, input)?;
+        let output = Output { shape: output.shape, bytes: output.bytes()?, stored: output.stored };
         let Recording { entries, multiply_adds, weights, held, activations } = recorder.finish();
         let layout = Layout::pack(&entries);
         let plan = Plan {
@@ -145,50 +123,7 @@ impl<'m> Call<'m> {
             tiles_y: 1,
             tile_size: 0,
         };
-        Ok((Planned { plan, layout, strategy, held, output }, activations))
-    }
-
-    fn refusal(&self, resources: Resources, needed: u64) -> Error {
-        let other = |what: &str, resources: Resources| {
-            let plans = self.plans(resources).ok()?;
-            let least = plans.filter_map(|planned| Some(planned.ok()?.plan.peak_bytes)).min()?;
-            (least < needed).then(|| format!(", {} with {what}", mebibytes(least)))
-        };
-        let mut hints = Vec::new();
-        if !resources.scratch {
-            hints.extend(other("a scratch folder", Resources { scratch: true, ..resources }));
-        }
-        if let Some(smaller) = resources.in_bf16() {
-            hints.extend(other("bf16 activations", smaller));
-        }
-        let message = format!(
-            "a memory budget of {} cannot be kept: at least {} are needed{}",
-            mebibytes(resources.budget),
-            mebibytes(needed),
-            hints.concat()
-        );
-        Error::new(ErrorKind::Budget, message)
-    }
-}
-
-/// The plan of a call, in tiles where `options` ask for them and the picture is larger than one.
-pub(crate) fn plan_call(
-    options: &SessionOptions,
-    call: Call<'_>,
-    resources: Resources,
-) -> Result<Plan> {
-    let Call { model, direction, height, width, .. } = call;
-    match Tiles::of(options, model.config(), direction, (height, width))? {
-        None => match call.seamless(options, resources)? {
-            Some(seamless) => Ok(seamless.plan()),
-            None => Ok(call.plan(resources)?.plan),
-        },
-        Some(tiles) => {
-            let held = tiles.own_bytes(model, direction, width);
-            tiles.plan((height, width), held, |height, width| {
-                Call { height, width, ..call }.plan(resources.less(held))
-            })
-        }
+        Ok((Planned { plan, layout, machine, settings, strategy, held, output }, activations))
     }
 }
 
@@ -201,9 +136,4 @@ pub(super) fn in_memory(resources: Resources) -> Vec<Strategy> {
         strategies.extend(KEPT.map(|kept| Strategy { kept, ..forked }));
     }
     strategies
-}
-
-/// Bytes for a person, rounded up, so that the number is a budget that can be kept.
-pub(super) fn mebibytes(bytes: u64) -> String {
-    format!("{} MiB", bytes.div_ceil(1 << 20))
 }

@@ -1,21 +1,37 @@
-//! Floor 6: running the network. Plans, sessions, progress and cancelling.
+//! Floor 6: running the network. A street with one direction, from the top:
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `session` | the face: shapes, batches, options |
+//! | `stream` | a picture whose rows are taken one by one |
+//! | `rows` | makes the rows of a call out of a runner: whole, or tile by tile |
+//! | `scheme` | decides once how a call is worked on: whole, in diffusers' tiles, in seamless ones |
+//! | `tiling` | where tiles are, and their plans |
+//! | `runner` | executes one planned run |
+//! | `budget` | the strategy of a run that keeps a memory budget |
+//! | `plan`, `resources`, `options`, `control`, `planes` | what all of these are made of |
 
 mod budget;
-mod execute;
+mod control;
 mod options;
 mod plan;
-mod seamless;
+mod planes;
+mod resources;
+mod rows;
+mod runner;
+mod scheme;
 mod session;
 mod stream;
-mod tiles;
+#[cfg(test)]
+mod tests;
+mod tiling;
 
+pub use control::{CancelToken, Progress};
 pub use options::{Attention, SessionOptions, Tiling};
-pub use plan::{Plan, plan_decode, plan_encode};
-pub use session::{AutoencoderKlOutput, CancelHandle, DecoderOutput, Progress, Session};
+pub use plan::Plan;
+pub use scheme::{plan_decode, plan_encode};
+pub use session::{AutoencoderKlOutput, DecoderOutput, Session};
 pub(crate) use stream::Decoding;
 pub use stream::RowStream;
 #[cfg(feature = "bench")]
-pub(crate) use {
-    budget::Planned,
-    plan::{Direction, Part, network, planned},
-};
+pub(crate) use {budget::Planned, scheme::planned};

@@ -3,13 +3,11 @@
 
 use std::path::PathBuf;
 
-use super::plan::{self, Resources};
 use crate::backend::Algorithm;
 use crate::base::error::{Error, Result};
 use crate::base::storage::Storage;
-use crate::kernels::Kernels;
+use crate::kernels::threads;
 use crate::model::Model;
-use crate::model::blocks::Settings;
 
 /// How attention is computed; the two agree up to rounding. diffusers' `set_attn_processor`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -19,6 +17,15 @@ pub enum Attention {
     Streamed,
     /// All scores of a few queries at a time, then their softmax.
     RowByRow,
+}
+
+impl From<Attention> for Algorithm {
+    fn from(attention: Attention) -> Self {
+        match attention {
+            Attention::Streamed => Self::Streamed,
+            Attention::RowByRow => Self::RowByRow,
+        }
+    }
 }
 
 /// How a picture that is larger than a tile is worked on.
@@ -80,9 +87,13 @@ impl Default for SessionOptions {
 impl SessionOptions {
     const MOST_THREADS: usize = 1024;
 
+    /// The number of threads, chosen where none was asked for.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for too many.
     pub(super) fn resolve_threads(&self) -> Result<usize> {
         match self.threads {
-            0 => Ok(plan::default_threads()),
+            0 => Ok(threads::physical_cores()),
             n if n <= Self::MOST_THREADS => Ok(n),
             n => Err(Error::invalid(format!(
                 "threads: at most {} expected, {n} found",
@@ -91,33 +102,11 @@ impl SessionOptions {
         }
     }
 
+    /// The storage asked for, or the one that the model demands.
     pub(super) fn resolve_storage(&self, model: &Model) -> Storage {
         match self.activation_dtype {
             Storage::F16 if model.config().force_upcast => Storage::F32,
             storage => storage,
-        }
-    }
-
-    pub(super) fn resources(
-        &self,
-        model: &Model,
-        dtype: Storage,
-        kernels: &Kernels,
-        threads: usize,
-    ) -> Resources {
-        let algorithm = match self.attention {
-            Attention::Streamed => Algorithm::Streamed,
-            Attention::RowByRow => Algorithm::RowByRow,
-        };
-        let settings = Settings::new(model.config(), dtype, self.fuse_qkv);
-        Resources {
-            settings,
-            algorithm,
-            nr: kernels.nr(),
-            threads,
-            budget: self.memory_budget,
-            scratch: self.scratch_dir.is_some(),
-            workspace: u64::MAX,
         }
     }
 }

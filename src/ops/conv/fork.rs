@@ -46,10 +46,6 @@ impl Fork {
         Ok(fits.then_some(Self { conv, shortcut }))
     }
 
-    /// Output channels of the 1x1 and of the 3x3 convolution.
-    pub(crate) fn channels(&self) -> (usize, usize) {
-        (self.shortcut.output.channels, self.conv.output.channels)
-    }
 
     /// Multiply-adds of both, counted as direct ones.
     pub(crate) fn multiply_adds(&self) -> u64 {

@@ -1,0 +1,113 @@
+#![forbid(unsafe_code)]
+//! What the processor needs for each operator: the shapes of the work and the memory they take. The
+//! recorder takes the needs alone; the run takes the shapes as well, from the same functions.
+
+use crate::backend::{Attention, Conv, Demand, Machine, Slot, Strategy};
+use crate::base::error::Result;
+use crate::kernels::Kernels;
+use crate::ops::attention::{self, Algorithm};
+use crate::ops::conv::{Fork, Geometry, Staged};
+
+/// The processor, with what of a session the work is cut by.
+#[derive(Clone, Copy)]
+pub(crate) struct CpuMachine {
+    pub(crate) kernels: Kernels,
+    pub(crate) threads: usize,
+    pub(crate) algorithm: Algorithm,
+}
+
+/// An operator to run.
+pub(super) struct Operator<G> {
+    pub(super) geometry: G,
+    /// What of operands and output is in the scratch file.
+    pub(super) staged: Staged,
+    pub(super) demand: Demand,
+}
+
+impl CpuMachine {
+    /// A convolution into `out`, or in place.
+    pub(super) fn convolution(
+        &self,
+        conv: &Conv<'_>,
+        input: &Slot,
+        out: Option<&Slot>,
+        strategy: Strategy,
+    ) -> Result<Operator<Geometry>> {
+        let geometry = Geometry::new(input.shape, conv.filters, conv.resample, strategy.kept)?;
+        let staged = match out {
+            Some(out) => Staged { input: input.staged(), output: out.staged() },
+            None => Staged { input: 0, output: input.staged() },
+        };
+        let scratch = geometry.scratch(self.kernels.nr(), self.threads, staged)?;
+        let demand = Demand { scratch, multiply_adds: geometry.multiply_adds() };
+        Ok(Operator { geometry, staged, demand })
+    }
+
+    /// Two convolutions in place of their input, where they fit there: in memory.
+    pub(super) fn split_in_place(
+        &self,
+        conv: &Conv<'_>,
+        shortcut: &Conv<'_>,
+        slot: &Slot,
+        strategy: Strategy,
+    ) -> Result<Option<Operator<Fork>>> {
+        if !strategy.forked || slot.stored || slot.pitch != slot.shape.channels {
+            return Ok(None);
+        }
+        let Some(geometry) = Fork::new(slot.shape, conv.filters, shortcut.filters)? else {
+            return Ok(None);
+        };
+        let scratch = geometry.scratch(self.kernels.nr(), self.threads, slot.dtype)?;
+        let demand = Demand { scratch, multiply_adds: geometry.multiply_adds() };
+        Ok(Some(Operator { geometry, staged: Staged::default(), demand }))
+    }
+
+    /// An attention into `out`.
+    pub(super) fn attend(
+        &self,
+        attention: &Attention<'_>,
+        out: &Slot,
+        strategy: Strategy,
+    ) -> Result<Operator<attention::Geometry>> {
+        let (tokens, channels) = (out.shape.pixels(), out.shape.channels);
+        let geometry = attention::Geometry::new(tokens, channels, self.algorithm, strategy.kept);
+        let operands = [attention.query, attention.key, attention.value];
+        let input = operands.iter().map(|operand| operand.slot.staged()).max().unwrap_or(0);
+        let staged = Staged { input, output: out.staged() };
+        let scratch = geometry.scratch(self.kernels.nr(), self.threads, staged)?;
+        let demand = Demand { scratch, multiply_adds: geometry.multiply_adds() };
+        Ok(Operator { geometry, staged, demand })
+    }
+}
+
+impl Machine for CpuMachine {
+    fn conv(
+        &self,
+        conv: &Conv<'_>,
+        input: &Slot,
+        out: Option<&Slot>,
+        strategy: Strategy,
+    ) -> Result<Demand> {
+        Ok(self.convolution(conv, input, out, strategy)?.demand)
+    }
+
+    fn split(
+        &self,
+        conv: &Conv<'_>,
+        shortcut: &Conv<'_>,
+        slot: &Slot,
+        strategy: Strategy,
+    ) -> Result<Option<Demand>> {
+        let operator = self.split_in_place(conv, shortcut, slot, strategy)?;
+        Ok(operator.map(|operator| operator.demand))
+    }
+
+    fn attention(
+        &self,
+        attention: &Attention<'_>,
+        out: &Slot,
+        strategy: Strategy,
+    ) -> Result<Demand> {
+        Ok(self.attend(attention, out, strategy)?.demand)
+    }
+}

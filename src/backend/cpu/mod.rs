@@ -1,0 +1,389 @@
+#![forbid(unsafe_code)]
+//! The backend that computes, on the processor.
+
+mod machine;
+mod memory;
+
+use std::ops::{ControlFlow, Range};
+
+pub(crate) use machine::CpuMachine;
+use machine::Operator;
+pub(crate) use memory::Memory;
+
+use super::statistics::{Statistic, Sums};
+use super::workspace::carve;
+use super::{
+    Attention, Backend, Columns, Conv, Norm, Region, Slot, SplitSlots, Statistics, Strategy,
+};
+use crate::base::buffer::{AlignedBuf, Elements, ElementsMut};
+use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::scratch_file::Stored;
+use crate::base::shape::Shape;
+use crate::base::storage::Storage;
+use crate::kernels::Sum;
+use crate::kernels::threads::Threads;
+use crate::ops::attention::{self, Data, Rows};
+use crate::ops::conv::{self, Geometry, Prologue, Source, Target};
+use crate::ops::sums::{Pixels, group_sums};
+
+/// What a run on the processor borrows from its session.
+pub(crate) struct Cpu<'a> {
+    machine: CpuMachine,
+    threads: &'a Threads,
+    strategy: Strategy,
+    memory: Memory<'a>,
+    /// Told the multiply-adds done so far, on the calling thread; `Break` stops the run.
+    progress: &'a mut dyn FnMut(u64) -> ControlFlow<()>,
+    /// Where normalisations have their statistics from.
+    statistics: Statistics<'a>,
+    /// Entries of the layout handed out so far.
+    entries: usize,
+    /// Group sums of each entry that is an activation with known statistics.
+    sums: Vec<Vec<Sum>>,
+    multiply_adds: u64,
+}
+
+impl<'a> Cpu<'a> {
+    /// A run in `memory`, whose layout was made for `strategy` on `machine`.
+    pub(crate) fn new(
+        machine: CpuMachine,
+        threads: &'a Threads,
+        strategy: Strategy,
+        memory: Memory<'a>,
+        progress: &'a mut dyn FnMut(u64) -> ControlFlow<()>,
+    ) -> Self {
+        let (statistics, entries, sums, multiply_adds) = (Statistics::Own, 0, Vec::new(), 0);
+        Self {
+            machine,
+            threads,
+            strategy,
+            memory,
+            progress,
+            statistics,
+            entries,
+            sums,
+            multiply_adds,
+        }
+    }
+
+    /// The same run with normalisations by `statistics`.
+    pub(crate) fn with_statistics(self, statistics: Statistics<'a>) -> Self {
+        Self { statistics, ..self }
+    }
+
+    fn entry(&mut self, bytes: usize) -> Result<(usize, Range<usize>)> {
+        let id = self.entries;
+        self.entries += 1;
+        self.sums.push(Vec::new());
+        self.memory.layout.range(id, bytes).map(|range| (id, range)).ok_or_else(|| {
+            Error::internal(format!("entry {id} of {bytes} bytes is not in the plan"))
+        })
+    }
+
+    /// Runs a convolution into `out`, or in place.
+    fn convolve(
+        &mut self,
+        conv: &Conv<'_>,
+        operator: Operator<Geometry>,
+        input: &Slot,
+        out: Option<&Slot>,
+    ) -> Result<()> {
+        let Operator { geometry, staged, demand } = operator;
+        let prologue = self.prologue(conv, input)?;
+        let to = out.unwrap_or(input);
+        let (read, written) = (self.memory.stored(input)?, self.memory.stored(to)?);
+        let (from, scratch) = (self.memory.in_arena(input)?, self.entry(demand.scratch)?.1);
+        let ranges = match out {
+            Some(out) => [from, self.memory.in_arena(out)?, scratch],
+            None => [from.start..from.start, from, scratch],
+        };
+        let [source, target, scratch] = carve(self.memory.arena, ranges);
+        let job = conv::Job {
+            geometry,
+            filters: conv.filters,
+            input: match (out, read) {
+                (None, _) => Source::InPlace,
+                (_, Some(stored)) => Source::File(stored, input.dtype),
+                _ => Source::Memory(Elements::new(input.dtype, source)),
+            },
+            input_pitch: input.pitch,
+            output_pitch: to.pitch,
+            prologue,
+            residual: conv.residual,
+            groups: conv.groups,
+            staged,
+        };
+        let mut tick = ticker(self.progress, self.multiply_adds, demand.multiply_adds);
+        let target = match written {
+            Some(stored) => Target::File(stored, to.dtype),
+            None => Target::Memory(ElementsMut::new(to.dtype, target)),
+        };
+        let sums = job
+            .run(self.threads, &self.machine.kernels, target, scratch, &mut tick)?
+            .ok_or_else(cancelled)?;
+        finish(conv, &sums, to.dtype)?;
+        self.sums[to.id] = sums;
+        self.multiply_adds += demand.multiply_adds;
+        Ok(())
+    }
+
+    /// Normalisation and activation of `input`, where `conv` begins with them.
+    fn prologue(&mut self, conv: &Conv<'_>, input: &Slot) -> Result<Option<Prologue>> {
+        let Some(norm) = &conv.norm else { return Ok(None) };
+        let statistics = self.statistics_of(norm, input)?;
+        let channels = input.shape.channels;
+        if statistics.len() != norm.groups
+            || norm.gamma.len() != channels
+            || norm.beta.len() != channels
+        {
+            let (name, found) = (name(conv), statistics.len());
+            return Err(Error::internal(format!(
+                "{name}: statistics of {found} groups for {} groups of {channels} channels",
+                norm.groups
+            )));
+        }
+        let per_group = channels / norm.groups;
+        let (mut scale, mut shift) = (Vec::with_capacity(channels), Vec::with_capacity(channels));
+        for (channel, (&gamma, &beta)) in norm.gamma.iter().zip(norm.beta).enumerate() {
+            let Statistic { mean, variance } = statistics[channel / per_group];
+            let factor = f64::from(gamma) / (variance + norm.epsilon).sqrt();
+            scale.push(factor as f32);
+            shift.push((f64::from(beta) - mean * factor) as f32);
+        }
+        Ok(Some(Prologue { scale, shift, act: norm.act }))
+    }
+
+    /// The statistics that `norm` normalises `input` by, one for each group.
+    fn statistics_of(&mut self, norm: &Norm<'_>, input: &Slot) -> Result<Vec<Statistic>> {
+        let Self { machine, threads, memory, statistics, sums, .. } = self;
+        let over = |region: &Region| {
+            let range = memory.in_arena(input)?;
+            if input.stored {
+                return Err(Error::internal("sums of an activation in the scratch file"));
+            }
+            let Shape { width, channels, .. } = input.shape;
+            let values = Elements::new(input.dtype, &memory.arena[range]);
+            let pixels = Pixels { values, width, channels, pitch: input.pitch };
+            Ok(group_sums(threads, &machine.kernels, pixels, region, norm.groups))
+        };
+        let sums = Sums { shape: input.shape, stored: &sums[input.id], over: &over };
+        statistics.resolve(norm, &sums)
+    }
+}
+
+/// The name of a convolution, for messages.
+fn name<'c>(conv: &Conv<'c>) -> &'c str {
+    conv.filters.first().map_or("convolution", |filter| filter.name)
+}
+
+/// Turns items done of an operator into multiply-adds of the run.
+fn ticker<'t>(
+    progress: &'t mut dyn FnMut(u64) -> ControlFlow<()>,
+    before: u64,
+    operator: u64,
+) -> impl FnMut(usize, usize) -> ControlFlow<()> + 't {
+    move |done, of| {
+        let part = u128::from(operator) * done as u128 / of.max(1) as u128;
+        progress(before + part as u64)
+    }
+}
+
+/// Lets go of the weights of a convolution that has run, and refuses sums of an output that is not finite.
+fn finish(conv: &Conv<'_>, sums: &[Sum], dtype: Storage) -> Result<()> {
+    for filter in conv.filters {
+        filter.weight.release();
+    }
+    let Some(group) = sums.iter().position(|sum| !sum.square.is_finite()) else { return Ok(()) };
+    let (name, of) = (name(conv), conv.groups);
+    let message =
+        format!("{name}: the output is not finite in group {group} of {of} ({dtype} storage)");
+    Err(Error::new(ErrorKind::NonFinite, message))
+}
+
+fn cancelled() -> Error {
+    Error::new(ErrorKind::Cancelled, "cancelled")
+}
+
+impl<'a> Backend for Cpu<'a> {
+    fn alloc(&mut self, shape: Shape, dtype: Storage) -> Result<Slot> {
+        let bytes = shape.bytes(dtype)?;
+        let (id, _) = self.entry(bytes)?;
+        Ok(Slot::new(id, shape, dtype, self.strategy.stores(bytes)))
+    }
+
+    fn free(&mut self, slot: Slot) {
+        // The plan knows already; only the statistics go.
+        self.sums[slot.id] = Vec::new();
+    }
+
+    fn upload(
+        &mut self,
+        slot: &Slot,
+        row: &mut dyn FnMut(usize, &mut [u8]) -> Result<()>,
+    ) -> Result<()> {
+        let length = slot.shape.width * slot.pixel_bytes();
+        if let Some(stored) = self.memory.stored(slot)? {
+            let mut buffer = AlignedBuf::zeroed(length, "a row")?;
+            for y in 0..slot.shape.height {
+                row(y, &mut buffer)?;
+                stored.write((y * length) as u64, &buffer)?;
+            }
+            return Ok(());
+        }
+        let range = self.memory.in_arena(slot)?;
+        let mut rows = self.memory.arena[range].chunks_exact_mut(length).enumerate();
+        rows.try_for_each(|(y, values)| row(y, values))
+    }
+
+    fn download(
+        &mut self,
+        slot: &Slot,
+        y: usize,
+        columns: Range<usize>,
+        pixels: &mut [u8],
+    ) -> Result<()> {
+        let (pitch, pixel) = (slot.pixel_bytes(), slot.shape.channels * slot.dtype.size());
+        if columns.is_empty() || columns.end > slot.shape.width || y >= slot.shape.height {
+            return Err(Error::internal(format!("row {y}, {columns:?} of {}", slot.shape)));
+        }
+        let at = (y * slot.shape.width + columns.start) * pitch;
+        let length = (columns.len() - 1) * pitch + pixel;
+        let buffer;
+        let row = match self.memory.stored(slot)? {
+            // Pixels close together are read to where they belong.
+            Some(stored) if pitch == pixel => return stored.read(at as u64, pixels),
+            Some(stored) => {
+                let mut bytes = AlignedBuf::zeroed(length, "a row")?;
+                stored.read(at as u64, &mut bytes)?;
+                buffer = bytes;
+                &buffer[..]
+            }
+            None => {
+                let range = self.memory.in_arena(slot)?;
+                &self.memory.arena[range][at..at + length]
+            }
+        };
+        for (to, from) in pixels.chunks_exact_mut(pixel).zip(row.chunks(pitch)) {
+            to.copy_from_slice(&from[..pixel]);
+        }
+        Ok(())
+    }
+
+    fn conv(&mut self, conv: &Conv<'_>, input: &Slot, out: &Slot) -> Result<()> {
+        let operator = self.machine.convolution(conv, input, Some(out), self.strategy)?;
+        if operator.geometry.output() != out.shape {
+            let (name, made) = (name(conv), operator.geometry.output());
+            return Err(Error::internal(format!("{name} gives {made}, not {}", out.shape)));
+        }
+        self.convolve(conv, operator, input, Some(out))
+    }
+
+    fn conv_in_place(&mut self, conv: &Conv<'_>, slot: Slot) -> Result<Slot> {
+        let operator = self.machine.convolution(conv, &slot, None, self.strategy)?;
+        let channels = operator.geometry.output().channels;
+        if !operator.geometry.in_place() || channels > slot.pitch {
+            let name = name(conv);
+            return Err(Error::internal(format!("{name} cannot run in place of {}", slot.shape)));
+        }
+        self.convolve(conv, operator, &slot, None)?;
+        slot.narrowed(channels)
+    }
+
+    fn split(&mut self, conv: &Conv<'_>, shortcut: &Conv<'_>, slot: Slot) -> Result<SplitSlots> {
+        let Some(operator) = self.machine.split_in_place(conv, shortcut, &slot, self.strategy)?
+        else {
+            return self.split_apart(conv, shortcut, slot);
+        };
+        let Operator { geometry, demand, .. } = operator;
+        let prologue = self.prologue(conv, &slot)?;
+        let (id, _) = self.entry(0)?;
+        let (range, scratch) = (self.memory.in_arena(&slot)?, self.entry(demand.scratch)?.1);
+        let [memory, scratch] = carve(self.memory.arena, [range, scratch]);
+        let job = conv::ForkJob {
+            fork: &geometry,
+            filters: [conv.filters, shortcut.filters],
+            prologue,
+            groups: [conv.groups, shortcut.groups],
+            dtype: slot.dtype,
+        };
+        let mut tick = ticker(self.progress, self.multiply_adds, demand.multiply_adds);
+        let sums = job.run(self.threads, &self.machine.kernels, memory, scratch, &mut tick)?;
+        let [of_conv, of_shortcut] = sums.ok_or_else(cancelled)?;
+        finish(conv, &of_conv, slot.dtype)?;
+        finish(shortcut, &of_shortcut, slot.dtype)?;
+        let split = slot.split(id)?;
+        self.sums[split.conv.id] = of_conv;
+        self.sums[split.shortcut.id] = of_shortcut;
+        self.multiply_adds += demand.multiply_adds;
+        Ok(split)
+    }
+
+    fn crop(&mut self, slot: Slot, region: &Region) -> Result<Slot> {
+        let range = self.memory.in_arena(&slot)?;
+        let (pixel, width) = (slot.pixel_bytes(), slot.shape.width);
+        let slot = slot.cropped(region)?;
+        let memory = &mut self.memory.arena[range];
+        let row = region.width * pixel;
+        for (to, y) in region.rows().enumerate() {
+            let from = (y * width + region.left) * pixel;
+            memory.copy_within(from..from + row, to * row);
+        }
+        Ok(slot)
+    }
+
+    fn attention(&mut self, attention: &Attention<'_>, out: &Slot) -> Result<()> {
+        let operator = self.machine.attend(attention, out, self.strategy)?;
+        let Operator { geometry, staged, demand } = operator;
+        let tokens = out.shape.pixels();
+        let operands = [attention.query, attention.key, attention.value];
+        if let Some(odd) = operands.iter().find(|o| o.slot.shape.pixels() != tokens) {
+            let found = odd.slot.shape;
+            return Err(Error::internal(format!(
+                "{}: {found} for {tokens} tokens",
+                attention.name
+            )));
+        }
+        // Query, key and value may be columns of one activation, which is carved out once.
+        let mut held: Vec<&Slot> = operands.iter().map(|operand| operand.slot).collect();
+        held.dedup_by_key(|slot| slot.id);
+        let mut ranges = [const { 0..0 }; 3];
+        for (range, slot) in ranges.iter_mut().zip(&held) {
+            *range = self.memory.in_arena(slot)?;
+        }
+        let [first, second, third] = ranges;
+        let mut stored = [const { None }; 3];
+        for (stored, operand) in stored.iter_mut().zip(&operands) {
+            *stored = self.memory.stored(operand.slot)?;
+        }
+        let written = self.memory.stored(out)?;
+        let (to, scratch) = (self.memory.in_arena(out)?, self.entry(demand.scratch)?.1);
+        let ranges = [first, second, third, to, scratch];
+        let [first, second, third, target, scratch] = carve(self.memory.arena, ranges);
+        let data = [&*first, &*second, &*third];
+        let rows = |Columns { slot, first }: Columns<'_>, stored: Option<Stored<'a>>| {
+            let data = match stored {
+                Some(stored) => Data::File(stored, slot.dtype),
+                None => {
+                    let at = held.iter().position(|other| other.id == slot.id).unwrap_or(0);
+                    Data::Memory(Elements::new(slot.dtype, data[at]))
+                }
+            };
+            Rows { data, stride: slot.pitch, first }
+        };
+        let [query, key, value] = operands;
+        let [of_query, of_key, of_value] = stored;
+        let (query, key, value) = (rows(query, of_query), rows(key, of_key), rows(value, of_value));
+        let job = attention::Job { geometry, query, key, value, staged };
+        let mut tick = ticker(self.progress, self.multiply_adds, demand.multiply_adds);
+        let target = match written {
+            Some(stored) => Target::File(stored, out.dtype),
+            None => Target::Memory(ElementsMut::new(out.dtype, target)),
+        };
+        let kernels = &self.machine.kernels;
+        if job.run(self.threads, kernels, target, scratch, &mut tick)?.is_break() {
+            return Err(cancelled());
+        }
+        self.multiply_adds += demand.multiply_adds;
+        Ok(())
+    }
+}

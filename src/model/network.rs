@@ -1,0 +1,211 @@
+#![forbid(unsafe_code)]
+//! The network that a call runs: which blocks a model has for a direction, and how they are cut.
+//!
+//! Floors above know directions, parts and shapes, never the weights of a family: a further family of
+//! autoencoders is one more arm in [`Model::network`].
+//!
+//! ```text
+//! whole:  all blocks
+//! front:  the blocks that need the whole picture at hand: up to the last that attends, the first at least
+//! rest:   the others, of all of what the front gives or of a tile with its halo
+//! ```
+
+use super::blocks::{Blocks, Settings};
+use super::config::Config;
+use super::open::Model;
+use super::steps::{Block, Step};
+use super::weights::Family;
+use super::window::Window;
+use super::{decoder, encoder};
+use crate::backend::{Backend, Slot};
+use crate::base::error::{Error, Result};
+use crate::base::storage::Storage;
+
+/// Which way a call goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// Latents to a picture.
+    Decode,
+    /// A picture to the moments of its posterior.
+    Encode,
+}
+
+/// What of a network a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Whole,
+    /// The first part, which needs all of the picture at hand.
+    Front,
+    /// The rest of it: of all, or of a tile with a halo.
+    Rest(Option<Window>),
+}
+
+/// A network of a model, as blocks of steps.
+pub(crate) struct Network<'m> {
+    direction: Direction,
+    config: &'m Config,
+    blocks: Vec<Block<'m>>,
+}
+
+impl Model {
+    /// The network of `direction`.
+    ///
+    /// # Errors
+    /// `Model` where the model was opened without it.
+    pub(crate) fn network(&self, direction: Direction) -> Result<Network<'_>> {
+        let without = |part| Error::model(format!("the model was opened without its {part}"));
+        let blocks = match (self.family(), direction) {
+            (Family::Kl { decoder, .. }, Direction::Decode) => {
+                decoder::blocks(decoder.as_ref().ok_or_else(|| without("decoder"))?)
+            }
+            (Family::Kl { encoder, .. }, Direction::Encode) => {
+                encoder::blocks(encoder.as_ref().ok_or_else(|| without("encoder"))?)
+            }
+        };
+        Ok(Network { direction, config: self.config(), blocks })
+    }
+}
+
+impl Network<'_> {
+    /// Runs `part` of the network on `input`, which is needed no more.
+    pub(crate) fn run<B: Backend>(
+        &self,
+        backend: &mut B,
+        part: Part,
+        settings: Settings,
+        input: Slot,
+    ) -> Result<Slot> {
+        let window = if let Part::Rest(window) = part { window } else { None };
+        let mut blocks = Blocks::new(backend, settings, window);
+        let (steps, halos) = self.steps(part);
+        let mut x = input;
+        for (step, halo) in steps.into_iter().zip(halos) {
+            // Where the resolution doubles a tile sheds what of its halo is needed no more.
+            if let (Step::Double(_), Some(halo)) = (step, halo) {
+                x = blocks.trim(x, halo)?;
+            }
+            x = step.run(&mut blocks, x)?;
+        }
+        Ok(x)
+    }
+
+    /// The direction.
+    pub(crate) fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// Channels of what a call takes.
+    pub(crate) fn in_channels(&self) -> usize {
+        match self.direction {
+            Direction::Decode => self.config.latent_channels,
+            Direction::Encode => self.config.in_channels,
+        }
+    }
+
+    /// Channels of what a call gives.
+    pub(crate) fn out_channels(&self) -> usize {
+        match self.direction {
+            Direction::Decode => self.config.out_channels,
+            Direction::Encode => 2 * self.config.latent_channels,
+        }
+    }
+
+    /// Rows, or columns, of what a call makes of so many.
+    pub(crate) fn output_length(&self, length: usize) -> usize {
+        let factor = self.config.downscale();
+        match self.direction {
+            Direction::Decode => length.saturating_mul(factor),
+            Direction::Encode => length / factor,
+        }
+    }
+
+    /// Pixels of a picture's side for each latent.
+    pub(crate) fn downscale(&self) -> usize {
+        self.config.downscale()
+    }
+
+    /// Latents of the side of the pictures that the model was trained on.
+    pub(crate) fn sample_latents(&self) -> usize {
+        self.config.sample_size.0 / self.config.downscale()
+    }
+
+    /// Channels and storage of the input of `part`.
+    pub(crate) fn input(&self, part: Part, settings: Settings) -> (usize, Storage) {
+        match (part, self.steps(part).0.first()) {
+            (Part::Rest(_), Some(step)) => (step.in_channels(), settings.storage),
+            _ => (self.in_channels(), Storage::F32),
+        }
+    }
+
+    /// Pixels of what the front gives that the rest reads around a tile.
+    pub(crate) fn halo(&self) -> usize {
+        self.steps(Part::Rest(None)).1.first().copied().flatten().unwrap_or(0)
+    }
+
+    /// Pixels of a side of what the front gives for each of its input.
+    pub(crate) fn front_scale(&self) -> usize {
+        let front = self.steps(Part::Front).0;
+        1 << front.iter().filter(|step| matches!(step, Step::Double(_))).count()
+    }
+
+    /// Where a tile of what the front gives is in what the rest makes of it.
+    pub(crate) fn picture_window(&self, window: Window) -> Window {
+        let (steps, halos) = self.steps(Part::Rest(Some(window)));
+        steps.iter().zip(halos).fold(window, |window, (step, halo)| match (step, halo) {
+            (Step::Double(_), Some(halo)) => window.trimmed(halo).1.doubled(),
+            _ => window,
+        })
+    }
+
+    /// The steps of `part`, and the pixels that each needs around a tile in its input: `None` where it
+    /// needs all of the picture.
+    fn steps(&self, part: Part) -> (Vec<&Step<'_>>, Vec<Option<usize>>) {
+        let attends = |block: &Block<'_>| block.iter().any(|step| step.reach(0).is_none());
+        let front = self.blocks.iter().rposition(attends).unwrap_or(0) + 1;
+        let blocks = match part {
+            Part::Whole => &self.blocks[..],
+            Part::Front => &self.blocks[..front],
+            Part::Rest(_) => &self.blocks[front..],
+        };
+        let steps: Vec<&Step<'_>> = blocks.iter().flatten().collect();
+        let mut after = Some(0);
+        let mut halos = Vec::with_capacity(steps.len());
+        for step in steps.iter().rev() {
+            after = after.and_then(|after| step.reach(after));
+            halos.push(after);
+        }
+        halos.reverse();
+        (steps, halos)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::window::Span;
+    use super::*;
+
+    #[test]
+    fn halos_follow_from_the_blocks() {
+        let model = Model::open("models/default").unwrap();
+        let network = model.network(Direction::Decode).unwrap();
+        let (steps, halos) = network.steps(Part::Rest(None));
+        // A pixel for each 3x3 convolution, half as many before a doubling; the last is the head's.
+        let firsts: Vec<Option<usize>> = steps
+            .iter()
+            .zip(&halos)
+            .filter(|(step, _)| matches!(step, Step::Double(_) | Step::Head(..)))
+            .map(|(_, halo)| *halo)
+            .collect();
+        assert_eq!(firsts, [5, 4, 3, 1].map(Some));
+        assert_eq!((halos[0], network.halo()), (Some(9), 9));
+        // All that attends is in the front.
+        let (_, halos) = network.steps(Part::Whole);
+        assert_eq!(halos[0], None);
+
+        let side = Span { before: network.halo(), length: 8, after: 0 };
+        let window = network.picture_window(Window { rows: side, columns: side });
+        let scale = network.downscale() / network.front_scale();
+        // Three pixels are left at the last doubling.
+        assert_eq!(window.rows, Span { before: 6, length: 8 * scale, after: 0 });
+    }
+}

@@ -1,0 +1,92 @@
+#![forbid(unsafe_code)]
+//! The steps of a network, and how far around a pixel each of them reads.
+//!
+//! A family of autoencoders is a list of blocks of steps (`encoder.rs`, `decoder.rs`). Everything else
+//! follows from the list: the run, the halo of a tile, the first part that needs the whole picture.
+
+use super::blocks::Blocks;
+use super::weights::{Attention, Conv, Level, Mid, Norm, Resnet};
+use crate::backend::{Backend, Resample, Slot};
+use crate::base::error::Result;
+
+/// One step: an activation in, an activation out.
+pub(super) enum Step<'n> {
+    /// A 1x1 convolution at the network's edge, `F32` in and out.
+    Edge(&'n Conv),
+    Conv(&'n Conv),
+    /// Nearest-neighbour doubling of the resolution, then a convolution.
+    Double(&'n Conv),
+    /// A convolution of stride 2.
+    Halve(&'n Conv),
+    Resnet(&'n Resnet),
+    /// Attention over all pixels of the picture.
+    Attention(&'n Attention),
+    /// GroupNorm, SiLU and the last 3x3 convolution, to `F32`.
+    Head(&'n Norm, &'n Conv),
+}
+
+/// Steps between two places where a network may be cut.
+pub(super) type Block<'n> = Vec<Step<'n>>;
+
+impl Step<'_> {
+    /// Channels of the input.
+    pub(super) fn in_channels(&self) -> usize {
+        match self {
+            Self::Edge(conv) | Self::Conv(conv) | Self::Double(conv) | Self::Halve(conv) => {
+                conv.in_channels
+            }
+            Self::Resnet(block) => block.conv1.in_channels,
+            Self::Attention(block) => block.query.in_channels,
+            Self::Head(_, conv) => conv.in_channels,
+        }
+    }
+
+    /// Pixels of the input around those that a tile with `after` pixels around it reads; `None` where
+    /// every output pixel reads all of the picture. Statistics of GroupNorms do not count.
+    pub(super) fn reach(&self, after: usize) -> Option<usize> {
+        Some(match self {
+            Self::Edge(conv) | Self::Conv(conv) | Self::Head(_, conv) => after + border(conv),
+            Self::Double(conv) => (after + border(conv)).div_ceil(2),
+            Self::Halve(conv) => 2 * after + border(conv),
+            Self::Resnet(block) => after + border(&block.conv1) + border(&block.conv2),
+            Self::Attention(_) => return None,
+        })
+    }
+
+    /// Runs the step.
+    pub(super) fn run<B: Backend>(&self, blocks: &mut Blocks<'_, B>, input: Slot) -> Result<Slot> {
+        match self {
+            Self::Edge(conv) => blocks.quant_conv(conv, input),
+            Self::Conv(conv) => blocks.conv(conv, input, Resample::Keep),
+            Self::Double(conv) => blocks.conv(conv, input, Resample::Double),
+            Self::Halve(conv) => blocks.conv(conv, input, Resample::Halve),
+            Self::Resnet(block) => blocks.resnet(block, input),
+            Self::Attention(block) => blocks.attention(block, input),
+            Self::Head(norm, conv) => blocks.head(norm, conv, input),
+        }
+    }
+}
+
+impl Level {
+    /// Each ResNet with its attention.
+    pub(super) fn steps(&self) -> impl Iterator<Item = Step<'_>> {
+        self.resnets.iter().enumerate().flat_map(|(i, resnet)| {
+            let attention = self.attentions.get(i).map(Step::Attention);
+            std::iter::once(Step::Resnet(resnet)).chain(attention)
+        })
+    }
+}
+
+impl Mid {
+    /// ResNet, attention where the model has it, ResNet.
+    pub(super) fn steps(&self) -> impl Iterator<Item = Step<'_>> {
+        let [first, second] = &self.resnets;
+        let attention = self.attention.iter().map(Step::Attention);
+        std::iter::once(Step::Resnet(first)).chain(attention).chain([Step::Resnet(second)])
+    }
+}
+
+/// Pixels that a convolution reads around one of its own.
+fn border(conv: &Conv) -> usize {
+    conv.kernel / 2
+}

@@ -1,0 +1,106 @@
+#![forbid(unsafe_code)]
+//! What reaches a call from outside while it runs, and what it tells: cancelling and progress.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::base::error::{Error, ErrorKind, Result};
+
+/// Work done, as multiply-adds of the call in progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Multiply-adds done.
+    pub done: u64,
+    /// Multiply-adds of the whole call.
+    pub total: u64,
+}
+
+/// Stops the calls that were given it, from any thread. A token stays cancelled: a call that begins with
+/// a cancelled one does no work.
+#[derive(Clone, Debug, Default)]
+pub struct CancelToken(Arc<AtomicBool>);
+
+impl CancelToken {
+    /// A token that is not cancelled.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks the calls that have this token to stop. They return `Cancelled` within a fraction of a
+    /// second.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`CancelToken::cancel`] was called.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What [`Session::on_progress`](crate::Session::on_progress) takes.
+pub(super) type OnProgress = Box<dyn FnMut(Progress) -> ControlFlow<()> + Send>;
+
+/// The token of the next calls, and who is told of their progress.
+#[derive(Default)]
+pub(super) struct Control {
+    pub(super) token: CancelToken,
+    pub(super) on_progress: Option<OnProgress>,
+}
+
+impl Control {
+    /// Refuses to begin what was cancelled before.
+    pub(super) fn begin(&self) -> Result<()> {
+        if self.token.is_cancelled() {
+            return Err(Error::new(ErrorKind::Cancelled, "cancelled before it began"));
+        }
+        Ok(())
+    }
+
+    /// Tells of the progress; `Break` where the call is to stop.
+    pub(super) fn report(&mut self, progress: Progress) -> ControlFlow<()> {
+        if self.token.is_cancelled() {
+            return ControlFlow::Break(());
+        }
+        self.on_progress.as_mut().map_or(ControlFlow::Continue(()), |call| call(progress))
+    }
+}
+
+/// The work of a call, which may be several runs of the network.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Meter {
+    /// Multiply-adds of the runs that have ended.
+    pub(super) done: u64,
+    /// Multiply-adds of the whole call.
+    pub(super) total: u64,
+}
+
+impl Meter {
+    pub(super) fn new(total: u64) -> Self {
+        Self { done: 0, total }
+    }
+}
+
+/// Refuses to go on after a failure.
+#[derive(Debug, Default)]
+pub(super) struct Fuse(bool);
+
+impl Fuse {
+    /// Before work that may fail.
+    ///
+    /// # Errors
+    /// `State` where such work has failed before.
+    pub(super) fn set(&mut self) -> Result<()> {
+        if std::mem::replace(&mut self.0, true) {
+            return Err(Error::new(ErrorKind::State, "the call has failed before"));
+        }
+        Ok(())
+    }
+
+    /// After work that did not fail.
+    pub(super) fn clear(&mut self) {
+        self.0 = false;
+    }
+}

@@ -1,0 +1,199 @@
+#![forbid(unsafe_code)]
+//! The rows of a decode in seamless tiles.
+//!
+//! ```text
+//! front: up to the last attention, in one piece                     -> M, at the latents' resolution
+//! statistics = those of M, reduced
+//! for each round
+//!     for each tile of M, with its halo: the rest of the network by `statistics`, gathering its own
+//!     statistics = those of M, reduced, corrected by what was gathered
+//! for each tile of M, with its halo: the rest of the network by `statistics`, whose core is the picture
+//! ```
+
+use crate::backend::{Reduced, Region, Shared, Statistics};
+use crate::base::buffer::{AlignedBuf, cast};
+use crate::base::error::Result;
+use crate::base::shape::Shape;
+use crate::model::Model;
+use crate::model::network::{Direction, Network, Part};
+use crate::model::window::{Span, Window};
+use crate::run::budget::Call;
+use crate::run::control::{Fuse, Meter};
+use crate::run::planes::Fill;
+use crate::run::runner::{Input, Io, Made, Pick, Runner};
+use crate::run::tiling::seamless::SeamlessTiles;
+
+/// The rows of a picture that is made a row of tiles at a time.
+pub(super) struct SeamlessRows {
+    /// What the front gave, pinned.
+    front: Made,
+    statistics: Shared,
+    meter: Meter,
+    /// Picture rows of the row of tiles made last, of `length` values each, the one at hand, and where
+    /// the next is in the picture.
+    rows: Vec<f32>,
+    length: usize,
+    at: usize,
+    y: usize,
+    /// Rows of tiles made.
+    made: usize,
+    fuse: Fuse,
+}
+
+impl SeamlessRows {
+    /// Runs the front on the latents of `fill`, and finds the statistics.
+    pub(super) fn begin(
+        runner: &mut Runner,
+        call: &Call<'_>,
+        tiles: &SeamlessTiles,
+        fill: &mut Fill<'_>,
+    ) -> Result<Self> {
+        let network = call.network;
+        let mut meter = Meter::new(tiles.plan.multiply_adds);
+        let front = Call { part: Part::Front, ..*call };
+        let (input, statistics) = (Input::Rows(fill), Statistics::Own);
+        let front =
+            runner.run(&front, &tiles.front, Io { input, statistics, meter: &mut meter })?;
+        let mut rows = Self {
+            front: runner.pin(front)?,
+            statistics: Shared::default(),
+            meter,
+            rows: Vec::new(),
+            length: network.output_length(call.width) * network.out_channels(),
+            at: 0,
+            y: 0,
+            made: 0,
+            fuse: Fuse::default(),
+        };
+        rows.find_statistics(network, runner, tiles)?;
+        Ok(rows)
+    }
+
+    /// Goes to the next row.
+    pub(super) fn advance(
+        &mut self,
+        model: &Model,
+        runner: &mut Runner,
+        tiles: &SeamlessTiles,
+    ) -> Result<Option<usize>> {
+        self.at += self.length;
+        if self.at >= self.rows.len() {
+            let Some((top, rows)) = tiles.grid.rows().nth(self.made) else { return Ok(None) };
+            self.fuse.set()?;
+            let network = model.network(Direction::Decode)?;
+            self.row_of_tiles(&network, runner, tiles, (top, rows))?;
+            self.fuse.clear();
+            (self.made, self.at) = (self.made + 1, 0);
+        }
+        self.y += 1;
+        Ok(Some(self.y - 1))
+    }
+
+    pub(super) fn row(&self) -> &[f32] {
+        &self.rows[self.at..self.at + self.length]
+    }
+
+    fn find_statistics(
+        &mut self,
+        network: &Network<'_>,
+        runner: &mut Runner,
+        tiles: &SeamlessTiles,
+    ) -> Result<()> {
+        let mut reduced = Reduced::default();
+        self.reduce(network, runner, tiles, &mut reduced)?;
+        for _ in 0..tiles.grid.rounds() {
+            self.statistics = reduced.shared().gathering();
+            for rows in tiles.grid.rows() {
+                for columns in tiles.grid.columns() {
+                    self.tile(network, runner, tiles, Place { rows, columns })?;
+                }
+            }
+            reduced = reduced.corrected(&self.statistics.statistics());
+            self.reduce(network, runner, tiles, &mut reduced)?;
+        }
+        self.statistics = reduced.shared();
+        Ok(())
+    }
+
+    /// Runs the rest of the network on the reduced picture.
+    fn reduce(
+        &mut self,
+        network: &Network<'_>,
+        runner: &mut Runner,
+        tiles: &SeamlessTiles,
+        reduced: &mut Reduced,
+    ) -> Result<()> {
+        let (step, middle) = (tiles.grid.step, tiles.grid.step / 2);
+        let Shape { height, width, .. } = self.front.shape();
+        let columns: Vec<usize> =
+            (0..width).step_by(step).map(|x| (x + middle).min(width - 1)).collect();
+        let row = |y: usize| (y * step + middle).min(height - 1);
+        let pick = Pick { row: &row, columns: &columns };
+        let (input, statistics) = (Input::Pinned(&self.front, pick), Statistics::Reduced(reduced));
+        let io = Io { input, statistics, meter: &mut self.meter };
+        runner.run(&tiles.grid.reduced(network), &tiles.reduced, io)?;
+        Ok(())
+    }
+
+    /// Runs the rest of the network on a tile.
+    fn tile(
+        &mut self,
+        network: &Network<'_>,
+        runner: &mut Runner,
+        tiles: &SeamlessTiles,
+        place: Place,
+    ) -> Result<Made> {
+        let (window, (top, left)) = (place.window(), place.first());
+        let row = |y: usize| top + y;
+        let columns: Vec<usize> = (left..left + window.columns.total()).collect();
+        let pick = Pick { row: &row, columns: &columns };
+        self.statistics.rewind();
+        let (input, statistics) =
+            (Input::Pinned(&self.front, pick), Statistics::Shared(&mut self.statistics));
+        let io = Io { input, statistics, meter: &mut self.meter };
+        runner.run(&tiles.grid.tile(network, window), tiles.planned(window)?, io)
+    }
+
+    /// Makes the picture rows of the tiles whose rows are `rows`.
+    fn row_of_tiles(
+        &mut self,
+        network: &Network<'_>,
+        runner: &mut Runner,
+        tiles: &SeamlessTiles,
+        rows: (usize, Span),
+    ) -> Result<()> {
+        let channels = network.out_channels();
+        let scale = self.length / channels / tiles.grid.width;
+        self.rows.resize(rows.1.length * scale * self.length, 0.0);
+        for columns in tiles.grid.columns() {
+            let place = Place { rows, columns };
+            let made = self.tile(network, runner, tiles, place)?;
+            let Region { top, left, width, .. } = network.picture_window(place.window()).core();
+            let mut pixels = AlignedBuf::zeroed(width * channels * size_of::<f32>(), "a row")?;
+            let to = columns.0 * scale * channels..(columns.0 * scale + width) * channels;
+            for (y, row) in self.rows.chunks_exact_mut(self.length).enumerate() {
+                runner.read(&made, top + y, left..left + width, &mut pixels)?;
+                row[to.clone()].copy_from_slice(cast(&pixels));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A tile of what the front gave: where its rows and its columns begin, each with its span.
+#[derive(Clone, Copy)]
+struct Place {
+    rows: (usize, Span),
+    columns: (usize, Span),
+}
+
+impl Place {
+    fn window(&self) -> Window {
+        Window { rows: self.rows.1, columns: self.columns.1 }
+    }
+
+    /// Row and column of the first pixel of the tile's halo.
+    fn first(&self) -> (usize, usize) {
+        (self.rows.0 - self.rows.1.before, self.columns.0 - self.columns.1.before)
+    }
+}

@@ -1,0 +1,55 @@
+#![forbid(unsafe_code)]
+//! The rows of a call that is one run of the network.
+
+use crate::backend::Statistics;
+use crate::base::buffer::{AlignedBuf, cast};
+use crate::base::error::Result;
+use crate::run::budget::{Call, Planned};
+use crate::run::control::Meter;
+use crate::run::planes::Fill;
+use crate::run::runner::{Input, Io, Made, Runner};
+
+/// The rows of what a run made, which the runner holds until its next one.
+pub(super) struct WholeRows {
+    made: Made,
+    /// The row that was read last.
+    row: AlignedBuf,
+    next: usize,
+}
+
+impl WholeRows {
+    /// Runs `call` on the rows of `fill`.
+    pub(super) fn begin(
+        runner: &mut Runner,
+        call: &Call<'_>,
+        planned: &Planned,
+        fill: &mut Fill<'_>,
+    ) -> Result<Self> {
+        let mut meter = Meter::new(planned.plan.multiply_adds);
+        let (input, statistics) = (Input::Rows(fill), Statistics::Own);
+        let made = runner.run(call, planned, Io { input, statistics, meter: &mut meter })?;
+        Self::of(made)
+    }
+
+    /// The rows of what a run made, in `F32`.
+    pub(super) fn of(made: Made) -> Result<Self> {
+        let shape = made.shape();
+        let row = AlignedBuf::zeroed(shape.width * shape.channels * size_of::<f32>(), "a row")?;
+        Ok(Self { made, row, next: 0 })
+    }
+
+    /// Goes to the next row. A row that could not be read is asked for again.
+    pub(super) fn advance(&mut self, runner: &mut Runner) -> Result<Option<usize>> {
+        let shape = self.made.shape();
+        if self.next == shape.height {
+            return Ok(None);
+        }
+        runner.read(&self.made, self.next, 0..shape.width, &mut self.row)?;
+        self.next += 1;
+        Ok(Some(self.next - 1))
+    }
+
+    pub(super) fn row(&self) -> &[f32] {
+        cast(&self.row)
+    }
+}

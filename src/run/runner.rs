@@ -1,0 +1,246 @@
+#![forbid(unsafe_code)]
+//! The runner: executes one planned run of the network in the memory of a session.
+
+use std::ops::{ControlFlow, Range};
+use std::path::PathBuf;
+
+use super::budget::{Call, Planned};
+use super::control::{Control, Meter, Progress};
+use super::options::SessionOptions;
+use super::plan::Plan;
+use super::planes::Fill;
+use super::resources::Resources;
+use crate::arch::Level;
+use crate::backend::cpu::{Cpu, CpuMachine, Memory};
+use crate::backend::{Backend, Layout, Slot, Statistics, Strategy};
+use crate::base::buffer::{AlignedBuf, cast_mut};
+use crate::base::error::{Error, Result};
+use crate::base::scratch_file::ScratchFile;
+use crate::base::shape::Shape;
+use crate::base::storage::Storage;
+use crate::kernels::Kernels;
+use crate::kernels::threads::Threads;
+use crate::model::Model;
+
+/// Threads, kernels, and the memory that calls work in.
+pub(super) struct Runner {
+    pub(super) threads: Threads,
+    pub(super) kernels: Kernels,
+    /// Storage of activations: of the next plan, as a wider one follows an overflow.
+    pub(super) storage: Storage,
+    pub(super) control: Control,
+    workspace: Workspace,
+    scratch_dir: Option<PathBuf>,
+}
+
+/// Where a run works.
+enum Workspace {
+    Own(AlignedBuf),
+    /// Memory of the caller.
+    Lent(&'static mut [u8]),
+}
+
+impl Workspace {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Own(own) => own,
+            Self::Lent(lent) => lent,
+        }
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        match self {
+            Self::Own(own) => own,
+            Self::Lent(lent) => lent,
+        }
+    }
+}
+
+/// What goes into a run beside its plan.
+pub(super) struct Io<'a> {
+    pub(super) input: Input<'a>,
+    pub(super) statistics: Statistics<'a>,
+    pub(super) meter: &'a mut Meter,
+}
+
+/// Where the rows of the input come from.
+pub(super) enum Input<'a> {
+    /// From the caller, in `F32`.
+    Rows(&'a mut Fill<'a>),
+    /// Pixels of what an earlier run made and this one leaves in place.
+    Pinned(&'a Made, Pick<'a>),
+}
+
+/// Which pixels of an activation an input consists of: those of `columns` of row `row(y)`.
+pub(super) struct Pick<'a> {
+    pub(super) row: &'a dyn Fn(usize) -> usize,
+    pub(super) columns: &'a [usize],
+}
+
+/// What a run made, and where that is. It is there until the next run that does not pin it.
+pub(super) struct Made {
+    slot: Slot,
+    layout: Layout,
+    machine: CpuMachine,
+    file: Option<ScratchFile>,
+    /// Bytes of the workspace before the arena of its run.
+    start: usize,
+}
+
+impl Made {
+    pub(super) fn shape(&self) -> Shape {
+        self.slot.shape
+    }
+
+    /// Writes pixels of row `y`, as they are stored, to `pixels`. `arena` is that of its run.
+    fn read(
+        &self,
+        threads: &Threads,
+        arena: &mut [u8],
+        y: usize,
+        columns: Range<usize>,
+        pixels: &mut [u8],
+    ) -> Result<()> {
+        let memory = Memory { arena, file: self.file.as_ref(), layout: &self.layout };
+        let mut go_on = |_| ControlFlow::Continue(());
+        let mut cpu = Cpu::new(self.machine, threads, Strategy::IN_MEMORY, memory, &mut go_on);
+        cpu.download(&self.slot, y, columns, pixels)
+    }
+
+    /// Writes the pixels that `pick` wants for row `y`.
+    fn pick(
+        &self,
+        threads: &Threads,
+        arena: &mut [u8],
+        pick: &Pick<'_>,
+        y: usize,
+        pixels: &mut [u8],
+    ) -> Result<()> {
+        let (Some(&first), Some(&last)) = (pick.columns.first(), pick.columns.last()) else {
+            return Ok(());
+        };
+        let (y, columns) = ((pick.row)(y), first..last + 1);
+        if columns.len() == pick.columns.len() {
+            return self.read(threads, arena, y, columns, pixels);
+        }
+        let pixel = pixels.len() / pick.columns.len();
+        let mut all = AlignedBuf::zeroed(columns.len() * pixel, "a row")?;
+        self.read(threads, arena, y, columns, &mut all)?;
+        for (to, x) in pixels.chunks_exact_mut(pixel).zip(pick.columns) {
+            to.copy_from_slice(&all[(x - first) * pixel..][..pixel]);
+        }
+        Ok(())
+    }
+}
+
+impl Runner {
+    /// A runner for `options`, which were checked.
+    ///
+    /// # Errors
+    /// `OutOfMemory` when threads cannot be had.
+    pub(super) fn new(options: &SessionOptions, model: &Model) -> Result<Self> {
+        Ok(Self {
+            threads: Threads::new(options.resolve_threads()?)?,
+            kernels: Kernels::new(Level::detect()?),
+            storage: options.resolve_storage(model),
+            control: Control::default(),
+            workspace: Workspace::Own(AlignedBuf::zeroed(0, "workspace")?),
+            scratch_dir: options.scratch_dir.clone(),
+        })
+    }
+
+    /// Works in `memory` of the caller from now on, which is aligned to 64 bytes.
+    pub(super) fn lend(&mut self, memory: &'static mut [u8]) {
+        self.workspace = Workspace::Lent(memory);
+    }
+
+    /// What a plan of this runner depends on.
+    pub(super) fn resources(&self, options: &SessionOptions, model: &Model) -> Resources {
+        let threads = self.threads.count();
+        let resources = Resources::new(options, model, self.storage, self.kernels, threads);
+        match &self.workspace {
+            Workspace::Own(_) => resources,
+            Workspace::Lent(lent) => resources.within(lent.len() as u64),
+        }
+    }
+
+    /// Bytes of workspace held now.
+    pub(super) fn memory(&self) -> usize {
+        self.workspace.bytes().len()
+    }
+
+    /// Makes the workspace large enough for a call, and no larger where there is a budget. What it holds
+    /// is lost.
+    pub(super) fn reserve(&mut self, plan: &Plan, resources: Resources) -> Result<()> {
+        let bytes = plan.workspace_bytes as usize;
+        let Workspace::Own(own) = &mut self.workspace else { return Ok(()) };
+        if own.len() < bytes || (resources.budget != 0 && own.len() > bytes) {
+            // The old one goes first: the two need not be there together.
+            *own = AlignedBuf::zeroed(0, "workspace")?;
+            *own = AlignedBuf::zeroed(bytes, "workspace")?;
+        }
+        Ok(())
+    }
+
+    /// Runs what `call` says as it is planned, in a workspace that is large enough.
+    ///
+    /// # Errors
+    /// Those of the input; `Cancelled`, `NonFinite`, `Io` of the scratch file.
+    pub(super) fn run(&mut self, call: &Call<'_>, planned: &Planned, io: Io<'_>) -> Result<Made> {
+        let Planned { plan, layout, machine, settings, strategy, .. } = planned;
+        let Io { mut input, statistics, meter } = io;
+        let file = match &self.scratch_dir {
+            Some(folder) if plan.scratch_bytes > 0 => {
+                Some(ScratchFile::create(folder, plan.scratch_bytes)?)
+            }
+            _ => None,
+        };
+        let start = match &input {
+            Input::Pinned(made, _) if made.file.is_none() => made.layout.bytes(),
+            _ => 0,
+        };
+        let workspace = self.workspace.bytes_mut();
+        if workspace.len() < start + layout.bytes() {
+            return Err(Error::internal("a workspace that is shorter than its plan"));
+        }
+        let (pinned, arena) = workspace.split_at_mut(start);
+        let memory = Memory { arena: &mut arena[..layout.bytes()], file: file.as_ref(), layout };
+        let (threads, control, Meter { done, total }) = (&self.threads, &mut self.control, *meter);
+        let mut report = |work| control.report(Progress { done: done + work, total });
+        let mut cpu =
+            Cpu::new(*machine, threads, *strategy, memory, &mut report).with_statistics(statistics);
+        let (shape, storage) = call.input(*settings);
+        let slot = cpu.alloc(shape, storage)?;
+        cpu.upload(&slot, &mut |y, row| match &mut input {
+            Input::Rows(fill) => fill(y, cast_mut(row)),
+            Input::Pinned(made, pick) => made.pick(threads, pinned, pick, y, row),
+        })?;
+        let slot = call.network.run(&mut cpu, call.part, *settings, slot)?;
+        meter.done += plan.multiply_adds;
+        let file = file.filter(|_| slot.stored);
+        Ok(Made { slot, layout: layout.clone(), machine: *machine, file, start })
+    }
+
+    /// Writes pixels of row `y` of what a run made, as they are stored, to `pixels`.
+    pub(super) fn read(
+        &mut self,
+        made: &Made,
+        y: usize,
+        columns: Range<usize>,
+        pixels: &mut [u8],
+    ) -> Result<()> {
+        let arena = &mut self.workspace.bytes_mut()[made.start..];
+        made.read(&self.threads, arena, y, columns, pixels)
+    }
+
+    /// Moves what a run made to the workspace's start, where later runs can leave it in place.
+    pub(super) fn pin(&mut self, made: Made) -> Result<Made> {
+        if made.file.is_some() {
+            return Ok(made);
+        }
+        let Range { start, end } = made.layout.locate(&made.slot)?;
+        self.workspace.bytes_mut().copy_within(made.start + start..made.start + end, 0);
+        let (slot, layout) = Layout::alone(made.slot)?;
+        Ok(Made { slot, layout, start: 0, ..made })
+    }
+}

@@ -1,0 +1,163 @@
+#![forbid(unsafe_code)]
+//! The scheme of a call: whether it is worked on whole or in tiles, and the plan of each run. It is chosen
+//! once, before any work, and carried to the run.
+
+use super::budget::{Call, Planned};
+use super::options::{SessionOptions, Tiling};
+use super::plan::Plan;
+use super::planes::check_size;
+use super::resources::Resources;
+use super::tiling::diffusers::DiffusersTiles;
+use super::tiling::seamless::{self, SeamlessTiles};
+use crate::arch::Level;
+use crate::base::error::Result;
+use crate::base::storage::Storage;
+use crate::kernels::Kernels;
+use crate::model::Model;
+use crate::model::network::{Direction, Part};
+
+/// What a call is asked to do: a direction, on an input of `height` rows of `width`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request {
+    pub(crate) direction: Direction,
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+}
+
+/// How a call is worked on.
+#[derive(Clone)]
+pub(super) struct Scheme {
+    pub(super) request: Request,
+    pub(super) resources: Resources,
+    pub(super) runs: Runs,
+}
+
+/// The runs of a call.
+#[derive(Clone)]
+pub(super) enum Runs {
+    /// One run on the whole picture.
+    Whole(Planned),
+    Diffusers(DiffusersTiles),
+    Seamless(SeamlessTiles),
+}
+
+impl Scheme {
+    /// The scheme of a call within `resources`: in tiles where these ask for them and the picture is
+    /// larger than one.
+    ///
+    /// # Errors
+    /// `Model` without such a network, `InvalidArgument` for tiles that cannot be, `Budget` with the least
+    /// budget that can be kept.
+    pub(super) fn choose(model: &Model, request: Request, resources: Resources) -> Result<Self> {
+        let Request { direction, height, width } = request;
+        let network = model.network(direction)?;
+        let call = Call { network: &network, part: Part::Whole, height, width };
+        let runs = match (resources.tiles.tiling, direction) {
+            (Tiling::Diffusers, _) => match DiffusersTiles::of(&call, resources)? {
+                Some(tiles) => Runs::Diffusers(tiles),
+                None => Runs::Whole(call.plan(resources)?),
+            },
+            (Tiling::Seamless, Direction::Decode) => seamless(&call, resources)?,
+            (Tiling::Exact, _) | (Tiling::Seamless, _) => Runs::Whole(call.plan(resources)?),
+        };
+        Ok(Self { request, resources, runs })
+    }
+
+    /// The same call with activations stored as `storage`.
+    pub(super) fn stored_as(&self, storage: Storage, model: &Model) -> Result<Self> {
+        Self::choose(model, self.request, self.resources.stored_as(storage))
+    }
+
+    /// What the call needs.
+    pub(super) fn plan(&self) -> Plan {
+        match &self.runs {
+            Runs::Whole(planned) => planned.plan,
+            Runs::Diffusers(tiles) => tiles.plan,
+            Runs::Seamless(tiles) => tiles.plan,
+        }
+    }
+
+    /// What activations are stored as.
+    pub(super) fn storage(&self) -> Storage {
+        self.resources.settings.storage
+    }
+}
+
+/// Seamless tiles, or one run where the picture needs none.
+fn seamless(call: &Call<'_>, resources: Resources) -> Result<Runs> {
+    let sizes = seamless::sizes(call, resources)?;
+    let chosen = resources.tiles.size == 0 && resources.limited();
+    if chosen && let Ok(planned) = call.plan(Resources { scratch: false, ..resources }) {
+        return Ok(Runs::Whole(planned));
+    }
+    if sizes.iter().all(|&size| size >= call.height && size >= call.width) {
+        return Ok(Runs::Whole(call.plan(resources)?));
+    }
+    Ok(Runs::Seamless(SeamlessTiles::of(call, &sizes, resources)?))
+}
+
+/// What a decode of latents of `height` rows of `width` would need in a session with `options`.
+///
+/// ```
+/// use ndarray::Array4;
+/// use vaekl::{Model, Session, SessionOptions, plan_decode};
+///
+/// let (model, options) = (Model::open("models/default")?, SessionOptions::default());
+/// let plan = plan_decode(&model, &options, 16, 16)?;
+///
+/// let mut session = Session::new(&model, &options)?;
+/// let latents = Array4::zeros((1, model.config().latent_channels, 16, 16));
+/// assert_eq!(session.decode(latents.view())?.plan, plan);
+/// assert_eq!(session.memory() as u64, plan.workspace_bytes);
+/// # Ok::<(), vaekl::Error>(())
+/// ```
+///
+/// # Errors
+/// As [`Session::decode`](crate::Session::decode), without the arithmetic's and the memory's own.
+pub fn plan_decode(
+    model: &Model,
+    options: &SessionOptions,
+    height: usize,
+    width: usize,
+) -> Result<Plan> {
+    let request = Request { direction: Direction::Decode, height, width };
+    Ok(for_options(model, options, request)?.plan())
+}
+
+/// What an encode of a picture of `height` rows of `width` would need in a session with `options`.
+///
+/// # Errors
+/// As [`Session::encode`](crate::Session::encode), without the arithmetic's and the memory's own.
+pub fn plan_encode(
+    model: &Model,
+    options: &SessionOptions,
+    height: usize,
+    width: usize,
+) -> Result<Plan> {
+    let request = Request { direction: Direction::Encode, height, width };
+    Ok(for_options(model, options, request)?.plan())
+}
+
+/// The scheme of a call in a session with `options` that does not exist.
+fn for_options(model: &Model, options: &SessionOptions, request: Request) -> Result<Scheme> {
+    let Request { direction, height, width } = request;
+    let (threads, storage) = (options.resolve_threads()?, options.resolve_storage(model));
+    let kernels = Kernels::new(Level::detect()?);
+    check_size(direction, height, width)?;
+    Scheme::choose(model, request, Resources::new(options, model, storage, kernels, threads))
+}
+
+/// The plan of one run, for a run without a session.
+#[cfg(feature = "bench")]
+pub(crate) fn planned(
+    model: &Model,
+    options: &SessionOptions,
+    request: Request,
+) -> Result<Planned> {
+    let scheme =
+        for_options(model, &SessionOptions { tiling: Tiling::Exact, ..options.clone() }, request)?;
+    match scheme.runs {
+        Runs::Whole(planned) => Ok(planned),
+        _ => Err(crate::base::error::Error::internal("tiles that were not asked for")),
+    }
+}

@@ -1,0 +1,147 @@
+#![forbid(unsafe_code)]
+//! Tiles as diffusers has them (`enable_tiling`): each goes through the network by itself, with
+//! statistics and attention of its own, and is blended into the ones above and on its left
+//! (`rows/diffusers.rs`).
+//!
+//! What tiles show that the whole picture does not, seams and shifts of colour, is part of it; it is here
+//! to give the numbers that diffusers gives.
+
+use super::grid::{check_count, counted};
+use crate::base::error::{Error, Result};
+use crate::model::network::{Direction, Network, Part};
+use crate::run::budget::{Call, Planned};
+use crate::run::plan::Plan;
+use crate::run::resources::{Resources, TileOptions};
+
+/// Where tiles are. Lengths are in values of the input (latents or pixels) or of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::run) struct DiffusersGrid {
+    /// Input rows and columns of a tile.
+    pub(in crate::run) tile: usize,
+    /// Input rows from a tile to the next.
+    pub(in crate::run) stride: usize,
+    /// Output rows that two tiles share.
+    pub(in crate::run) blend: usize,
+    /// Output rows from a tile to the next.
+    pub(in crate::run) limit: usize,
+}
+
+/// A call in diffusers' tiles: the grid, and the plan of each size of a tile.
+#[derive(Clone)]
+pub(in crate::run) struct DiffusersTiles {
+    pub(in crate::run) grid: DiffusersGrid,
+    pub(in crate::run) plan: Plan,
+    /// Rows and columns of a tile, and its plan.
+    planned: Vec<((usize, usize), Planned)>,
+}
+
+impl DiffusersGrid {
+    /// The tiles that `options` ask for, where an input of this size is cut at all.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a tile size or an overlap that makes no tiles.
+    fn of(call: &Call<'_>, options: TileOptions) -> Result<Option<Self>> {
+        let Call { network, height, width, .. } = *call;
+        let (factor, direction) = (network.downscale(), network.direction());
+        let size = if options.size == 0 { network.sample_latents() } else { options.size };
+        let overlap = if options.overlap == 0 { size / 4 } else { options.overlap };
+        if size == 0 || overlap >= size {
+            return Err(Error::invalid(format!(
+                "tile overlap: less than the tile size of {size} expected, {overlap} found"
+            )));
+        }
+        let (stride, scale) = (size - overlap, |n: usize| n.saturating_mul(factor));
+        let grid = match direction {
+            Direction::Decode => {
+                Self { tile: size, stride, blend: scale(overlap), limit: scale(stride) }
+            }
+            Direction::Encode => {
+                Self { tile: scale(size), stride: scale(stride), blend: overlap, limit: stride }
+            }
+        };
+        if height <= grid.tile && width <= grid.tile {
+            return Ok(None);
+        }
+        check_count(height.max(width), grid.stride)?;
+        let odd = |side: &usize| direction == Direction::Encode && !side.is_multiple_of(factor);
+        if [height, width].iter().any(odd) {
+            return Err(Error::invalid(format!(
+                "tiles need sides that are multiples of {factor}, {width}x{height} found"
+            )));
+        }
+        Ok(Some(grid))
+    }
+
+    /// Where the tiles begin and end along a side.
+    pub(in crate::run) fn cut(
+        &self,
+        length: usize,
+    ) -> impl ExactSizeIterator<Item = (usize, usize)> + use<> {
+        let Self { tile, stride, .. } = *self;
+        (0..length).step_by(stride).map(move |start| (start, length.min(start + tile)))
+    }
+
+    /// Bytes that are held beside the workspace of a tile: input rows, output rows, and what the next
+    /// tiles blend with.
+    fn own_bytes(&self, network: &Network<'_>, width: usize) -> u64 {
+        let (from, to) = (network.in_channels(), network.out_channels());
+        let (count, side) = (self.cut(width).len(), self.limit + self.blend);
+        let product = |factors: [usize; 3]| {
+            factors.iter().fold(1_u64, |product, &n| product.saturating_mul(n as u64))
+        };
+        let values = [
+            product([self.tile, width, from]),
+            product([self.limit, count * self.limit, to]),
+            product([self.blend, count * side, to]),
+            // The tile in work, and what of it the next ones below and on the right blend with.
+            product([side, side + 2 * self.blend, to]),
+        ];
+        values.iter().fold(0_u64, |sum, &n| sum.saturating_add(n)).saturating_mul(4)
+    }
+}
+
+impl DiffusersTiles {
+    /// The tiles of a call, each planned within `resources`; `None` where it is not cut.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a tile size or an overlap that makes no tiles, `Budget`.
+    pub(in crate::run) fn of(call: &Call<'_>, resources: Resources) -> Result<Option<Self>> {
+        let Some(grid) = DiffusersGrid::of(call, resources.tiles)? else { return Ok(None) };
+        let Call { network, height, width, .. } = *call;
+        let own_bytes = grid.own_bytes(network, width);
+        let resources = resources.less(own_bytes);
+        let sizes = |length: usize| counted(grid.cut(length).map(|(start, end)| end - start));
+        let mut planned = Vec::new();
+        let mut total: Option<Plan> = None;
+        for &(height, rows) in &sizes(height) {
+            for &(width, columns) in &sizes(width) {
+                let tile = Call { network, part: Part::Whole, height, width }.plan(resources)?;
+                let one = tile.plan;
+                planned.push(((height, width), tile));
+                let work = one.multiply_adds.saturating_mul(rows * columns);
+                total = Some(match total {
+                    None => Plan { multiply_adds: work, ..one },
+                    Some(all) => Plan {
+                        workspace_bytes: all.workspace_bytes.max(one.workspace_bytes),
+                        scratch_bytes: all.scratch_bytes.max(one.scratch_bytes),
+                        peak_bytes: all.peak_bytes.max(one.peak_bytes),
+                        multiply_adds: all.multiply_adds.saturating_add(work),
+                        ..one
+                    },
+                });
+            }
+        }
+        let mut plan = total.ok_or_else(|| Error::internal("a picture without tiles"))?;
+        plan.peak_bytes = plan.peak_bytes.saturating_add(own_bytes);
+        (plan.tiles_x, plan.tiles_y) = (grid.cut(width).len(), grid.cut(height).len());
+        (plan.tile_size, plan.exact) = (grid.tile.min(grid.limit + grid.blend), false);
+        Ok(Some(Self { grid, plan, planned }))
+    }
+
+    /// The plan of a tile of `height` rows of `width`.
+    pub(in crate::run) fn planned(&self, height: usize, width: usize) -> Result<&Planned> {
+        let tile = self.planned.iter().find(|(size, _)| *size == (height, width));
+        let (_, planned) = tile.ok_or_else(|| Error::internal("a tile that is not in the plan"))?;
+        Ok(planned)
+    }
+}

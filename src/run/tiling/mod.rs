@@ -1,0 +1,5 @@
+//! Tiles: where they are in a picture, and what they need.
+
+pub(super) mod diffusers;
+mod grid;
+pub(super) mod seamless;

@@ -1,0 +1,276 @@
+#![forbid(unsafe_code)]
+//! Seamless tiles: a decode whose large activations exist for a tile at a time, without seams.
+//!
+//! A tile has around it all that its pixels depend on, and all tiles are normalised by the statistics of
+//! the whole picture. They would then be the exact picture, if those statistics were exact; these are
+//! found as `backend/statistics.rs` says, by running a reduced picture and all tiles in turn
+//! (`rows/seamless.rs`).
+
+use super::grid::{check_count, counted};
+use crate::backend::Strategy;
+use crate::base::buffer::align_up;
+use crate::base::error::{Error, Result};
+use crate::model::network::{Network, Part};
+use crate::model::window::{Span, Window};
+use crate::run::budget::{Call, Output, Planned, in_memory};
+use crate::run::plan::Plan;
+use crate::run::resources::{Least, Resources};
+
+/// Sides of a tile in latents that are tried where the budget chooses.
+const SIZES: [usize; 14] = [256, 224, 192, 160, 128, 112, 96, 80, 64, 48, 32, 24, 16, 8];
+
+/// Side of the smallest picture whose statistics stand for a larger one's.
+const SMALLEST: usize = 16;
+
+/// How what the front gives is cut. Lengths are in its pixels.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::run) struct SeamlessGrid {
+    height: usize,
+    pub(in crate::run) width: usize,
+    /// Rows and columns of a tile, but for the last ones.
+    side: (usize, usize),
+    halo: usize,
+    /// Pixels from one of the reduced picture to the next.
+    pub(in crate::run) step: usize,
+}
+
+/// A decode in seamless tiles: the grid, and the plan of each run.
+#[derive(Clone)]
+pub(in crate::run) struct SeamlessTiles {
+    pub(in crate::run) grid: SeamlessGrid,
+    pub(in crate::run) plan: Plan,
+    pub(in crate::run) front: Planned,
+    /// The rest of the network on the reduced picture, and on a tile of each window.
+    pub(in crate::run) reduced: Planned,
+    tiles: Vec<(Window, Planned)>,
+}
+
+impl SeamlessGrid {
+    fn new(front: &Output, most: usize, halo: usize) -> Self {
+        let (height, width) = (front.shape.height, front.shape.width);
+        let even = |length: usize| length.div_ceil(length.div_ceil(most));
+        let room = most.max(SMALLEST).saturating_pow(2);
+        let small = |step: &usize| height.div_ceil(*step) * width.div_ceil(*step) <= room;
+        let step = (1..).find(small).unwrap_or(1);
+        Self { height, width, side: (even(height), even(width)), halo, step }
+    }
+
+    /// Where tiles begin along a side, each with its span.
+    fn cut(
+        length: usize,
+        side: usize,
+        halo: usize,
+    ) -> impl ExactSizeIterator<Item = (usize, Span)> {
+        (0..length).step_by(side).map(move |start| {
+            let end = length.min(start + side);
+            let (before, after) = (start.min(halo), (length - end).min(halo));
+            (start, Span { before, length: end - start, after })
+        })
+    }
+
+    /// Where rows of tiles begin, each with its span.
+    pub(in crate::run) fn rows(&self) -> impl ExactSizeIterator<Item = (usize, Span)> + use<> {
+        Self::cut(self.height, self.side.0, self.halo)
+    }
+
+    /// Where columns of tiles begin, each with its span.
+    pub(in crate::run) fn columns(&self) -> impl ExactSizeIterator<Item = (usize, Span)> + use<> {
+        Self::cut(self.width, self.side.1, self.halo)
+    }
+
+    /// How often statistics are gathered: more the less the reduced picture has of the whole. That keeps
+    /// the error under about a quarter of a step of 8 bits (58 dB on photographs, docs/memory.md).
+    pub(in crate::run) fn rounds(&self) -> u64 {
+        match self.step {
+            ..=2 => 1,
+            3..=8 => 2,
+            _ => 3,
+        }
+    }
+
+    /// The windows that there are, and how many tiles have each.
+    fn windows(&self) -> Vec<(Window, u64)> {
+        let spans = |(_, span): (usize, Span)| span;
+        let (rows, columns) = (counted(self.rows().map(spans)), counted(self.columns().map(spans)));
+        let pairs = rows.iter().flat_map(|row| columns.iter().map(move |column| (row, column)));
+        pairs.map(|(&(rows, n), &(columns, m))| (Window { rows, columns }, n * m)).collect()
+    }
+
+    /// The run of the tile of a window.
+    pub(in crate::run) fn tile<'n>(&self, network: &'n Network<'n>, window: Window) -> Call<'n> {
+        let (height, width) = (window.rows.total(), window.columns.total());
+        Call { network, part: Part::Rest(Some(window)), height, width }
+    }
+
+    /// The run of the reduced picture.
+    pub(in crate::run) fn reduced<'n>(&self, network: &'n Network<'n>) -> Call<'n> {
+        let (height, width) = (self.height.div_ceil(self.step), self.width.div_ceil(self.step));
+        Call { network, part: Part::Rest(None), height, width }
+    }
+}
+
+/// The sides of a tile to try for a call, in latents, the largest first.
+///
+/// # Errors
+/// `InvalidArgument` for an overlap.
+pub(in crate::run) fn sizes(call: &Call<'_>, resources: Resources) -> Result<Vec<usize>> {
+    let options = resources.tiles;
+    if options.overlap != 0 {
+        return Err(Error::invalid(format!(
+            "tile overlap: 0 expected with seamless tiles, {} found",
+            options.overlap
+        )));
+    }
+    Ok(match options.size {
+        0 if !resources.limited() => vec![call.network.sample_latents().max(1)],
+        0 => {
+            let longest = call.height.max(call.width);
+            let sizes = SIZES.into_iter().filter(|&size| check_count(longest, size).is_ok());
+            let sizes: Vec<usize> = sizes.collect();
+            if sizes.is_empty() { SIZES[..1].to_vec() } else { sizes }
+        }
+        size => vec![size],
+    })
+}
+
+impl SeamlessTiles {
+    /// The tiles of a call, whose sides are one of `sizes`.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for too many tiles, `Budget` as [`Call::plan`].
+    pub(in crate::run) fn of(
+        call: &Call<'_>,
+        sizes: &[usize],
+        resources: Resources,
+    ) -> Result<Self> {
+        let mut least = Least::NONE;
+        if let Some(found) = Self::search(call, sizes, resources, &mut least)? {
+            return Ok(found);
+        }
+        let with = |leaner: Resources| {
+            let (resources, mut least) = (leaner.unkept(), Least::NONE);
+            Self::search(call, sizes, resources, &mut least).ok().map(|_| least)
+        };
+        Err(resources.refusal(" in seamless tiles", least, with))
+    }
+
+    /// The fastest front and the largest tiles that keep the limits; without any, the least that some
+    /// need.
+    fn search(
+        call: &Call<'_>,
+        sizes: &[usize],
+        resources: Resources,
+        least: &mut Least,
+    ) -> Result<Option<Self>> {
+        let front = Call { part: Part::Front, ..*call };
+        let strategies = in_memory(resources);
+        // Tiles know nothing of the front's strategy.
+        let mut known: Vec<((usize, usize), Rest)> = Vec::new();
+        for front in front.plans(resources)? {
+            let front = front?;
+            let (sizes, strategies) = match resources.allow(&front.plan) {
+                true => (sizes, &strategies[..]),
+                // Only for what it would need.
+                false => (&sizes[sizes.len() - 1..], &strategies[strategies.len() - 1..]),
+            };
+            for &size in sizes {
+                for &strategy in strategies {
+                    let key = (size, strategy.kept);
+                    let at = match known.iter().position(|(other, _)| *other == key) {
+                        Some(at) => at,
+                        None => {
+                            let grid = grid(call, &front.output, size)?;
+                            known.push((key, Rest::of(call, grid, resources, strategy)?));
+                            known.len() - 1
+                        }
+                    };
+                    let plan = known[at].1.plan(call, &front);
+                    if resources.allow(&plan) {
+                        let (_, Rest { grid, reduced, tiles, .. }) = known.swap_remove(at);
+                        return Ok(Some(Self { grid, plan, front, reduced, tiles }));
+                    }
+                    *least = least.of(&plan);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The plan of the tile of a window.
+    pub(in crate::run) fn planned(&self, window: Window) -> Result<&Planned> {
+        let tile = self.tiles.iter().find(|(other, _)| *other == window);
+        let (_, planned) = tile.ok_or_else(|| Error::internal("a tile that is not in the plan"))?;
+        Ok(planned)
+    }
+}
+
+/// Tiles of at most `size` latents of what the front gives.
+fn grid(call: &Call<'_>, front: &Output, size: usize) -> Result<SeamlessGrid> {
+    let most = size.saturating_mul(call.network.front_scale());
+    check_count(front.shape.height.max(front.shape.width), most)?;
+    Ok(SeamlessGrid::new(front, most, call.network.halo()))
+}
+
+/// The runs after the front, and what they need.
+struct Rest {
+    grid: SeamlessGrid,
+    reduced: Planned,
+    tiles: Vec<(Window, Planned)>,
+    workspace: u64,
+    /// Bytes of the process beside the workspace.
+    beside: u64,
+    multiply_adds: u64,
+}
+
+impl Rest {
+    fn of(
+        call: &Call<'_>,
+        grid: SeamlessGrid,
+        resources: Resources,
+        strategy: Strategy,
+    ) -> Result<Self> {
+        let times = grid.rounds() + 1;
+        let reduced = grid.reduced(call.network).by(resources, strategy)?;
+        let (plan, tiles) = (reduced.plan, Vec::new());
+        let (workspace, beside, multiply_adds) = (0, 0, 0);
+        let mut rest = Self { grid, reduced, tiles, workspace, beside, multiply_adds };
+        rest.add(&plan, times);
+        for (window, count) in grid.windows() {
+            let tile = grid.tile(call.network, window).by(resources, strategy)?;
+            rest.add(&tile.plan, count.saturating_mul(times));
+            rest.tiles.push((window, tile));
+        }
+        Ok(rest)
+    }
+
+    /// With so many runs of `plan`.
+    fn add(&mut self, plan: &Plan, times: u64) {
+        self.workspace = self.workspace.max(plan.workspace_bytes);
+        self.beside = self.beside.max(plan.peak_bytes - plan.workspace_bytes);
+        let work = plan.multiply_adds.saturating_mul(times);
+        self.multiply_adds = self.multiply_adds.saturating_add(work);
+    }
+
+    /// The plan of all. Front and tiles have one workspace, whose pages stay.
+    fn plan(&self, call: &Call<'_>, front: &Planned) -> Plan {
+        let Call { network, width, .. } = *call;
+        let scale = front.output.shape.width / width;
+        let row = network.output_length(width) * network.out_channels() * size_of::<f32>();
+        let rows = (self.grid.side.0 * (network.downscale() / scale) * row) as u64;
+        let pinned = if front.output.stored { 0 } else { align_up(front.output.bytes) as u64 };
+        let workspace = (self.workspace + pinned).max(front.plan.workspace_bytes);
+        let beside = (front.plan.peak_bytes - front.plan.workspace_bytes
+            + self.reduced.held as u64)
+            .max(self.beside + front.held as u64 + rows);
+        Plan {
+            workspace_bytes: workspace,
+            scratch_bytes: front.plan.scratch_bytes,
+            peak_bytes: workspace + beside,
+            multiply_adds: front.plan.multiply_adds.saturating_add(self.multiply_adds),
+            exact: false,
+            tiles_x: self.grid.columns().len(),
+            tiles_y: self.grid.rows().len(),
+            tile_size: self.grid.side.0.max(self.grid.side.1).div_ceil(scale),
+        }
+    }
+}
