@@ -45,8 +45,8 @@ impl<'a> Engine<'a> {
         let model = open_model(options, options.model.as_deref(), parts)?;
         interrupt.check()?;
         let limits = session_options(options);
-        let session = Session::new(&model, &limits)?;
-        interrupt.stops(session.cancel_handle());
+        let mut session = Session::new(&model, &limits)?;
+        session.set_cancel_token(interrupt.token());
         interrupt.check()?;
         Ok(Self {
             options,
@@ -93,8 +93,7 @@ impl<'a> Engine<'a> {
             return Ok(());
         }
         let held = held(&mut self.limits, values);
-        self.session = Session::new(self.session.model(), &self.limits)?;
-        self.interrupt.stops(self.session.cancel_handle());
+        self.session.set_memory_budget(self.limits.memory_budget);
         self.held = format!(
             "{}: with {} of input and output in memory",
             input.display(),
@@ -128,29 +127,12 @@ impl<'a> Engine<'a> {
         height: usize,
         width: usize,
     ) -> Result<(DiagonalGaussian, f64)> {
-        let (cancel, mut failed) = (self.session.cancel_handle(), None);
-        let mut fill = |y: usize, row: &mut [f32]| {
-            if failed.is_none()
-                && let Err(failure) = rows.read(y, row)
-            {
-                failed = Some(failure);
-            }
-            if failed.is_some() {
-                row.fill(0.0);
-                cancel.cancel();
-            }
-        };
-        let call = |session: &mut Session| {
+        let mut fill = |y: usize, row: &mut [f32]| rows.read(y, row);
+        let encoded = self.timed("encode", input, |session| {
             DiagonalGaussian::new(session.encode_rows(height, width, &mut fill)?)
-        };
-        let encoded = self.timed("encode", input, call);
-        match failed {
-            Some(failure) => Err(failure),
-            None => {
-                self.encoded(height, width)?;
-                encoded
-            }
-        }
+        })?;
+        self.encoded(height, width)?;
+        Ok(encoded)
     }
 
     fn encoded(&mut self, height: usize, width: usize) -> Result<()> {
@@ -200,7 +182,7 @@ impl<'a> Engine<'a> {
     ) -> Result<(T, f64)> {
         self.interrupt.check()?;
         let bar = progress::bar(label, self.options.quiet);
-        self.session.on_progress(Some(progress::callback(bar.clone(), self.interrupt.clone())));
+        self.session.on_progress(Some(progress::callback(bar.clone())));
         let start = Instant::now();
         let result = call(&mut self.session);
         let seconds = start.elapsed().as_secs_f64();

@@ -127,8 +127,11 @@ unsafe fn pictures(
 unsafe fn moments(session: &mut Session, pictures: &[Pixels]) -> Result<Array4<f32>> {
     let mut all = Vec::with_capacity(pictures.len());
     for picture in pictures {
-        // SAFETY: by the caller's contract.
-        let mut fill = |y: usize, row: &mut [f32]| unsafe { picture.read_row(y, row) };
+        let mut fill = |y: usize, row: &mut [f32]| {
+            // SAFETY: by the caller's contract.
+            unsafe { picture.read_row(y, row) };
+            Ok(())
+        };
         all.push(session.encode_rows(picture.height(), picture.width(), &mut fill)?);
     }
     let views: Vec<ArrayView4<'_, f32>> = all.iter().map(|moments| moments.view()).collect();

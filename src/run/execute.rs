@@ -7,7 +7,7 @@ use super::budget::{Call, Output, Planned, plan_call};
 use super::plan::{Direction, Resources, check_finite, network};
 use super::seamless::SeamlessRows;
 use super::session::{Progress, Session};
-use super::stream::{Pull, Rows};
+use super::stream::{Fill, Pull, Rows};
 use super::tiles::{TiledRows, Tiles};
 use crate::backend::cpu::Cpu;
 use crate::backend::{Backend, Statistics};
@@ -27,7 +27,7 @@ pub(super) struct Tiled {
 }
 
 /// Gives the bytes of a row of the input, from the kept bytes of the arena if it likes.
-pub(super) type Fill<'f> = dyn FnMut(&[u8], usize, &mut [u8]) -> Result<()> + 'f;
+pub(super) type FillBytes<'f> = dyn FnMut(&[u8], usize, &mut [u8]) -> Result<()> + 'f;
 
 impl Session {
     pub(super) fn all_resources(&self) -> Resources {
@@ -49,7 +49,7 @@ impl Session {
         direction: Direction,
         height: usize,
         width: usize,
-        fill: &mut dyn FnMut(usize, &mut [f32]),
+        fill: &mut Fill<'_>,
         on_row: &mut dyn FnMut(usize, &[f32]) -> ControlFlow<()>,
     ) -> Result<()> {
         let mut pull = self.begin(direction, height, width, fill)?;
@@ -68,7 +68,7 @@ impl Session {
         direction: Direction,
         height: usize,
         width: usize,
-        fill: &mut dyn FnMut(usize, &mut [f32]),
+        fill: &mut Fill<'_>,
     ) -> Result<Pull> {
         self.tiled = None;
         let model = self.model.clone();
@@ -94,7 +94,7 @@ impl Session {
         direction: Direction,
         height: usize,
         width: usize,
-        fill: &mut dyn FnMut(usize, &mut [f32]),
+        fill: &mut Fill<'_>,
     ) -> Result<Rows> {
         self.with_range(|session| session.attempt(direction, height, width, fill))
     }
@@ -115,7 +115,7 @@ impl Session {
         direction: Direction,
         height: usize,
         width: usize,
-        fill: &mut dyn FnMut(usize, &mut [f32]),
+        fill: &mut Fill<'_>,
     ) -> Result<Rows> {
         let model = self.model.clone();
         let call = Call::new(&model, direction, height, width);
@@ -162,7 +162,7 @@ impl Session {
         planned: &Planned,
         (kept, file): (usize, Option<&ScratchFile>),
         statistics: Statistics<'_>,
-        fill: &mut Fill<'_>,
+        fill: &mut FillBytes<'_>,
     ) -> Result<Range<usize>> {
         let Resources { settings, algorithm, .. } = self.all_resources();
         let Planned { plan, layout, strategy, .. } = planned;
@@ -172,7 +172,7 @@ impl Session {
             None => (0, plan.multiply_adds),
         };
         let mut report = |done: u64| {
-            if cancel.is_set() {
+            if cancel.is_cancelled() {
                 return ControlFlow::Break(());
             }
             progress.as_mut().map_or(ControlFlow::Continue(()), |call| {
@@ -233,11 +233,11 @@ impl Session {
 pub(super) fn checked(
     direction: Direction,
     channels: usize,
-    fill: &mut dyn FnMut(usize, &mut [f32]),
+    fill: &mut Fill<'_>,
 ) -> impl FnMut(&[u8], usize, &mut [u8]) -> Result<()> {
     move |_, y, bytes| {
         let row: &mut [f32] = cast_mut(bytes);
-        fill(y, row);
+        fill(y, row)?;
         check_finite(direction, y, row, channels)
     }
 }

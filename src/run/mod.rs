@@ -1,6 +1,7 @@
 //! Floor 6: running the network. Plans, sessions, progress and cancelling.
 
 mod budget;
+mod control;
 mod execute;
 mod options;
 mod plan;
@@ -9,9 +10,10 @@ mod session;
 mod stream;
 mod tiles;
 
+pub use control::CancelToken;
 pub use options::{Attention, SessionOptions, Tiling};
 pub use plan::{Plan, plan_decode, plan_encode};
-pub use session::{AutoencoderKlOutput, CancelHandle, DecoderOutput, Progress, Session};
+pub use session::{AutoencoderKlOutput, DecoderOutput, Progress, Session};
 pub(crate) use stream::Decoding;
 pub use stream::RowStream;
 #[cfg(feature = "bench")]

@@ -21,6 +21,7 @@ use super::execute::checked;
 use super::options::{SessionOptions, Tiling};
 use super::plan::{Direction, Part, Plan, Resources};
 use super::session::Session;
+use super::stream::Fill;
 use super::tiles::{check_count, counted, refuse_after};
 use crate::backend::{Reduced, Shared, Statistics, Strategy};
 use crate::base::buffer::{align_up, cast};
@@ -333,7 +334,7 @@ impl SeamlessRows {
         session: &mut Session,
         call: Call<'_>,
         seamless: Seamless,
-        fill: &mut dyn FnMut(usize, &mut [f32]),
+        fill: &mut Fill<'_>,
     ) -> Result<Self> {
         let Seamless { front, tiles, strategy, plan } = seamless;
         let call = Call { part: Part::Front, ..call };

@@ -3,16 +3,15 @@
 
 use std::fmt;
 use std::ops::ControlFlow;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use ndarray::{Array4, ArrayView2, ArrayView3, ArrayView4, ArrayViewMut2, Axis};
 
 use super::budget::{Call, plan_call};
+use super::control::CancelToken;
 use super::execute::Tiled;
 use super::options::SessionOptions;
 use super::plan::{self, Direction, check_size};
-use super::stream::{Decoding, RowStream};
+use super::stream::{Decoding, Fill, RowStream};
 use crate::arch::Level;
 use crate::base::buffer::AlignedBuf;
 use crate::base::dtype::DType;
@@ -30,26 +29,6 @@ pub struct Progress {
     pub done: u64,
     /// Multiply-adds of the whole call.
     pub total: u64,
-}
-
-/// Stops a session's call in progress, from any thread.
-#[derive(Clone, Debug, Default)]
-pub struct CancelHandle(Arc<AtomicBool>);
-
-impl CancelHandle {
-    /// Asks the call in progress to stop; it returns `Cancelled` within a fraction of a second.
-    /// Without a call in progress nothing happens.
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    pub(super) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    fn clear(&self) {
-        self.0.store(false, Ordering::Relaxed);
-    }
 }
 
 /// What [`Session::decode`] gives; diffusers' `DecoderOutput`.
@@ -81,7 +60,7 @@ pub struct Session {
     pub(super) arena: AlignedBuf,
     /// Memory of the caller, to use instead.
     pub(super) lent: Option<&'static mut [u8]>,
-    pub(super) cancel: CancelHandle,
+    pub(super) cancel: CancelToken,
     pub(super) progress: Option<OnProgress>,
     /// What a call in several runs has done.
     pub(super) tiled: Option<Tiled>,
@@ -111,7 +90,7 @@ impl Session {
             options: options.clone(),
             arena: AlignedBuf::zeroed(0, "workspace")?,
             lent: None,
-            cancel: CancelHandle::default(),
+            cancel: CancelToken::new(),
             progress: None,
             tiled: None,
         })
@@ -121,6 +100,15 @@ impl Session {
     /// every way that there is fails before any work.
     pub(crate) fn lend(&mut self, memory: &'static mut [u8]) {
         self.lent = Some(memory);
+    }
+
+    /// Makes later calls keep another [`SessionOptions::memory_budget`], 0 for none. The threads stay, and
+    /// the workspace is given back, as a call in tiles would keep one that is larger than it needs.
+    pub fn set_memory_budget(&mut self, bytes: u64) {
+        self.options.memory_budget = bytes;
+        if bytes > 0 {
+            self.arena = AlignedBuf::default();
+        }
     }
 
     /// The model.
@@ -147,29 +135,6 @@ impl Session {
     /// Bytes of workspace held now.
     pub fn memory(&self) -> usize {
         self.workspace().len()
-    }
-
-    /// A handle that stops this session's calls.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use ndarray::Array4;
-    /// use vaekl::{ErrorKind, Model, Session, SessionOptions};
-    ///
-    /// let model = Model::open("models/default")?;
-    /// let mut session = Session::new(&model, &SessionOptions::default())?;
-    /// let cancel = session.cancel_handle();
-    /// std::thread::spawn(move || {
-    ///     std::thread::sleep(Duration::from_millis(30));
-    ///     cancel.cancel();
-    /// });
-    /// let latents = Array4::zeros((64, model.config().latent_channels, 64, 64));
-    /// let error = session.decode(latents.view()).unwrap_err();
-    /// assert_eq!(error.kind(), ErrorKind::Cancelled);
-    /// # Ok::<(), vaekl::Error>(())
-    /// ```
-    pub fn cancel_handle(&self) -> CancelHandle {
-        self.cancel.clone()
     }
 
     /// Calls `progress` from time to time during a call, on the thread that made the call; `Break`
@@ -200,7 +165,6 @@ impl Session {
     /// `InvalidArgument` for a wrong shape or a non-finite latent (with its position), `Model` when the
     /// model has no decoder, `NonFinite` when the arithmetic overflows, `Cancelled`, `OutOfMemory`.
     pub fn decode(&mut self, latents: ArrayView4<'_, f32>) -> Result<DecoderOutput> {
-        self.cancel.clear();
         self.decode_batch(latents)
     }
 
@@ -231,7 +195,6 @@ impl Session {
         latents: ArrayView3<'_, f32>,
         on_row: &mut dyn FnMut(usize, &[f32]) -> ControlFlow<()>,
     ) -> Result<()> {
-        self.cancel.clear();
         self.decode_one(latents, on_row)
     }
 
@@ -263,7 +226,6 @@ impl Session {
 
     /// As [`Session::stream`], for who keeps the session beside.
     pub(crate) fn begin_decode(&mut self, latents: ArrayView3<'_, f32>) -> Result<Decoding> {
-        self.cancel.clear();
         let (channels, height, width) = latents.dim();
         self.check(Direction::Decode, 1, (1, channels, height, width))?;
         Decoding::new(self, latents)
@@ -275,22 +237,21 @@ impl Session {
     /// # Errors
     /// As [`Session::decode`], with the encoder.
     pub fn encode(&mut self, sample: ArrayView4<'_, f32>) -> Result<AutoencoderKlOutput> {
-        self.cancel.clear();
         self.encode_batch(sample)
     }
 
     /// Encodes one picture that `fill(y, row)` gives row by row (`width * in_channels` interleaved
-    /// values in [-1, 1]) into moments `[1, 2 * latent_channels, h, w]`: mean, then log-variance.
+    /// values in [-1, 1]) into moments `[1, 2 * latent_channels, h, w]`: mean, then log-variance. Rows are
+    /// asked for in their order, and once more from the first where `F16` storage overflows.
     ///
     /// # Errors
-    /// As [`Session::encode`].
+    /// As [`Session::encode`]; an error of `fill` ends the call, and comes back as it is.
     pub fn encode_rows(
         &mut self,
         height: usize,
         width: usize,
-        fill: &mut dyn FnMut(usize, &mut [f32]),
+        fill: &mut dyn FnMut(usize, &mut [f32]) -> Result<()>,
     ) -> Result<Array4<f32>> {
-        self.cancel.clear();
         self.encode_one(height, width, fill)
     }
 
@@ -305,7 +266,6 @@ impl Session {
         sample_posterior: bool,
         seed: u64,
     ) -> Result<DecoderOutput> {
-        self.cancel.clear();
         let posterior = self.encode_batch(sample)?.latent_dist;
         if sample_posterior {
             self.decode_batch(posterior.sample(&mut Generator::new(seed)).view())
@@ -340,7 +300,10 @@ impl Session {
     ) -> Result<()> {
         let (channels, height, width) = latents.dim();
         self.check(Direction::Decode, 1, (1, channels, height, width))?;
-        let mut fill = |y: usize, row: &mut [f32]| gather(latents.index_axis(Axis(1), y), row);
+        let mut fill = |y: usize, row: &mut [f32]| {
+            gather(latents.index_axis(Axis(1), y), row);
+            Ok(())
+        };
         self.call(Direction::Decode, height, width, &mut fill, on_row)
     }
 
@@ -349,7 +312,10 @@ impl Session {
         self.check(Direction::Encode, batch, sample.dim())?;
         let mut all = Vec::with_capacity(batch);
         for (b, picture) in sample.outer_iter().enumerate() {
-            let mut fill = |y: usize, row: &mut [f32]| gather(picture.index_axis(Axis(1), y), row);
+            let mut fill = |y: usize, row: &mut [f32]| {
+                gather(picture.index_axis(Axis(1), y), row);
+                Ok(())
+            };
             let moments = self.encode_one(height, width, &mut fill);
             all.push(moments.map_err(|error| of_batch(error, b, batch))?);
         }
@@ -363,7 +329,7 @@ impl Session {
         &mut self,
         height: usize,
         width: usize,
-        fill: &mut dyn FnMut(usize, &mut [f32]),
+        fill: &mut Fill<'_>,
     ) -> Result<Array4<f32>> {
         let channels = self.model.config().in_channels;
         self.check(Direction::Encode, 1, (1, channels, height, width))?;
@@ -379,13 +345,14 @@ impl Session {
         Ok(moments)
     }
 
-    /// Checks the shape of an input before anything is allocated.
+    /// Begins a call: checks that it may run, and the shape of its input, before anything is allocated.
     fn check(
         &self,
         direction: Direction,
         batch: usize,
         shape: (usize, usize, usize, usize),
     ) -> Result<()> {
+        self.cancel.check()?;
         let (what, axis) = match direction {
             Direction::Decode => ("latents", "latent_channels"),
             Direction::Encode => ("picture", "in_channels"),

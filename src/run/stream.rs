@@ -15,6 +15,9 @@ use crate::base::error::Result;
 use crate::base::scratch_file::ScratchFile;
 use crate::base::shape::Shape;
 
+/// Writes a row of the input, interleaved.
+pub(super) type Fill<'f> = dyn FnMut(usize, &mut [f32]) -> Result<()> + 'f;
+
 /// What a run of the network made: an `f32` activation in the arena of its session, or in the scratch
 /// file.
 pub(super) struct Rows {
@@ -79,8 +82,9 @@ impl Pull {
     pub(super) fn next<'r>(
         &'r mut self,
         session: &'r mut Session,
-        fill: &mut dyn FnMut(usize, &mut [f32]),
+        fill: &mut Fill<'_>,
     ) -> Result<Option<(usize, &'r [f32])>> {
+        session.cancel.check()?;
         match self {
             Self::Whole(rows) => session.next_row(rows),
             Self::Tiled(rows) => rows.next(session, fill),
@@ -124,8 +128,11 @@ impl Decoding {
 }
 
 /// The rows of planes `[channels, height, width]`, interleaved.
-fn of(planes: ArrayView3<'_, f32>) -> impl FnMut(usize, &mut [f32]) {
-    move |y, row| gather(planes.index_axis(Axis(1), y), row)
+fn of(planes: ArrayView3<'_, f32>) -> impl FnMut(usize, &mut [f32]) -> Result<()> {
+    move |y, row| {
+        gather(planes.index_axis(Axis(1), y), row);
+        Ok(())
+    }
 }
 
 /// A decoded picture whose rows are taken one by one; made by [`Session::stream`]. Its session is in use
@@ -159,7 +166,8 @@ impl<'s> RowStream<'s> {
     /// each row of tiles takes the time that these take.
     ///
     /// # Errors
-    /// `Io` when the scratch file fails; with tiles also what [`Session::decode`] says of the arithmetic.
+    /// `Cancelled` as long as the session's token is cancelled; `Io` when the scratch file fails; with tiles
+    /// also what [`Session::decode`] says of the arithmetic. After a row of tiles that failed, `State`.
     pub fn next_row(&mut self) -> Result<Option<&[f32]>> {
         self.decoding.next(self.session)
     }

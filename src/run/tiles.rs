@@ -18,6 +18,7 @@ use super::budget::Planned;
 use super::options::{SessionOptions, Tiling};
 use super::plan::{Direction, Plan, check_finite, input_channels};
 use super::session::Session;
+use super::stream::Fill;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::model::{Config, Model};
 
@@ -216,7 +217,7 @@ pub(super) struct TiledRows {
 /// Refuses to go on after a failure; notes one until it is known that there is none.
 pub(super) fn refuse_after(failed: &mut bool) -> Result<()> {
     if std::mem::replace(failed, true) {
-        return Err(Error::new(ErrorKind::Cancelled, "the call has failed before"));
+        return Err(Error::new(ErrorKind::State, "the call has failed before"));
     }
     Ok(())
 }
@@ -233,7 +234,7 @@ impl TiledRows {
     pub(super) fn next<'r>(
         &'r mut self,
         session: &mut Session,
-        fill: &mut dyn FnMut(usize, &mut [f32]),
+        fill: &mut Fill<'_>,
     ) -> Result<Option<(usize, &'r [f32])>> {
         if self.next == self.rows.len() {
             if self.first >= self.height {
@@ -264,7 +265,7 @@ impl TiledRows {
     fn row_of_tiles(
         &mut self,
         session: &mut Session,
-        fill: &mut dyn FnMut(usize, &mut [f32]),
+        fill: &mut Fill<'_>,
     ) -> Result<()> {
         let Tiles { tile, blend, limit, .. } = self.tiles;
         let from = input_channels(session.model(), self.direction);
@@ -278,6 +279,7 @@ impl TiledRows {
             let strip = &self.strip;
             let mut fill_tile = |y: usize, to: &mut [f32]| {
                 to.copy_from_slice(&strip[y * row..][x0 * from..x1 * from]);
+                Ok(())
             };
             let (height, width) = (end - self.first, x1 - x0);
             let mut made = session.tile(self.direction, height, width, &mut fill_tile, channels)?;
@@ -309,7 +311,7 @@ impl TiledRows {
         &mut self,
         session: &Session,
         end: usize,
-        fill: &mut dyn FnMut(usize, &mut [f32]),
+        fill: &mut Fill<'_>,
     ) -> Result<()> {
         let channels = input_channels(session.model(), self.direction);
         let row = self.width * channels;
@@ -319,7 +321,7 @@ impl TiledRows {
         self.strip.resize((end - self.first) * row, 0.0);
         for y in self.filled.max(self.first)..end {
             let to = &mut self.strip[(y - self.first) * row..][..row];
-            fill(y, to);
+            fill(y, to)?;
             check_finite(self.direction, y, to, channels)?;
         }
         self.filled = end;
@@ -367,7 +369,7 @@ impl Session {
         direction: Direction,
         height: usize,
         width: usize,
-        fill: &mut dyn FnMut(usize, &mut [f32]),
+        fill: &mut Fill<'_>,
         channels: usize,
     ) -> Result<Pixels> {
         let mut rows = self.compute(direction, height, width, fill)?;
