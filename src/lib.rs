@@ -63,6 +63,6 @@ pub use base::error::{Error, ErrorKind, Result};
 pub use latents::{DiagonalGaussian, Generator};
 pub use model::{Activation, Config, Guess, Model, ModelInfo, ModelOptions, Parts, Preset};
 pub use run::{
-    Attention, AutoencoderKlOutput, CancelToken, DecoderOutput, Plan, Progress, RowStream,
-    Session, SessionOptions, Tiling, plan_decode, plan_encode,
+    Attention, AutoencoderKlOutput, CancelToken, DecoderOutput, Plan, Progress, RowStream, Session,
+    SessionOptions, Tiling, plan_decode, plan_encode,
 };

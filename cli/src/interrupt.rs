@@ -5,7 +5,8 @@ use vaekl::CancelToken;
 use crate::failure::{Failure, Result};
 use crate::output;
 
-/// What Ctrl-C stops: the sessions that have its token, and what checks it between the steps of a command.
+/// What Ctrl-C stops: the sessions that have its token, and what checks it between the steps of a
+/// command.
 pub(crate) struct Interrupt(CancelToken);
 
 impl Interrupt {

@@ -63,7 +63,8 @@ impl PngReader {
         decoder.set_ignore_text_chunk(true);
         // Palettes and fewer than 8 bits as samples of 8.
         decoder.set_transformations(Transformations::EXPAND);
-        let reader = decoder.read_info().map_err(|error| unreadable(error).within(path.display()))?;
+        let reader =
+            decoder.read_info().map_err(|error| unreadable(error).within(path.display()))?;
         if reader.info().interlaced {
             return Ok(None);
         }

@@ -70,7 +70,8 @@ impl Error {
         &self.message
     }
 
-    /// Why the system refused; every error of kind [`ErrorKind::Io`] that this library makes has it.
+    /// Why the system refused; every error of kind [`ErrorKind::Io`] that this library makes has
+    /// it.
     ///
     /// ```
     /// let error = vaekl::Model::open("no/such/model").unwrap_err();

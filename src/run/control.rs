@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::session::Session;
 use crate::base::error::{Error, ErrorKind, Result};
 
-/// Stops the calls that it was given to, from any thread; clones are the same token. A cancelled token stays
-/// so: who wants to go on gives the session a new one.
+/// Stops the calls that it was given to, from any thread; clones are the same token. A cancelled
+/// token stays so: who wants to go on gives the session a new one.
 #[derive(Clone, Debug, Default)]
 pub struct CancelToken(Arc<AtomicBool>);
 
@@ -18,8 +18,8 @@ impl CancelToken {
         Self::default()
     }
 
-    /// Asks the calls under this token to stop; one in progress returns `Cancelled` within a fraction of a
-    /// second.
+    /// Asks the calls under this token to stop; one in progress returns `Cancelled` within a
+    /// fraction of a second.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -39,8 +39,8 @@ impl CancelToken {
 }
 
 impl Session {
-    /// Puts the calls from now on under `token`: cancelling it stops the one in progress, and those that begin
-    /// later return `Cancelled` at once, until the session has another token.
+    /// Puts the calls from now on under `token`: cancelling it stops the one in progress, and those
+    /// that begin later return `Cancelled` at once, until the session has another token.
     ///
     /// ```
     /// use std::time::Duration;

@@ -102,8 +102,9 @@ impl Session {
         self.lent = Some(memory);
     }
 
-    /// Makes later calls keep another [`SessionOptions::memory_budget`], 0 for none. The threads stay, and
-    /// the workspace is given back, as a call in tiles would keep one that is larger than it needs.
+    /// Makes later calls keep another [`SessionOptions::memory_budget`], 0 for none. The threads
+    /// stay, and the workspace is given back, as a call in tiles would keep one that is larger than
+    /// it needs.
     pub fn set_memory_budget(&mut self, bytes: u64) {
         self.options.memory_budget = bytes;
         if bytes > 0 {
@@ -241,8 +242,9 @@ impl Session {
     }
 
     /// Encodes one picture that `fill(y, row)` gives row by row (`width * in_channels` interleaved
-    /// values in [-1, 1]) into moments `[1, 2 * latent_channels, h, w]`: mean, then log-variance. Rows are
-    /// asked for in their order, and once more from the first where `F16` storage overflows.
+    /// values in [-1, 1]) into moments `[1, 2 * latent_channels, h, w]`: mean, then log-variance.
+    /// Rows are asked for in their order, and once more from the first where `F16` storage
+    /// overflows.
     ///
     /// # Errors
     /// As [`Session::encode`]; an error of `fill` ends the call, and comes back as it is.
@@ -345,7 +347,8 @@ impl Session {
         Ok(moments)
     }
 
-    /// Begins a call: checks that it may run, and the shape of its input, before anything is allocated.
+    /// Begins a call: checks that it may run, and the shape of its input, before anything is
+    /// allocated.
     fn check(
         &self,
         direction: Direction,

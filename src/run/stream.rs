@@ -166,8 +166,9 @@ impl<'s> RowStream<'s> {
     /// each row of tiles takes the time that these take.
     ///
     /// # Errors
-    /// `Cancelled` as long as the session's token is cancelled; `Io` when the scratch file fails; with tiles
-    /// also what [`Session::decode`] says of the arithmetic. After a row of tiles that failed, `State`.
+    /// `Cancelled` as long as the session's token is cancelled; `Io` when the scratch file fails;
+    /// with tiles also what [`Session::decode`] says of the arithmetic. After a row of tiles that
+    /// failed, `State`.
     pub fn next_row(&mut self) -> Result<Option<&[f32]>> {
         self.decoding.next(self.session)
     }

@@ -217,7 +217,7 @@ pub(super) struct TiledRows {
 /// Refuses to go on after a failure; notes one until it is known that there is none.
 pub(super) fn refuse_after(failed: &mut bool) -> Result<()> {
     if std::mem::replace(failed, true) {
-        return Err(Error::new(ErrorKind::State, "the call has failed before"));
+        return Err(Error::new(ErrorKind::State, "stream: it has failed before"));
     }
     Ok(())
 }
@@ -262,11 +262,7 @@ impl TiledRows {
     }
 
     /// Makes the rows of the tiles that begin at input row `first`.
-    fn row_of_tiles(
-        &mut self,
-        session: &mut Session,
-        fill: &mut Fill<'_>,
-    ) -> Result<()> {
+    fn row_of_tiles(&mut self, session: &mut Session, fill: &mut Fill<'_>) -> Result<()> {
         let Tiles { tile, blend, limit, .. } = self.tiles;
         let from = input_channels(session.model(), self.direction);
         let channels = output_channels(session.model(), self.direction);
@@ -307,12 +303,7 @@ impl TiledRows {
     }
 
     /// Reads input rows up to `end`, and lets go of those above `first`.
-    fn read(
-        &mut self,
-        session: &Session,
-        end: usize,
-        fill: &mut Fill<'_>,
-    ) -> Result<()> {
+    fn read(&mut self, session: &Session, end: usize, fill: &mut Fill<'_>) -> Result<()> {
         let channels = input_channels(session.model(), self.direction);
         let row = self.width * channels;
         let kept = self.filled - self.first.min(self.filled);
