@@ -65,7 +65,7 @@ typedef int32_t vaekl_status;
 #define VAEKL_ERR_CANCELLED (-8)
 // An accelerator failed.
 #define VAEKL_ERR_DEVICE (-9)
-// The session is in use by another call, or poisoned.
+// The session is in use by another call, or poisoned; the stream has failed before.
 #define VAEKL_ERR_STATE (-10)
 // A bug of the library: a panic was caught.
 #define VAEKL_ERR_INTERNAL (-11)
@@ -76,8 +76,10 @@ typedef int32_t vaekl_status;
 typedef struct vaekl_error {
   // What the call returned.
   vaekl_status status;
+  // Of VAEKL_ERR_IO, why the system refused: its errno, as ENOENT or EACCES. 0 where there is none.
+  int32_t os_error;
   // One line of NUL-terminated UTF-8 naming the file, tensor or argument.
-  char message[508];
+  char message[504];
 } vaekl_error;
 
 // The version of the library in use: MAJOR<<16 | MINOR<<8 | PATCH.
@@ -325,6 +327,28 @@ typedef struct vaekl_session_options {
   uint32_t fuse_qkv;
 } vaekl_session_options;
 
+// Fills in defaults: `options` of `struct_size` bytes, which is sizeof(vaekl_session_options).
+vaekl_status vaekl_session_options_init(vaekl_session_options *options, size_t struct_size);
+
+// Makes a session. NULL `options` are the defaults.
+vaekl_status vaekl_session_new(const vaekl_model *model,
+                               const vaekl_session_options *options,
+                               vaekl_session **out,
+                               vaekl_error *error);
+
+// Makes the call that uses the session, if there is one, return VAEKL_ERR_CANCELLED within a fraction
+// of a second; of an open stream the next read, and those after it. From any thread, though not from a
+// signal handler; a later call is not affected.
+void vaekl_session_cancel(const vaekl_session *session);
+
+// Bytes of workspace held since the last call ended. From any thread; 0 for NULL.
+uint64_t vaekl_session_memory(const vaekl_session *session);
+
+// Frees a session. Not while a call uses it; one that is in use (a callback frees it) is leaked.
+void vaekl_session_free(vaekl_session *session);
+
+/* ---- plan: what a session would do ----------------------------------------- */
+
 // What a call will need.
 typedef struct vaekl_plan {
   // In: sizeof(vaekl_plan). Out: bytes filled.
@@ -348,9 +372,6 @@ typedef struct vaekl_plan {
   uint32_t exact;
 } vaekl_plan;
 
-// Fills in defaults: `options` of `struct_size` bytes, which is sizeof(vaekl_session_options).
-vaekl_status vaekl_session_options_init(vaekl_session_options *options, size_t struct_size);
-
 // What a session with `options` would do for a decode of this size. Allocates nothing that outlives
 // the call. The caller has set out->struct_size.
 vaekl_status vaekl_plan_decode(const vaekl_model *model,
@@ -367,22 +388,6 @@ vaekl_status vaekl_plan_encode(const vaekl_model *model,
                                uint32_t height,
                                vaekl_plan *out,
                                vaekl_error *error);
-
-// Makes a session. NULL `options` are the defaults.
-vaekl_status vaekl_session_new(const vaekl_model *model,
-                               const vaekl_session_options *options,
-                               vaekl_session **out,
-                               vaekl_error *error);
-
-// Makes the call that uses the session, if there is one, return VAEKL_ERR_CANCELLED within a fraction
-// of a second; of an open stream the next read. From any thread; a later call is not affected.
-void vaekl_session_cancel(const vaekl_session *session);
-
-// Bytes of workspace held since the last call ended. From any thread; 0 for NULL.
-uint64_t vaekl_session_memory(const vaekl_session *session);
-
-// Frees a session. Not while a call uses it; one that is in use (a callback frees it) is leaked.
-void vaekl_session_free(vaekl_session *session);
 
 /* ---- decode ---------------------------------------------------------------- */
 
@@ -424,7 +429,8 @@ vaekl_status vaekl_stream_open(vaekl_session *session,
                                vaekl_error *error);
 
 // Writes up to `max_rows` HWC rows to `dst`, `row_stride` bytes apart (0 is packed), and their number
-// to `rows_out`; returns VAEKL_END, with 0 rows, after the last.
+// to `rows_out`; returns VAEKL_END, with 0 rows, after the last. Where a read fails as tiles are decoded, the
+// next ones get VAEKL_ERR_STATE, or VAEKL_ERR_CANCELLED again if vaekl_session_cancel stopped it.
 vaekl_status vaekl_stream_read(vaekl_stream *stream,
                                void *dst,
                                size_t row_stride,

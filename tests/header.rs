@@ -4,15 +4,16 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
-/// The sections of the header: a title, and the file whose `pub` items it has.
-const SECTIONS: &[(&str, &str)] = &[
-    ("status", "status.rs"),
-    ("value types", "types.rs"),
-    ("model: immutable, shareable", "model.rs"),
-    ("session: one user at a time, owns threads and workspace", "session.rs"),
-    ("decode", "decode.rs"),
-    ("decode, pulled", "stream.rs"),
-    ("encode", "encode.rs"),
+/// The sections of the header: a title, and the files whose `pub` items it has.
+const SECTIONS: &[(&str, &[&str])] = &[
+    ("status", &["status.rs"]),
+    ("value types", &["types.rs"]),
+    ("model: immutable, shareable", &["model.rs"]),
+    ("session: one user at a time, owns threads and workspace", &["turn.rs", "session.rs"]),
+    ("plan: what a session would do", &["plan.rs"]),
+    ("decode", &["decode.rs"]),
+    ("decode, pulled", &["stream.rs"]),
+    ("encode", &["encode.rs"]),
 ];
 
 const HEAD: &str = "\
@@ -65,18 +66,18 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The declarations of one file, in its order.
-fn declarations(file: &str) -> String {
+/// The declarations of files, in their order.
+fn declarations(files: &[&str]) -> String {
     let config = cbindgen::Config::from_file(root().join("cbindgen.toml")).unwrap();
-    let path = root().join("src/ffi").join(file);
-    let bindings = cbindgen::Builder::new()
-        .with_config(config)
-        .with_src(&path)
+    let paths = || files.iter().map(|file| root().join("src/ffi").join(file));
+    let bindings = paths()
+        .fold(cbindgen::Builder::new().with_config(config), |builder, path| builder.with_src(path))
         .generate()
-        .unwrap_or_else(|error| panic!("{file}: {error}"));
+        .unwrap_or_else(|error| panic!("{files:?}: {error}"));
     let mut text = Vec::new();
     bindings.write(&mut text);
-    arrange(&fs::read_to_string(&path).unwrap(), &String::from_utf8(text).unwrap())
+    let sources: String = paths().map(|path| fs::read_to_string(path).unwrap()).collect();
+    arrange(&sources, &String::from_utf8(text).unwrap())
 }
 
 /// cbindgen gives types before constants before functions; here everything stands where the source has
@@ -153,9 +154,10 @@ fn header() -> String {
         writeln!(text, "#define VAEKL_VERSION_{part} {number}").unwrap();
     }
     write!(text, "\n{OPEN}\n").unwrap();
-    for (title, file) in SECTIONS {
+    for (title, files) in SECTIONS {
         let rule = "-".repeat(70_usize.saturating_sub(title.len()));
-        write!(text, "/* ---- {title} {rule} */\n\n{}\n", declarations(file).trim_start()).unwrap();
+        let declared = declarations(files);
+        write!(text, "/* ---- {title} {rule} */\n\n{}\n", declared.trim_start()).unwrap();
     }
     text.push_str(CLOSE);
     text

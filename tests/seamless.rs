@@ -201,7 +201,7 @@ fn progress_counts_all_runs_and_a_cancel_ends_them() {
     };
     assert_eq!(error.kind(), ErrorKind::Cancelled);
     for _ in 0..3 {
-        assert_eq!(stream.next_row().unwrap_err().kind(), ErrorKind::Cancelled);
+        assert_eq!(stream.next_row().unwrap_err().kind(), ErrorKind::State);
     }
     session.on_progress(None);
     session.decode(latents.view()).unwrap();

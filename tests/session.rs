@@ -3,13 +3,15 @@
 
 mod support;
 
+use std::io::ErrorKind as ErrorOfIo;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
-use ndarray::{Array4, s};
+use ndarray::{Array4, Axis, s};
 use support::{Fixture, f32x4};
 use vaekl::{
-    ErrorKind, Model, ModelOptions, Parts, Progress, Session, SessionOptions, Storage, plan_decode,
+    CancelToken, Error, ErrorKind, Model, ModelOptions, Parts, Progress, Session, SessionOptions,
+    Storage, Tiling, plan_decode,
 };
 
 fn options(threads: usize, dtype: Storage) -> SessionOptions {
@@ -132,14 +134,117 @@ fn breaking_off_cancels_and_leaves_the_session_usable() {
 fn another_thread_cancels() {
     let (_, model) = sd_like();
     let mut session = Session::new(&model, &options(1, Storage::F32)).unwrap();
-    let handle = session.cancel_handle();
+    let token = CancelToken::new();
+    session.set_cancel_token(token.clone());
     // Cancelled from inside the call, so that there is no race to lose.
+    let asked = token.clone();
     session.on_progress(Some(Box::new(move |_| {
-        let handle = handle.clone();
-        std::thread::spawn(move || handle.cancel()).join().unwrap();
+        let asked = asked.clone();
+        std::thread::spawn(move || asked.cancel()).join().unwrap();
         ControlFlow::Continue(())
     })));
     assert_eq!(session.decode(latents(4).view()).unwrap_err().kind(), ErrorKind::Cancelled);
+    assert!(token.is_cancelled());
+}
+
+/// A token stays cancelled, so that no cancel is lost: who wants to go on gives another.
+#[test]
+fn a_call_under_a_cancelled_token_does_no_work() {
+    let (fixture, model) = sd_like();
+    let mut session = Session::new(&model, &options(1, Storage::F32)).unwrap();
+    let picture = f32x4(&fixture.tensor("image"));
+    let whole = session.decode(latents(4).view()).unwrap().sample;
+    session.on_progress(Some(Box::new(|_| panic!("work"))));
+    let token = CancelToken::new();
+    session.set_cancel_token(token.clone());
+    token.cancel();
+    let batch = latents(4);
+    let one = batch.index_axis(Axis(0), 0);
+    let (_, channels, height, width) = picture.dim();
+    assert_eq!(channels, 3);
+    for _ in 0..2 {
+        for error in [
+            session.decode(batch.view()).err(),
+            session.decode_rows(one, &mut |_, _| panic!("a row")).err(),
+            session.stream(one).err(),
+            session.encode(picture.view()).err(),
+            session.encode_rows(height, width, &mut |_, _| panic!("asked for a row")).err(),
+            session.forward(picture.view(), false, 0).err(),
+        ] {
+            assert_eq!(error.map(|error| error.kind()), Some(ErrorKind::Cancelled));
+        }
+    }
+    session.on_progress(None);
+    session.set_cancel_token(CancelToken::new());
+    assert_eq!(session.decode(batch.view()).unwrap().sample, whole);
+}
+
+/// Between its rows as well, though all are made.
+#[test]
+fn a_cancelled_stream_gives_no_more_rows() {
+    let (_, model) = sd_like();
+    let mut session = Session::new(&model, &options(1, Storage::F32)).unwrap();
+    let token = CancelToken::new();
+    session.set_cancel_token(token.clone());
+    let batch = latents(4);
+    let one = batch.index_axis(Axis(0), 0);
+    let mut stream = session.stream(one).unwrap();
+    assert!(stream.next_row().unwrap().is_some());
+    token.cancel();
+    for _ in 0..3 {
+        assert_eq!(stream.next_row().unwrap_err().kind(), ErrorKind::Cancelled);
+    }
+    let token = CancelToken::new();
+    session.set_cancel_token(token.clone());
+    let mut rows = 0;
+    let stop = &mut |_, _: &[f32]| {
+        rows += 1;
+        token.cancel();
+        ControlFlow::Continue(())
+    };
+    assert_eq!(session.decode_rows(one, stop).unwrap_err().kind(), ErrorKind::Cancelled);
+    assert_eq!(rows, 1);
+}
+
+#[test]
+fn an_error_of_the_input_ends_the_call_and_comes_back_as_it_is() {
+    let (_, model) = sd_like();
+    for tiling in [Tiling::Exact, Tiling::Diffusers] {
+        let mut options = options(1, Storage::F32);
+        (options.tiling, options.tile_size) = (tiling, 4);
+        let mut session = Session::new(&model, &options).unwrap();
+        let mut asked = 0;
+        let gone = &mut |y: usize, row: &mut [f32]| {
+            asked += 1;
+            row.fill(0.5);
+            if y < 3 { Ok(()) } else { Err(Error::io("row", ErrorOfIo::UnexpectedEof.into())) }
+        };
+        let error = session.encode_rows(64, 64, gone).unwrap_err();
+        assert_eq!((error.kind(), asked), (ErrorKind::Io, 4));
+        assert_eq!(error.io_error().unwrap().kind(), ErrorOfIo::UnexpectedEof);
+        assert_eq!(error.message(), "row: unexpected end of file");
+        session.decode(latents(4).view()).unwrap();
+    }
+}
+
+#[test]
+fn a_budget_changes_and_the_threads_stay() {
+    let (_, model) = sd_like();
+    let mut session = Session::new(&model, &options(2, Storage::F32)).unwrap();
+    let whole = session.decode(latents(4).view()).unwrap().sample;
+    let held = session.memory();
+    session.set_memory_budget(1 << 20);
+    assert!(session.memory() < held);
+    let error = session.decode(latents(4).view()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Budget, "{error}");
+    let (height, width) = (latents(4).dim().2, latents(4).dim().3);
+    let plan = plan_decode(&model, &options(2, Storage::F32), height, width).unwrap();
+    session.set_memory_budget(plan.peak_bytes);
+    assert_eq!(session.decode(latents(4).view()).unwrap().sample, whole);
+    assert_eq!(session.memory() as u64, plan.workspace_bytes);
+    session.set_memory_budget(0);
+    assert_eq!(session.decode(latents(4).view()).unwrap().sample, whole);
+    assert_eq!(session.threads(), 2);
 }
 
 #[test]

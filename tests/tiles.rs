@@ -140,6 +140,11 @@ fn progress_counts_all_tiles_and_a_cancel_ends_them() {
         }
     })));
     assert_eq!(session.decode(latents.view()).unwrap_err().kind(), ErrorKind::Cancelled);
+    // A stream that failed says so when it is read again, which nobody asked to stop.
+    let mut stream = session.stream(latents.index_axis(Axis(0), 0)).unwrap();
+    let failed = std::iter::repeat_with(|| stream.next_row().map(drop).err());
+    let kinds: Vec<_> = failed.flatten().take(3).map(|error| error.kind()).collect();
+    assert_eq!(kinds, [ErrorKind::Cancelled, ErrorKind::State, ErrorKind::State]);
     session.on_progress(None);
     session.decode(latents.view()).unwrap();
 }

@@ -44,11 +44,15 @@ inline namespace with_exceptions {
 /// Why a call failed. what() is one line that names the file, tensor or argument.
 class Error : public std::runtime_error {
  public:
-  Error(vaekl_status status, const std::string &message) : std::runtime_error(message), status_(status) {}
+  Error(vaekl_status status, const std::string &message, int os_error = 0)
+      : std::runtime_error(message), status_(status), os_error_(os_error) {}
   /// A VAEKL_ERR constant.
   vaekl_status status() const noexcept { return status_; }
+  /// Of VAEKL_ERR_IO the errno, as ENOENT; 0 where there is none.
+  int os_error() const noexcept { return os_error_; }
  private:
   vaekl_status status_;
+  int os_error_;
 };
 
 #ifdef VAEKL_NO_EXCEPTIONS
@@ -222,7 +226,7 @@ struct Free {
 };
 
 inline Fallible<void> check(vaekl_status status, const vaekl_error &error) {
-  if (status < VAEKL_OK) VAEKL_DETAIL_FAIL(status, error.message);
+  if (status < VAEKL_OK) VAEKL_DETAIL_FAIL(status, error.message, error.os_error);
   return Fallible<void>();
 }
 

@@ -3,7 +3,10 @@ package vaekl
 // #include <vaekl.h>
 import "C"
 
-import "fmt"
+import (
+	"fmt"
+	"syscall"
+)
 
 // Status is what a failed call came to. It is an error, so that errors.Is(err, vaekl.ErrBudget) tells
 // whether err is an [*Error] of that status.
@@ -29,8 +32,10 @@ func (s Status) Error() string {
 	return C.GoString(C.vaekl_status_name(C.vaekl_status(s)))
 }
 
-// Error is why a call failed. [errors.Is] finds its Status; what stopped a call that is [ErrCancelled], as
-// [context.Canceled] or what Progress returned; and [os.ErrClosed] where something was used after Close.
+// Error is why a call failed. [errors.Is] finds its Status; what stopped a call that is
+// [ErrCancelled], as [context.Canceled] or what Progress returned; of an [ErrIO] what the system
+// said, a [syscall.Errno] that is [fs.ErrNotExist] or [fs.ErrPermission]; and [os.ErrClosed] where
+// something was used after Close.
 type Error struct {
 	// Status is what the call came to.
 	Status Status
@@ -58,7 +63,11 @@ func failure(status C.vaekl_status, e *C.vaekl_error) error {
 	if status >= C.VAEKL_OK {
 		return nil
 	}
-	return &Error{Status: Status(status), Message: C.GoString(&e.message[0])}
+	err := &Error{Status: Status(status), Message: C.GoString(&e.message[0])}
+	if e.os_error != 0 {
+		err.cause = syscall.Errno(e.os_error)
+	}
+	return err
 }
 
 // invalid is an argument's error.

@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"image"
+	"io/fs"
 	"math"
+	"os"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	vaekl "libvaekl/bindings/go"
@@ -59,6 +63,32 @@ func TestErrorsOfOpen(t *testing.T) {
 	fails(t, err, vaekl.ErrInvalidArgument, "data")
 	_, err = vaekl.OpenBytes(make([]byte, 100), nil)
 	fails(t, err, vaekl.ErrFormat, "")
+}
+
+func TestSystemErrors(t *testing.T) {
+	_, err := vaekl.Open("no/such/model", nil)
+	if !errors.Is(err, fs.ErrNotExist) || !errors.Is(err, syscall.ENOENT) {
+		t.Errorf("%v is not fs.ErrNotExist", err)
+	}
+	fails(t, err, vaekl.ErrIO, "no/such/model")
+	_, err = vaekl.Open(weights+"/below", nil)
+	if !errors.Is(err, syscall.ENOTDIR) {
+		t.Errorf("%v is not ENOTDIR", err)
+	}
+	if os.Geteuid() != 0 {
+		secret := filepath.Join(t.TempDir(), "secret.safetensors")
+		if err := os.WriteFile(secret, nil, 0); err != nil {
+			t.Fatal(err)
+		}
+		if _, err = vaekl.Open(secret, nil); !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("%v is not fs.ErrPermission", err)
+		}
+	}
+	_, err = vaekl.Open("corrupt", nil)
+	var number syscall.Errno
+	if errors.As(err, &number) {
+		t.Errorf("%v has number %d", err, number)
+	}
 }
 
 func TestErrorsOfOptions(t *testing.T) {

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use ndarray::{Array4, ArrayView3, ArrayView4, ArrayViewMut4};
 use vaekl::{
-    Attention, Config, DiagonalGaussian, ErrorKind, Model, ModelOptions, Parts, Session,
+    Attention, Config, DiagonalGaussian, ErrorKind, Model, ModelOptions, Parts, Plan, Session,
     SessionOptions, Storage, Tiling,
 };
 
@@ -45,8 +45,8 @@ impl<'a> Engine<'a> {
         let model = open_model(options, options.model.as_deref(), parts)?;
         interrupt.check()?;
         let limits = session_options(options);
-        let session = Session::new(&model, &limits)?;
-        interrupt.stops(session.cancel_handle());
+        let mut session = Session::new(&model, &limits)?;
+        session.set_cancel_token(interrupt.token());
         interrupt.check()?;
         Ok(Self {
             options,
@@ -93,8 +93,7 @@ impl<'a> Engine<'a> {
             return Ok(());
         }
         let held = held(&mut self.limits, values);
-        self.session = Session::new(self.session.model(), &self.limits)?;
-        self.interrupt.stops(self.session.cancel_handle());
+        self.session.set_memory_budget(self.limits.memory_budget);
         self.held = format!(
             "{}: with {} of input and output in memory",
             input.display(),
@@ -114,10 +113,10 @@ impl<'a> Engine<'a> {
         input: &Path,
         sample: ArrayView4<'_, f32>,
     ) -> Result<(DiagonalGaussian, f64)> {
-        let (_, _, height, width) = sample.dim();
-        let (output, seconds) = self.timed("encode", input, |session| session.encode(sample))?;
-        self.encoded(height, width)?;
-        Ok((output.latent_dist, seconds))
+        self.timed("encode", input, |session| {
+            let output = session.encode(sample)?;
+            Ok((output.latent_dist, output.plan))
+        })
     }
 
     /// [`Engine::encode`] of a picture whose rows are read as they are needed.
@@ -128,35 +127,11 @@ impl<'a> Engine<'a> {
         height: usize,
         width: usize,
     ) -> Result<(DiagonalGaussian, f64)> {
-        let (cancel, mut failed) = (self.session.cancel_handle(), None);
-        let mut fill = |y: usize, row: &mut [f32]| {
-            if failed.is_none()
-                && let Err(failure) = rows.read(y, row)
-            {
-                failed = Some(failure);
-            }
-            if failed.is_some() {
-                row.fill(0.0);
-                cancel.cancel();
-            }
-        };
-        let call = |session: &mut Session| {
-            DiagonalGaussian::new(session.encode_rows(height, width, &mut fill)?)
-        };
-        let encoded = self.timed("encode", input, call);
-        match failed {
-            Some(failure) => Err(failure),
-            None => {
-                self.encoded(height, width)?;
-                encoded
-            }
-        }
-    }
-
-    fn encoded(&mut self, height: usize, width: usize) -> Result<()> {
-        let plan = vaekl::plan_encode(self.session.model(), &self.limits, height, width)?;
-        self.exact &= plan.exact;
-        Ok(())
+        let mut fill = |y: usize, row: &mut [f32]| rows.read(y, row);
+        self.timed("encode", input, |session| {
+            let output = session.encode_rows(height, width, &mut fill)?;
+            Ok((output.latent_dist, output.plan))
+        })
     }
 
     /// Decodes raw `latents`, which are of the file `input`; the seconds are the call's alone.
@@ -165,10 +140,10 @@ impl<'a> Engine<'a> {
         input: &Path,
         latents: ArrayView4<'_, f32>,
     ) -> Result<(Array4<f32>, f64)> {
-        let (_, _, height, width) = latents.dim();
-        let (output, seconds) = self.timed("decode", input, |session| session.decode(latents))?;
-        self.decoded(height, width)?;
-        Ok((output.sample, seconds))
+        self.timed("decode", input, |session| {
+            let output = session.decode(latents)?;
+            Ok((output.sample, output.plan))
+        })
     }
 
     /// Decodes one raw latent `[channels, h, w]` of the file `input`, and gives the picture row by row; the
@@ -179,37 +154,30 @@ impl<'a> Engine<'a> {
         latents: ArrayView3<'_, f32>,
         on_row: &mut dyn FnMut(usize, &[f32]) -> ControlFlow<()>,
     ) -> Result<f64> {
-        let call = |session: &mut Session| session.decode_rows(latents, on_row);
-        let (_, height, width) = latents.dim();
-        let ((), seconds) = self.timed("decode", input, call)?;
-        self.decoded(height, width)?;
-        Ok(seconds)
+        let call = |session: &mut Session| Ok(((), session.decode_rows(latents, on_row)?));
+        Ok(self.timed("decode", input, call)?.1)
     }
 
-    fn decoded(&mut self, height: usize, width: usize) -> Result<()> {
-        let plan = vaekl::plan_decode(self.session.model(), &self.limits, height, width)?;
-        self.exact &= plan.exact;
-        Ok(())
-    }
-
+    /// Runs a call that gives its result and its plan; gives the result and the seconds.
     fn timed<T>(
         &mut self,
         label: &'static str,
         input: &Path,
-        call: impl FnOnce(&mut Session) -> vaekl::Result<T>,
+        call: impl FnOnce(&mut Session) -> vaekl::Result<(T, Plan)>,
     ) -> Result<(T, f64)> {
         self.interrupt.check()?;
         let bar = progress::bar(label, self.options.quiet);
-        self.session.on_progress(Some(progress::callback(bar.clone(), self.interrupt.clone())));
+        self.session.on_progress(Some(progress::callback(bar.clone())));
         let start = Instant::now();
         let result = call(&mut self.session);
         let seconds = start.elapsed().as_secs_f64();
         bar.finish_and_clear();
-        let output = result.map_err(|error| match error.kind() {
+        let (output, plan) = result.map_err(|error| match error.kind() {
             ErrorKind::Budget if !self.held.is_empty() => error.within(&self.held),
             _ => error.within(input.display()),
         })?;
         self.interrupt.check()?;
+        self.exact &= plan.exact;
         self.remark_on_dtype();
         Ok((output, seconds))
     }

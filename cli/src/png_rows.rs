@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use image::{DynamicImage, ImageBuffer};
 use png::{BitDepth, ColorType, Transformations};
+use vaekl::ErrorKind;
 
-use crate::failure::{AtPath, Failure, Result};
+use crate::failure::{AtPath, Result};
 use crate::picture::{Picture, to_sample};
 
 /// An 8-bit png, grey or RGB, that is written row by row: the picture is never whole in memory.
@@ -62,7 +63,8 @@ impl PngReader {
         decoder.set_ignore_text_chunk(true);
         // Palettes and fewer than 8 bits as samples of 8.
         decoder.set_transformations(Transformations::EXPAND);
-        let reader = decoder.read_info().map_err(|error| broken(path, &error))?;
+        let reader =
+            decoder.read_info().map_err(|error| unreadable(error).within(path.display()))?;
         if reader.info().interlaced {
             return Ok(None);
         }
@@ -70,28 +72,29 @@ impl PngReader {
     }
 
     /// Reads row `y` as interleaved values in [-1, 1]. Rows are asked for in their order, or again from
-    /// the first.
-    pub(crate) fn read(&mut self, y: usize, values: &mut [f32]) -> Result<()> {
+    /// the first. Errors do not name the file, which the call does that reads the rows.
+    pub(crate) fn read(&mut self, y: usize, values: &mut [f32]) -> vaekl::Result<()> {
+        let wrong = |what: &'static str| vaekl::Error::new(ErrorKind::Format, what);
         if y < self.next {
-            let again = Self::open(&self.path, self.channels)?;
-            *self = again.ok_or_else(|| Failure::at(&self.path, "the file has changed"))?;
+            let again = Self::open(&self.path, self.channels).ok().flatten();
+            *self = again.ok_or_else(|| wrong("the file has changed"))?;
         }
         let (color, depth) = self.reader.output_color_type();
-        let row = self.reader.next_row().map_err(|error| broken(&self.path, &error))?;
+        let row = self.reader.next_row().map_err(unreadable)?;
         let image = row.and_then(|row| row_image(row.data(), color, depth));
-        let image = image.ok_or_else(|| Failure::at(&self.path, "cannot read the picture"))?;
+        let image = image.ok_or_else(|| wrong("cannot read the picture"))?;
         self.next = y + 1;
         // The checksums come after the last row.
         if self.next == self.reader.info().height as usize {
-            let end = self.reader.next_row().map_err(|error| broken(&self.path, &error))?;
+            let end = self.reader.next_row().map_err(unreadable)?;
             if end.is_some() {
-                return Err(Failure::at(&self.path, "cannot read the picture: too many rows"));
+                return Err(wrong("cannot read the picture: too many rows"));
             }
         }
         let row = Picture::of_image(image, self.channels).to_array();
         let pixels = row.permuted_axes([0, 2, 3, 1]);
         if pixels.len() != values.len() {
-            return Err(Failure::at(&self.path, "the file has changed"));
+            return Err(wrong("the file has changed"));
         }
         values.iter_mut().zip(&pixels).for_each(|(to, &value)| *to = value);
         Ok(())
@@ -136,6 +139,6 @@ fn row_image(bytes: &[u8], color: ColorType, depth: BitDepth) -> Option<DynamicI
     }
 }
 
-fn broken(path: &Path, error: &png::DecodingError) -> Failure {
-    Failure::at(path, format!("cannot read the picture: {error}"))
+fn unreadable(error: png::DecodingError) -> vaekl::Error {
+    vaekl::Error::io("cannot read the picture", error.into())
 }

@@ -5,8 +5,6 @@ use std::ops::ControlFlow;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use vaekl::Progress;
 
-use crate::interrupt::Interrupt;
-
 /// A bar on stderr with the time left; indicatif draws nothing when stderr is not a terminal.
 pub(crate) fn bar(label: &'static str, quiet: bool) -> ProgressBar {
     let target =
@@ -17,15 +15,11 @@ pub(crate) fn bar(label: &'static str, quiet: bool) -> ProgressBar {
     ProgressBar::with_draw_target(Some(1), target).with_style(style).with_message(label)
 }
 
-/// What a session calls from time to time: moves `bar`, and stops the call after Ctrl-C. The cancel
-/// handle alone would miss a Ctrl-C in the moment before the call begins.
-pub(crate) fn callback(
-    bar: ProgressBar,
-    interrupt: Interrupt,
-) -> Box<dyn FnMut(Progress) -> ControlFlow<()> + Send> {
+/// What a session calls from time to time: moves `bar`.
+pub(crate) fn callback(bar: ProgressBar) -> Box<dyn FnMut(Progress) -> ControlFlow<()> + Send> {
     Box::new(move |progress| {
         bar.set_length(progress.total);
         bar.set_position(progress.done);
-        if interrupt.raised() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        ControlFlow::Continue(())
     })
 }

@@ -245,7 +245,7 @@ mod tests {
         let file = PictureFile::open(broken.path()).unwrap();
         let (width, height) = file.size();
         let (mut rows, mut row) = (file.rows(3).unwrap().unwrap(), vec![0.0; 3 * width]);
-        let read = (0..height).map(|y| rows.read(y, &mut row)).collect::<Result<Vec<_>>>();
+        let read = (0..height).map(|y| rows.read(y, &mut row)).collect::<vaekl::Result<Vec<_>>>();
         assert!(read.is_err());
 
         let path = images().join("orientation6.jpg");

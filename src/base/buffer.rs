@@ -19,6 +19,7 @@ pub(crate) const fn align_up(bytes: usize) -> usize {
 
 /// Owned bytes, zeroed, aligned to a page: fresh memory of the system, which becomes resident where it is
 /// touched, in huge pages where the system has them.
+#[derive(Default)]
 pub(crate) struct AlignedBuf(Option<MmapMut>);
 
 impl AlignedBuf {

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::io;
+use std::sync::Arc;
 
 /// `Result` with this crate's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
@@ -42,12 +44,20 @@ pub enum ErrorKind {
 pub struct Error {
     kind: ErrorKind,
     message: Cow<'static, str>,
+    /// Why the system refused, where it did.
+    io: Option<Arc<io::Error>>,
 }
 
 impl Error {
-    /// Makes an error of `kind`.
+    /// Makes an error of `kind`. One of kind [`ErrorKind::Io`] is made by [`Error::io`].
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, message: message.into() }
+        Self { kind, message: message.into(), io: None }
+    }
+
+    /// Makes an error of kind [`ErrorKind::Io`]: `what` failed because of `error`, which is kept.
+    pub fn io(what: impl fmt::Display, error: io::Error) -> Self {
+        let message = format!("{what}: {error}").into();
+        Self { kind: ErrorKind::Io, message, io: Some(Arc::new(error)) }
     }
 
     /// The kind, for a program.
@@ -60,18 +70,25 @@ impl Error {
         &self.message
     }
 
+    /// Why the system refused; every error of kind [`ErrorKind::Io`] that this library makes has
+    /// it.
+    ///
+    /// ```
+    /// let error = vaekl::Model::open("no/such/model").unwrap_err();
+    /// assert_eq!(error.io_error().unwrap().kind(), std::io::ErrorKind::NotFound);
+    /// ```
+    pub fn io_error(&self) -> Option<&io::Error> {
+        self.io.as_deref()
+    }
+
     /// Puts `what` and a colon before the message, as "model.safetensors: header is truncated".
     #[must_use]
     pub fn within(self, what: impl fmt::Display) -> Self {
-        Self { kind: self.kind, message: format!("{what}: {}", self.message).into() }
+        Self { message: format!("{what}: {}", self.message).into(), ..self }
     }
 
     pub(crate) fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorKind::InvalidArgument, message)
-    }
-
-    pub(crate) fn io(message: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(ErrorKind::Io, message)
     }
 
     pub(crate) fn format(message: impl Into<Cow<'static, str>>) -> Self {
@@ -93,4 +110,29 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.io_error().map(|error| error as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn what_the_system_said_survives() {
+        let error = Error::io("a.json", io::ErrorKind::PermissionDenied.into());
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Io, "a.json: permission denied"));
+        let within = error.clone().within("b");
+        assert_eq!(within.message(), "b: a.json: permission denied");
+        for error in [error, within] {
+            let source: &io::Error = error.source().unwrap().downcast_ref().unwrap();
+            assert_eq!(source.kind(), io::ErrorKind::PermissionDenied);
+            assert_eq!(error.io_error().unwrap().kind(), source.kind());
+        }
+        assert!(Error::internal("a defect").source().is_none());
+    }
+}

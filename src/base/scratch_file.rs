@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::error::{Error, ErrorKind, Result};
+use super::error::{Error, Result};
 
 /// A file without a name, which is gone with its last user, however that ends.
 #[derive(Debug)]
@@ -26,10 +26,9 @@ impl ScratchFile {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = folder.join(format!(".vaekl-scratch-{}-{count}", std::process::id()));
         let failed = |error: io::Error| {
-            let what = format!("scratch folder {}", folder.display());
             let room =
                 if full(&error) { format!(" ({bytes} bytes needed)") } else { String::new() };
-            Error::new(ErrorKind::Io, format!("{what}: {error}{room}"))
+            Error::io(format_args!("scratch folder {}{room}", folder.display()), error)
         };
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true);
@@ -47,7 +46,7 @@ impl ScratchFile {
     }
 
     fn failed(&self, error: io::Error) -> Error {
-        Error::new(ErrorKind::Io, format!("scratch file in {}: {error}", self.folder.display()))
+        Error::io(format_args!("scratch file in {}", self.folder.display()), error)
     }
 }
 
@@ -133,6 +132,7 @@ fn full(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::error::ErrorKind;
     use super::*;
 
     #[test]

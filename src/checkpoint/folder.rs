@@ -2,6 +2,7 @@
 //! A diffusers folder: `config.json` and weights in one file or in shards, perhaps of a variant.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -83,7 +84,8 @@ impl Weights {
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
         let there = if there.is_empty() { "none".into() } else { there.join(", ") };
-        Err(Error::io(format!("{name}: {wanted} is missing; variants found: {there}")))
+        let missing = format!("{wanted} is missing; variants found: {there}");
+        Err(Error::io(name, io::Error::new(io::ErrorKind::NotFound, missing)))
     }
 
     fn of_variant(folder: &Path, variant: Option<&str>) -> Option<Self> {
@@ -130,10 +132,10 @@ impl Weights {
 
 /// Variants whose weights stand in `folder`, in order.
 fn variants(folder: &Path) -> Result<Vec<String>> {
-    let entries = std::fs::read_dir(folder).map_err(|error| super::cannot_open(folder, &error))?;
+    let entries = std::fs::read_dir(folder).map_err(|error| super::cannot_open(folder, error))?;
     let mut found = BTreeSet::new();
     for entry in entries {
-        let name = entry.map_err(|error| super::cannot_open(folder, &error))?.file_name();
+        let name = entry.map_err(|error| super::cannot_open(folder, error))?.file_name();
         let name = name.to_string_lossy();
         let variant = name
             .strip_prefix(&format!("{STEM}."))

@@ -46,7 +46,7 @@ impl Owner for Mapped {
 /// # Errors
 /// `Io`, naming the file; `Format` for what is no regular file.
 pub(super) fn map(path: &Path) -> Result<Bytes> {
-    let failed = |error| cannot_open(path, &error);
+    let failed = |error| cannot_open(path, error);
     // Looked at before it is opened: the opening of a FIFO waits for a writer, that of a device may do
     // anything.
     let kind = std::fs::metadata(path).map_err(failed)?.file_type();

@@ -53,7 +53,7 @@ impl Checkpoint {
     /// # Errors
     /// `Io`, `Format`, or `Unsupported` for a checkpoint of another kind; the message names the file.
     pub(crate) fn open(path: &Path, variant: Option<&str>) -> Result<Self> {
-        let metadata = std::fs::metadata(path).map_err(|error| cannot_open(path, &error))?;
+        let metadata = std::fs::metadata(path).map_err(|error| cannot_open(path, error))?;
         if metadata.is_dir() {
             return folder::open(path, variant);
         }
@@ -89,8 +89,8 @@ impl Checkpoint {
     }
 }
 
-fn cannot_open(path: &Path, error: &std::io::Error) -> Error {
-    Error::io(format!("{}: {error}", path.display()))
+fn cannot_open(path: &Path, error: std::io::Error) -> Error {
+    Error::io(path.display(), error)
 }
 
 /// Reads a small text file, which may be a pipe.
@@ -101,7 +101,7 @@ pub(crate) fn read_text(path: &Path) -> Result<String> {
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(MOST + 1).read_to_end(&mut bytes))
-        .map_err(|error| cannot_open(path, &error))?;
+        .map_err(|error| cannot_open(path, error))?;
     if bytes.len() as u64 > MOST {
         let message = format!("{}: over {MOST} bytes, too many for a JSON file", path.display());
         return Err(Error::format(message));

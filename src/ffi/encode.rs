@@ -4,8 +4,8 @@ use super::args;
 use super::guard::guard;
 use super::latents::Latents;
 use super::pixels::Pixels;
-use super::session::{enter, vaekl_session};
 use super::status::{vaekl_error, vaekl_status};
+use super::turn::{enter, vaekl_session};
 use super::types::{vaekl_image, vaekl_latent};
 use crate::base::error::{Error, Result};
 use crate::latents::{DiagonalGaussian, Generator};
@@ -127,15 +127,15 @@ unsafe fn pictures(
 unsafe fn moments(session: &mut Session, pictures: &[Pixels]) -> Result<Array4<f32>> {
     let mut all = Vec::with_capacity(pictures.len());
     for picture in pictures {
-        // SAFETY: by the caller's contract.
-        let mut fill = |y: usize, row: &mut [f32]| unsafe {
-            picture.read_row(y, row);
+        let mut fill = |y: usize, row: &mut [f32]| {
+            // SAFETY: by the caller's contract.
+            unsafe { picture.read_row(y, row) };
             Ok(())
         };
         all.push(session.encode_rows(picture.height(), picture.width(), &mut fill)?);
     }
     let views: Vec<ArrayView4<'_, f32>> =
-        all.iter().map(|moments| moments.latent_dist.moments()).collect();
+        all.iter().map(|output| output.latent_dist.moments()).collect();
     ndarray::concatenate(Axis(0), &views)
         .map_err(|error| Error::internal(format!("moments of a batch: {error}")))
 }

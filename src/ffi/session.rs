@@ -1,42 +1,21 @@
-use std::cell::UnsafeCell;
 use std::ffi::{c_char, c_void};
 use std::mem::offset_of;
 use std::ops::ControlFlow;
 use std::ptr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use super::args;
 use super::guard::{free, guard, guard_out};
 use super::model::vaekl_model;
 use super::options::{self, Growing, end_of};
 use super::status::{vaekl_error, vaekl_status};
+use super::turn::vaekl_session;
 use super::types::{
     VAEKL_ATTENTION_ROW_BY_ROW, VAEKL_ATTENTION_STREAMED, VAEKL_DTYPE_F32, VAEKL_TILING_DIFFUSERS,
     VAEKL_TILING_EXACT, VAEKL_TILING_SEAMLESS, vaekl_attention, vaekl_dtype, vaekl_tiling,
 };
 use crate::base::buffer::ALIGN;
-use crate::base::error::{Error, ErrorKind, Result};
-use crate::run::{
-    Attention, Plan, Progress, Session, SessionOptions, Tiling, plan_decode, plan_encode,
-};
-
-/// One user of a model at a time; owns threads and workspace.
-pub struct vaekl_session {
-    /// Whether a call has the session, and whether that one is asked to stop: [`IDLE`], [`BUSY`] or
-    /// [`CANCELLED`]. One value, so that no request is lost and none reaches a later call; a handle of
-    /// [`Session`] would be reset by each picture of a batch.
-    state: Arc<AtomicU8>,
-    /// Set when a call panicked: the session may be inconsistent and is not used again.
-    poisoned: AtomicBool,
-    /// Bytes of workspace after the last call.
-    memory: AtomicU64,
-    session: UnsafeCell<Session>,
-}
-
-const IDLE: u8 = 0;
-const BUSY: u8 = 1;
-const CANCELLED: u8 = 2;
+use crate::base::error::{Error, Result};
+use crate::run::{Attention, Progress, Session, SessionOptions, Tiling};
 
 /// Called on the calling thread from time to time. `done` and `total` count units of work. Return 0 to
 /// go on, non-zero to cancel.
@@ -106,7 +85,7 @@ unsafe impl Growing for vaekl_session_options {
 }
 
 impl vaekl_session_options {
-    fn to_rust(self) -> Result<SessionOptions> {
+    pub(super) fn to_rust(self) -> Result<SessionOptions> {
         let tiling = self.tiling()?;
         let attention = match self.attention {
             VAEKL_ATTENTION_STREAMED => Attention::Streamed,
@@ -191,221 +170,6 @@ impl Callback {
     }
 }
 
-impl vaekl_session {
-    fn new(mut session: Session, callback: Callback) -> Self {
-        let state = Arc::new(AtomicU8::new(IDLE));
-        let watched = Arc::clone(&state);
-        session.on_progress(Some(Box::new(move |Progress { done, total, .. }| {
-            match watched.load(Ordering::Relaxed) {
-                CANCELLED => ControlFlow::Break(()),
-                _ => callback.call(done, total),
-            }
-        })));
-        Self {
-            state,
-            poisoned: AtomicBool::new(false),
-            memory: AtomicU64::new(session.memory() as u64),
-            session: UnsafeCell::new(session),
-        }
-    }
-
-    fn poison_if_panicking(&self) {
-        if std::thread::panicking() {
-            self.poisoned.store(true, Ordering::Relaxed);
-        }
-    }
-
-    fn check_poison(&self) -> Result<()> {
-        let what = "session: poisoned by a defect of the library in an earlier call";
-        match self.poisoned.load(Ordering::Relaxed) {
-            true => Err(Error::new(ErrorKind::State, what)),
-            false => Ok(()),
-        }
-    }
-}
-
-/// The right to use a session, held by one call at a time.
-struct Turn<'a>(&'a vaekl_session);
-
-impl<'a> Turn<'a> {
-    fn take(handle: &'a vaekl_session) -> Result<Self> {
-        if handle.state.compare_exchange(IDLE, BUSY, Ordering::Acquire, Ordering::Relaxed).is_err()
-        {
-            return Err(Error::new(ErrorKind::State, "session: in use by another call"));
-        }
-        let turn = Self(handle);
-        handle.check_poison()?;
-        Ok(turn)
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.0.poison_if_panicking();
-        self.0.state.store(IDLE, Ordering::Release);
-    }
-}
-
-/// Gives the session to `body`, or fails with `State` when another call has it.
-///
-/// # Safety
-/// `session` is NULL or a session that is not freed meanwhile.
-pub(super) unsafe fn enter<R>(
-    session: *const vaekl_session,
-    body: impl FnOnce(&mut Session) -> Result<R>,
-) -> Result<R> {
-    // SAFETY: by the caller's contract.
-    unsafe { take_turn(session, body) }.map(|(result, _)| result)
-}
-
-/// As [`enter`]; when `body` succeeds the session stays in use until [`leave`].
-///
-/// # Safety
-/// As [`enter`].
-pub(super) unsafe fn hold<R>(
-    session: *const vaekl_session,
-    body: impl FnOnce(&mut Session) -> Result<R>,
-) -> Result<R> {
-    // SAFETY: by the caller's contract.
-    let (result, turn) = unsafe { take_turn(session, body) }?;
-    std::mem::forget(turn);
-    Ok(result)
-}
-
-/// Gives the session that is held to `body`, unless its holder was asked to stop.
-///
-/// # Safety
-/// `session` came through [`hold`], and [`leave`] comes later.
-pub(super) unsafe fn held<R>(
-    session: *const vaekl_session,
-    body: impl FnOnce(&mut Session) -> Result<R>,
-) -> Result<R> {
-    struct PoisonIfPanicking<'a>(&'a vaekl_session);
-    impl Drop for PoisonIfPanicking<'_> {
-        fn drop(&mut self) {
-            self.0.poison_if_panicking();
-        }
-    }
-    // SAFETY: a live session; what changes in it are atomics and what the holder has alone.
-    let handle = unsafe { &*session };
-    handle.check_poison()?;
-    if handle.state.load(Ordering::Relaxed) == CANCELLED {
-        return Err(Error::new(ErrorKind::Cancelled, "cancelled while rows were taken"));
-    }
-    let _guard = PoisonIfPanicking(handle);
-    // SAFETY: the holder makes this the only reference.
-    let session = unsafe { &mut *handle.session.get() };
-    let result = body(session);
-    handle.memory.store(session.memory() as u64, Ordering::Relaxed);
-    result
-}
-
-/// Ends the use of a session that is held.
-///
-/// # Safety
-/// As [`held`], which does not run.
-pub(super) unsafe fn leave(session: *const vaekl_session) {
-    // SAFETY: by the caller's contract.
-    unsafe { (*session).state.store(IDLE, Ordering::Release) }
-}
-
-/// The body of [`enter`] and [`hold`].
-///
-/// # Safety
-/// As [`enter`].
-unsafe fn take_turn<'a, R>(
-    session: *const vaekl_session,
-    body: impl FnOnce(&mut Session) -> Result<R>,
-) -> Result<(R, Turn<'a>)> {
-    // SAFETY: by the caller's contract; what changes in it are atomics and what `Turn` protects.
-    let handle: &'a vaekl_session = unsafe { args::object(session, "session") }?;
-    let turn = Turn::take(handle)?;
-    // SAFETY: the turn makes this the only reference.
-    let session = unsafe { &mut *handle.session.get() };
-    let result = body(session);
-    handle.memory.store(session.memory() as u64, Ordering::Relaxed);
-    Ok((result?, turn))
-}
-
-/// What a call will need.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct vaekl_plan {
-    /// In: sizeof(vaekl_plan). Out: bytes filled.
-    pub struct_size: usize,
-    /// Exact: found by planning the real graph.
-    pub workspace_bytes: u64,
-    /// On disk, 0 without a scratch_dir.
-    pub scratch_bytes: u64,
-    /// An upper bound of the process's memory during the call: workspace, the weights that are resident
-    /// at a time, and 16 MiB for the process itself. What the caller holds comes to it.
-    pub peak_bytes: u64,
-    /// Tiles in a row, 1 when the picture is worked on whole.
-    pub tiles_x: u32,
-    /// Tiles in a column, likewise.
-    pub tiles_y: u32,
-    /// Latent pixels of a tile's side, 0 without tiles.
-    pub tile_size: u32,
-    /// Rows worked on at a time, 0 when all of them are kept.
-    pub band_rows: u32,
-    /// 1 when the result equals the untiled one.
-    pub exact: u32,
-}
-
-// SAFETY: integers, the first of them the size.
-unsafe impl Growing for vaekl_plan {
-    const NAME: &'static str = "vaekl_plan";
-    const FIRST: usize = end_of(offset_of!(Self, exact) + size_of::<u32>());
-    fn defaults() -> Self {
-        Self {
-            struct_size: size_of::<Self>(),
-            workspace_bytes: 0,
-            scratch_bytes: 0,
-            peak_bytes: 0,
-            tiles_x: 1,
-            tiles_y: 1,
-            tile_size: 0,
-            band_rows: 0,
-            exact: 1,
-        }
-    }
-}
-
-impl From<Plan> for vaekl_plan {
-    fn from(plan: Plan) -> Self {
-        Self {
-            workspace_bytes: plan.workspace_bytes,
-            scratch_bytes: plan.scratch_bytes,
-            peak_bytes: plan.peak_bytes,
-            exact: u32::from(plan.exact),
-            tiles_x: plan.tiles_x as u32,
-            tiles_y: plan.tiles_y as u32,
-            tile_size: plan.tile_size as u32,
-            ..Self::defaults()
-        }
-    }
-}
-
-/// The body of the two plans.
-///
-/// # Safety
-/// The pointers are as the header asks.
-unsafe fn plan(
-    model: *const vaekl_model,
-    options: *const vaekl_session_options,
-    out: *mut vaekl_plan,
-    make: impl FnOnce(&crate::model::Model, &SessionOptions) -> Result<Plan>,
-) -> Result<()> {
-    // SAFETY: by the caller's contract.
-    unsafe {
-        let model = args::object(model, "model")?;
-        let options = options::read(options)?.to_rust()?;
-        let room = options::room(out)?;
-        options::write(out, room, &make(&model.model, &options)?.into());
-    }
-    Ok(())
-}
-
 /// Fills in defaults: `options` of `struct_size` bytes, which is sizeof(vaekl_session_options).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_session_options_init(
@@ -414,37 +178,6 @@ pub unsafe extern "C" fn vaekl_session_options_init(
 ) -> vaekl_status {
     // SAFETY: `options` has `struct_size` bytes by the contract of the header; errors may be NULL.
     unsafe { guard(ptr::null_mut(), || options::init(options, struct_size)) }
-}
-
-/// What a session with `options` would do for a decode of this size. Allocates nothing that outlives
-/// the call. The caller has set out->struct_size.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn vaekl_plan_decode(
-    model: *const vaekl_model,
-    options: *const vaekl_session_options,
-    latent_width: u32,
-    latent_height: u32,
-    out: *mut vaekl_plan,
-    error: *mut vaekl_error,
-) -> vaekl_status {
-    let (width, height) = (latent_width as usize, latent_height as usize);
-    // SAFETY: all pointers by the contract of the header.
-    unsafe { guard(error, || plan(model, options, out, |m, o| plan_decode(m, o, height, width))) }
-}
-
-/// The same for an encode.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn vaekl_plan_encode(
-    model: *const vaekl_model,
-    options: *const vaekl_session_options,
-    width: u32,
-    height: u32,
-    out: *mut vaekl_plan,
-    error: *mut vaekl_error,
-) -> vaekl_status {
-    let (width, height) = (width as usize, height as usize);
-    // SAFETY: all pointers by the contract of the header.
-    unsafe { guard(error, || plan(model, options, out, |m, o| plan_encode(m, o, height, width))) }
 }
 
 /// Makes a session. NULL `options` are the defaults.
@@ -463,20 +196,24 @@ pub unsafe extern "C" fn vaekl_session_new(
         if let Some(workspace) = unsafe { options.workspace() }? {
             session.lend(workspace);
         }
-        Ok(Box::into_raw(Box::new(vaekl_session::new(session, options.callback()))))
+        let callback = options.callback();
+        session.on_progress(Some(Box::new(move |Progress { done, total, .. }| {
+            callback.call(done, total)
+        })));
+        Ok(Box::into_raw(Box::new(vaekl_session::new(session))))
     };
     // SAFETY: `out` and `error` by the contract of the header.
     unsafe { guard_out(error, out, body) }
 }
 
-/// Makes the call that uses the session, if there is one, return VAEKL_ERR_CANCELLED within a fraction
-/// of a second; of an open stream the next read. From any thread; a later call is not affected.
+/// Makes the call that uses the session, if there is one, return VAEKL_ERR_CANCELLED within a
+/// fraction of a second; of an open stream the next read, and those after it. From any thread,
+/// though not from a signal handler; a later call is not affected.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_session_cancel(session: *const vaekl_session) {
     // SAFETY: NULL or a live session, by the contract of the header.
     if let Ok(handle) = unsafe { args::object(session, "session") } {
-        let (from, to) = (BUSY, CANCELLED);
-        let _ = handle.state.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed);
+        handle.cancel();
     }
 }
 
@@ -485,7 +222,7 @@ pub unsafe extern "C" fn vaekl_session_cancel(session: *const vaekl_session) {
 pub unsafe extern "C" fn vaekl_session_memory(session: *const vaekl_session) -> u64 {
     // SAFETY: NULL or a live session, by the contract of the header.
     let handle = unsafe { args::object(session, "session") };
-    handle.map_or(0, |handle| handle.memory.load(Ordering::Relaxed))
+    handle.map_or(0, vaekl_session::memory)
 }
 
 /// Frees a session. Not while a call uses it; one that is in use (a callback frees it) is leaked.
@@ -493,7 +230,7 @@ pub unsafe extern "C" fn vaekl_session_memory(session: *const vaekl_session) -> 
 pub unsafe extern "C" fn vaekl_session_free(session: *mut vaekl_session) {
     // SAFETY: NULL or from vaekl_session_new, and not used after, by the contract of the header.
     unsafe {
-        if args::object(session, "session").is_ok_and(|h| h.state.load(Ordering::Acquire) != IDLE) {
+        if args::object(session, "session").is_ok_and(vaekl_session::in_use) {
             return;
         }
         free(session);
@@ -502,9 +239,9 @@ pub unsafe extern "C" fn vaekl_session_free(session: *mut vaekl_session) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::status::{VAEKL_ERR_INTERNAL, VAEKL_ERR_STATE, VAEKL_OK};
     use super::super::types::{VAEKL_DTYPE_F16, VAEKL_DTYPE_U8};
     use super::*;
+    use crate::base::error::ErrorKind;
 
     fn defaults() -> vaekl_session_options {
         vaekl_session_options::defaults()
@@ -528,50 +265,6 @@ mod tests {
         assert_eq!((options.threads, options.fuse_qkv), (3, true));
         assert_eq!(options.activation_dtype, crate::base::storage::Storage::F16);
         assert_eq!(options.attention, Attention::RowByRow);
-    }
-
-    #[test]
-    fn a_panic_poisons_the_session_and_not_the_model() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/models/default");
-        let model = crate::model::Model::open(path).unwrap();
-        let session = || {
-            let session = Session::new(&model, &SessionOptions::default()).unwrap();
-            vaekl_session::new(session, defaults().callback())
-        };
-        let call = |session: &vaekl_session, body: &dyn Fn()| {
-            let body = |_: &mut Session| {
-                body();
-                Ok(())
-            };
-            // SAFETY: the session lives as long as the borrow, and errors may be NULL.
-            unsafe { guard(ptr::null_mut(), || enter(session, body)) }
-        };
-        let first = session();
-        assert_eq!(call(&first, &|| {}), VAEKL_OK);
-        assert_eq!(call(&first, &|| panic!("a defect")), VAEKL_ERR_INTERNAL);
-        for _ in 0..2 {
-            assert_eq!(call(&first, &|| unreachable!()), VAEKL_ERR_STATE);
-        }
-        assert_eq!(call(&session(), &|| {}), VAEKL_OK);
-
-        // While it is held for a stream too.
-        let streamed = session();
-        let read = |body: &dyn Fn()| {
-            let body = |_: &mut Session| {
-                body();
-                Ok(())
-            };
-            // SAFETY: the session is held, and errors may be NULL.
-            unsafe { guard(ptr::null_mut(), || held(&raw const streamed, body)) }
-        };
-        // SAFETY: the session lives until the end of this test.
-        unsafe { hold(&raw const streamed, |_| Ok(())) }.unwrap();
-        assert_eq!(read(&|| {}), VAEKL_OK);
-        assert_eq!(read(&|| panic!("a defect")), VAEKL_ERR_INTERNAL);
-        assert_eq!(read(&|| unreachable!()), VAEKL_ERR_STATE);
-        // SAFETY: it was held.
-        unsafe { leave(&raw const streamed) };
-        assert_eq!(call(&streamed, &|| unreachable!()), VAEKL_ERR_STATE);
     }
 
     #[test]

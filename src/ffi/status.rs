@@ -1,4 +1,5 @@
 use std::ffi::{CStr, c_char};
+use std::io;
 
 use crate::arch::Level;
 use crate::base::error::{Error, ErrorKind};
@@ -28,7 +29,7 @@ pub const VAEKL_ERR_BUDGET: vaekl_status = -7;
 pub const VAEKL_ERR_CANCELLED: vaekl_status = -8;
 /// An accelerator failed.
 pub const VAEKL_ERR_DEVICE: vaekl_status = -9;
-/// The session is in use by another call, or poisoned.
+/// The session is in use by another call, or poisoned; the stream has failed before.
 pub const VAEKL_ERR_STATE: vaekl_status = -10;
 /// A bug of the library: a panic was caught.
 pub const VAEKL_ERR_INTERNAL: vaekl_status = -11;
@@ -40,8 +41,11 @@ pub const VAEKL_ERR_NON_FINITE: vaekl_status = -12;
 pub struct vaekl_error {
     /// What the call returned.
     pub status: vaekl_status,
+    /// Of VAEKL_ERR_IO, why the system refused: its errno, as ENOENT or EACCES. 0 where there is
+    /// none.
+    pub os_error: i32,
     /// One line of NUL-terminated UTF-8 naming the file, tensor or argument.
-    pub message: [c_char; 508],
+    pub message: [c_char; 504],
 }
 
 const _: () = assert!(size_of::<vaekl_error>() == 512 && align_of::<vaekl_error>() == 4);
@@ -49,7 +53,8 @@ const _: () = assert!(size_of::<vaekl_error>() == 512 && align_of::<vaekl_error>
 impl vaekl_error {
     /// `error` as C takes it: the message is cut between two characters where it is too long.
     pub(super) fn new(error: &Error) -> Self {
-        let mut out = Self { status: status_of(error.kind()), message: [0; 508] };
+        let os_error = error.io_error().and_then(io::Error::raw_os_error).unwrap_or(0);
+        let mut out = Self { status: status_of(error.kind()), os_error, message: [0; 504] };
         // A NUL inside, from a hostile tensor name, would end the message early.
         let text = error.message().replace('\0', "?");
         let end = text.floor_char_boundary_at(out.message.len() - 1);
@@ -169,12 +174,23 @@ mod tests {
     #[test]
     fn a_long_message_is_cut_between_characters() {
         let long = "\u{20ac}".repeat(200);
-        let error = vaekl_error::new(&Error::io(long.clone()));
-        assert_eq!(error.status, VAEKL_ERR_IO);
-        // 507 bytes hold 169 characters of three bytes exactly; shifted by one they hold 168.
-        assert_eq!(text(&error), &long[..507]);
-        let error = vaekl_error::new(&Error::io(format!("x{long}")));
-        assert_eq!(text(&error).len(), 505);
+        let error = vaekl_error::new(&Error::model(long.clone()));
+        assert_eq!((error.status, error.os_error), (VAEKL_ERR_MODEL, 0));
+        // 503 bytes hold 167 characters of three bytes and two more; shifted by two they hold as
+        // many exactly.
+        assert_eq!(text(&error), &long[..501]);
+        let error = vaekl_error::new(&Error::model(format!("xx{long}")));
+        assert_eq!(text(&error).len(), 503);
+    }
+
+    #[test]
+    fn an_error_has_the_systems_number() {
+        let error = Error::io("a.json", io::Error::from_raw_os_error(13)).within("model");
+        let error = vaekl_error::new(&error);
+        assert_eq!((error.status, error.os_error), (VAEKL_ERR_IO, 13));
+        assert!(text(&error).starts_with("model: a.json: "), "{}", text(&error));
+        let error = vaekl_error::new(&Error::io("weights", io::ErrorKind::NotFound.into()));
+        assert_eq!((error.status, error.os_error), (VAEKL_ERR_IO, 0));
     }
 
     #[test]

@@ -8,8 +8,8 @@ use super::decode::input;
 use super::element::Element;
 use super::guard::{free, guard, guard_out};
 use super::pixels::Pixels;
-use super::session::{held, hold, leave, vaekl_session};
 use super::status::{VAEKL_END, VAEKL_OK, vaekl_error, vaekl_status};
+use super::turn::{held, hold, leave, vaekl_session};
 use super::types::{VAEKL_LAYOUT_HWC, vaekl_dtype, vaekl_image, vaekl_latent};
 use crate::base::error::{Error, Result};
 use crate::run::{Decoding, Session};
@@ -48,8 +48,10 @@ pub unsafe extern "C" fn vaekl_stream_open(
     unsafe { guard_out(error, out, body) }
 }
 
-/// Writes up to `max_rows` HWC rows to `dst`, `row_stride` bytes apart (0 is packed), and their number
-/// to `rows_out`; returns VAEKL_END, with 0 rows, after the last.
+/// Writes up to `max_rows` HWC rows to `dst`, `row_stride` bytes apart (0 is packed), and their
+/// number to `rows_out`; returns VAEKL_END, with 0 rows, after the last. Where a read fails as
+/// tiles are decoded, the next ones get VAEKL_ERR_STATE, or VAEKL_ERR_CANCELLED again if
+/// vaekl_session_cancel stopped it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_stream_read(
     stream: *mut vaekl_stream,

@@ -1,4 +1,5 @@
 /* arguments MODEL DATA: what the interface makes of NULL, garbage and unsupported wishes. */
+#include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,6 +17,24 @@ static void version(void) {
   CHECK(strcmp(vaekl_status_name(12345), "unknown vaekl_status") == 0);
   CHECK(strlen(vaekl_cpu_level()) > 0);
   CHECK(sizeof(vaekl_error) == 512);
+}
+
+/* What the system said comes as its number, and is 0 where it said nothing. */
+static void system_errors(const char *path) {
+  vaekl_error error;
+  vaekl_model *model = NULL;
+  vaekl_model_options o;
+  char below[4096];
+  snprintf(below, sizeof below, "%s/config.json/weights", path);
+  CHECK(vaekl_model_open("/no/such/model", NULL, &model, &error) == VAEKL_ERR_IO);
+  CHECK(error.os_error == ENOENT);
+  CHECK(vaekl_model_open(below, NULL, &model, &error) == VAEKL_ERR_IO);
+  CHECK(error.os_error == ENOTDIR);
+  CHECK(vaekl_model_options_init(&o, sizeof o) == VAEKL_OK);
+  o.variant = "no-such-variant";
+  CHECK(vaekl_model_open(path, &o, &model, &error) == VAEKL_ERR_IO && error.os_error == 0);
+  CHECK(vaekl_model_open(NULL, NULL, &model, &error) == VAEKL_ERR_INVALID_ARGUMENT);
+  CHECK(error.os_error == 0);
 }
 
 static void nulls(const vaekl_model *model) {
@@ -260,6 +279,7 @@ int main(int argc, char **argv) {
   version();
   model = open_model(argv[1]);
   nulls(model);
+  system_errors(argv[1]);
   model_options(argv[1]);
   session_options(model);
   bare_file(argv[2]);

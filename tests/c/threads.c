@@ -61,12 +61,14 @@ static int32_t watch(void *user, uint64_t done, uint64_t total) {
   return w->answer;
 }
 
-static vaekl_session *watched_session(const vaekl_model *model, watcher *w) {
+static vaekl_session *watched_session(const vaekl_model *model, watcher *w, uint32_t tile_size) {
   vaekl_session_options options;
   memset(w, 0, sizeof *w);
   w->caller = pthread_self();
   CHECK(vaekl_session_options_init(&options, sizeof options) == VAEKL_OK);
   options.threads = 2;
+  options.tiling = tile_size == 0 ? VAEKL_TILING_EXACT : VAEKL_TILING_DIFFUSERS;
+  options.tile_size = tile_size;
   options.progress = watch;
   options.progress_user = w;
   CHECK_OK(vaekl_session_new(model, &options, &w->session, &error));
@@ -90,6 +92,36 @@ static void fill(float *out) {
   }
 }
 
+/* A stream whose decode failed says so when it is read again; a cancelled one, that it was. */
+static void failed_streams(const vaekl_model *model) {
+  static float row[OUT];
+  const int by_session[] = {0, 1};
+  vaekl_stream *stream = NULL;
+  watcher w;
+  vaekl_session *session = watched_session(model, &w, SIDE / 2);
+  job j = make_job(session, row);
+  uint32_t rows;
+  size_t i;
+  for (i = 0; i < sizeof by_session / sizeof *by_session; i++) {
+    const vaekl_status again = by_session[i] ? VAEKL_ERR_CANCELLED : VAEKL_ERR_STATE;
+    w.calls = w.done = 0;
+    w.answer = 0;
+    CHECK_OK(vaekl_stream_open(session, &j.latent, VAEKL_DTYPE_F32, &stream, &error));
+    CHECK(vaekl_stream_read(stream, row, 0, 1, &rows, NULL) == VAEKL_OK && rows == 1);
+    w.answer = !by_session[i];
+    w.calls = 0;
+    w.other_thread = by_session[i] ? cancel : NULL;
+    w.argument = session;
+    while (vaekl_stream_read(stream, row, 0, 1, &rows, NULL) == VAEKL_OK) {
+    }
+    CHECK(w.calls == 1);
+    CHECK_FAILS(vaekl_stream_read(stream, row, 0, 1, &rows, &error), again, "");
+    CHECK_FAILS(vaekl_stream_read(stream, row, 0, 1, &rows, &error), again, "");
+    vaekl_stream_free(stream);
+  }
+  vaekl_session_free(session);
+}
+
 int main(int argc, char **argv) {
   static float first[OUT], second[OUT];
   vaekl_model *model;
@@ -103,7 +135,7 @@ int main(int argc, char **argv) {
     latents[i] = sinf((float)i);
   }
   model = open_model(argv[1]);
-  session = watched_session(model, &w);
+  session = watched_session(model, &w, 0);
   a = make_job(session, first);
 
   /* Progress comes, on this thread, and reaches its end. */
@@ -139,6 +171,8 @@ int main(int argc, char **argv) {
   w.other_thread = NULL;
   vaekl_session_cancel(session);
   CHECK_OK(vaekl_decode(session, &a.latent, &a.image, &error));
+
+  failed_streams(model);
 
   /* Two sessions of one model at the same time, which is freed before they end. */
   w.calls = w.done = 0;

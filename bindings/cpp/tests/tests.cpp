@@ -1,6 +1,7 @@
 // Decodes, encodes, models, options and errors; units of both modes.
 #include "check.hpp"
 
+#include <cerrno>
 #include <cmath>
 
 static_assert(!std::is_copy_constructible_v<vaekl::Model> && std::is_nothrow_move_constructible_v<vaekl::Model>);
@@ -251,6 +252,8 @@ TEST(plans_know_the_budget) {
 
 TEST(errors_name_the_file) {
   FAILS(vaekl::Model::open(data("nowhere")), VAEKL_ERR_IO, "nowhere");
+  CHECK(error_of([] { return vaekl::Model::open(data("nowhere")); })->os_error() == ENOENT);
+  CHECK(error_of([] { return vaekl::Model::open(data("corrupt")); })->os_error() == 0);
   FAILS(vaekl::Model::open(data("corrupt")), VAEKL_ERR_FORMAT, "diffusion_pytorch_model.safetensors");
   vaekl::SessionOptions options;
   options.memory_budget = 1 << 20;

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import pickle
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 
 import vaekl
 from vaekl import AutoencoderKL
-from vaekl._errors import _OF_STATUS
+from vaekl._errors import _OF_STATUS, error_of
 from vaekl._native import lib
 
 
@@ -33,6 +35,43 @@ def test_a_missing_file(data):
     with pytest.raises(vaekl.FileError, match="fp16") as caught:
         AutoencoderKL.from_pretrained(data / "model", variant="fp16")
     assert caught.value.status == "VAEKL_ERR_IO"
+
+
+def test_the_systems_number_chooses_the_exception(data, tmp_path):
+    file = data / "model/diffusion_pytorch_model.safetensors"
+    for path, kind, number in [
+        (data / "nothing", FileNotFoundError, errno.ENOENT),
+        (file / "below", NotADirectoryError, errno.ENOTDIR),
+        ("a" * 5000, OSError, errno.ENAMETOOLONG),
+    ]:
+        with pytest.raises(kind) as caught:
+            AutoencoderKL.from_pretrained(path)
+        again = pickle.loads(pickle.dumps(caught.value))
+        for error in (caught.value, again):
+            assert isinstance(error, vaekl.FileError) and error.errno == number
+        assert type(again) is type(caught.value) and str(again) == str(caught.value)
+    with pytest.raises(IsADirectoryError, match="model"):
+        AutoencoderKL.from_single_file(file, config=data / "model")
+    # During a call too: a scratch folder that is not there.
+    vae = AutoencoderKL.from_pretrained(data / "model", scratch_dir=tmp_path / "gone")
+    plan = vae.plan_decode(64, 64)
+    for budget in range(plan.peak_bytes, 0, -(1 << 20)):
+        vae.set_options(memory_budget=budget)
+        if vae.plan_decode(64, 64).scratch_bytes:
+            break
+    with pytest.raises(FileNotFoundError, match="gone"):
+        vae.decode(np.zeros((1, 4, 64, 64), np.float32))
+    denied = error_of("VAEKL_ERR_IO", "x: no", errno.EACCES)
+    assert isinstance(denied, PermissionError) and type(denied) is vaekl.FilePermissionError
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read(data, tmp_path):
+    file = tmp_path / "secret.safetensors"
+    file.touch(mode=0)
+    with pytest.raises(PermissionError, match="secret") as caught:
+        AutoencoderKL.from_single_file(file)
+    assert type(caught.value) is vaekl.FilePermissionError and caught.value.errno == errno.EACCES
 
 
 def test_a_corrupt_file(data):

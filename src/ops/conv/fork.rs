@@ -46,7 +46,6 @@ impl Fork {
         Ok(fits.then_some(Self { conv, shortcut }))
     }
 
-
     /// Multiply-adds of both, counted as direct ones.
     pub(crate) fn multiply_adds(&self) -> u64 {
         self.conv.multiply_adds().saturating_add(self.shortcut.multiply_adds())

@@ -23,13 +23,28 @@ class InvalidArgumentError(Error, ValueError):
 
 
 class FileError(Error, OSError):
-    """A file could not be opened, read or mapped."""
+    """A file could not be opened, read or mapped; `errno` is the system's number, if it gave one."""
 
     status = "VAEKL_ERR_IO"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.message,), {**self.__dict__, "errno": self.errno}
 
 
 class MissingFileError(FileError, FileNotFoundError):
     """There is no such file or folder."""
+
+
+class FilePermissionError(FileError, PermissionError):
+    """The file may not be read, or the folder not be written to."""
+
+
+class IsAFolderError(FileError, IsADirectoryError):
+    """A file was expected, and is a folder."""
+
+
+class NotAFolderError(FileError, NotADirectoryError):
+    """A folder was expected, and is a file."""
 
 
 class FormatError(Error, ValueError):
@@ -95,8 +110,17 @@ class NonFiniteError(Error, ArithmeticError):
 _OF_STATUS = {kind.status: kind for kind in Error.__subclasses__()}
 
 
-def error_of(status: str, message: str) -> Error:
+# What Python itself would raise, to what this package does.
+_OF_OS_ERROR = {kind.__bases__[1]: kind for kind in FileError.__subclasses__()}
+
+
+def error_of(status: str, message: str, errno: int = 0) -> Error:
     """The exception of a status; one of a newer library than this package knows is an `Error` by itself."""
-    error = _OF_STATUS.get(status, Error)(message)
+    kind = _OF_STATUS.get(status, Error)
+    if errno and kind is FileError:
+        error: Error = _OF_OS_ERROR.get(type(OSError(errno, "")), FileError)(message)
+        error.errno = errno  # type: ignore[attr-defined]
+    else:
+        error = kind(message)
     error.status = status
     return error

@@ -59,7 +59,9 @@ def check(status: int, error: Any = None) -> int:
     if status >= 0:
         return status
     name = ffi.string(lib.vaekl_status_name(status)).decode()
-    raise error_of(name, ffi.string(error.message).decode(errors="replace") if error else "")
+    if not error:
+        raise error_of(name, "")
+    raise error_of(name, ffi.string(error.message).decode(errors="replace"), error.os_error)
 
 
 def constant(family: str, name: str, argument: str) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, Generic, Iterator, Union
 
 from ._arrays import A, dtype_constant, empty, view
-from ._errors import FileError, InvalidArgumentError, MissingFileError, StateError
+from ._errors import InvalidArgumentError, StateError
 from ._native import check, constant, ffi, fields, filled, lib, options, owned, path_bytes, values
 
 StrPath = Union[str, "os.PathLike[str]"]
@@ -47,12 +47,7 @@ class Model:
         struct, keep = _model_options(**settings)
         name = path_bytes(path, "path")
         out, error = ffi.new("vaekl_model **"), ffi.new("vaekl_error *")
-        try:
-            check(lib.vaekl_model_open(name, struct, out, error), error)
-        except FileError as failed:
-            if not all(os.path.exists(given) for given in (path, settings.get("config_path")) if given):
-                raise MissingFileError(failed.message) from None
-            raise
+        check(lib.vaekl_model_open(name, struct, out, error), error)
         del keep
         return cls(owned(out[0], lib.vaekl_model_free))
 

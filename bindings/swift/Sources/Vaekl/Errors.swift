@@ -29,7 +29,8 @@ public struct Status: RawRepresentable, Hashable, Sendable, CustomStringConverti
     public static let budget = Status(rawValue: VAEKL_ERR_BUDGET)
     /// An accelerator failed.
     public static let device = Status(rawValue: VAEKL_ERR_DEVICE)
-    /// The session is in use by another call, or spoilt by a bug of the library.
+    /// The session is in use by another call, or spoilt by a bug of the library; or the rows have
+    /// failed before.
     public static let state = Status(rawValue: VAEKL_ERR_STATE)
     /// A bug of the library.
     public static let `internal` = Status(rawValue: VAEKL_ERR_INTERNAL)
@@ -43,6 +44,8 @@ public struct VaeklError: Error, Hashable, Sendable, CustomStringConvertible {
     public let status: Status
     /// One line for a person, naming the file, tensor or argument.
     public let message: String
+    /// Of `.io` the system's number, `errno`, as `ENOENT`; 0 where there is none.
+    public internal(set) var osError: Int32 = 0
 
     /// Status and message.
     public var description: String { message.isEmpty ? "\(status)" : "\(status): \(message)" }
@@ -66,7 +69,8 @@ func check(_ call: (UnsafeMutablePointer<vaekl_error>) throws -> vaekl_status) t
         let message = withUnsafeBytes(of: error.message) { bytes in
             String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
         }
-        throw VaeklError(status: Status(rawValue: status), message: message)
+        throw VaeklError(
+            status: Status(rawValue: status), message: message, osError: error.os_error)
     }
     return status
 }

@@ -8,6 +8,15 @@ final class ErrorTests: XCTestCase {
         assertFails(.invalidArgument, "https") { _ = try Model(contentsOf: URL(string: "https://example.org/vae")!) }
     }
 
+    func testTheSystemsNumber() {
+        XCTAssertThrowsError(try Model(path: "no/such/model")) {
+            XCTAssertEqual(($0 as? VaeklError)?.osError, ENOENT)
+        }
+        XCTAssertThrowsError(try Model(path: Fixture.folder + "/corrupt")) {
+            XCTAssertEqual(($0 as? VaeklError)?.osError, 0)
+        }
+    }
+
     func testCorruptFile() {
         assertFails(.format, "diffusion_pytorch_model.safetensors") {
             _ = try Model(path: Fixture.folder + "/corrupt")

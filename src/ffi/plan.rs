@@ -1,0 +1,121 @@
+use std::mem::offset_of;
+
+use super::args;
+use super::guard::guard;
+use super::model::vaekl_model;
+use super::options::{self, Growing, end_of};
+use super::session::vaekl_session_options;
+use super::status::{vaekl_error, vaekl_status};
+use crate::base::error::Result;
+use crate::model::Model;
+use crate::run::{Plan, SessionOptions, plan_decode, plan_encode};
+
+/// What a call will need.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct vaekl_plan {
+    /// In: sizeof(vaekl_plan). Out: bytes filled.
+    pub struct_size: usize,
+    /// Exact: found by planning the real graph.
+    pub workspace_bytes: u64,
+    /// On disk, 0 without a scratch_dir.
+    pub scratch_bytes: u64,
+    /// An upper bound of the process's memory during the call: workspace, the weights that are resident
+    /// at a time, and 16 MiB for the process itself. What the caller holds comes to it.
+    pub peak_bytes: u64,
+    /// Tiles in a row, 1 when the picture is worked on whole.
+    pub tiles_x: u32,
+    /// Tiles in a column, likewise.
+    pub tiles_y: u32,
+    /// Latent pixels of a tile's side, 0 without tiles.
+    pub tile_size: u32,
+    /// Rows worked on at a time, 0 when all of them are kept.
+    pub band_rows: u32,
+    /// 1 when the result equals the untiled one.
+    pub exact: u32,
+}
+
+// SAFETY: integers, the first of them the size.
+unsafe impl Growing for vaekl_plan {
+    const NAME: &'static str = "vaekl_plan";
+    const FIRST: usize = end_of(offset_of!(Self, exact) + size_of::<u32>());
+    fn defaults() -> Self {
+        Self {
+            struct_size: size_of::<Self>(),
+            workspace_bytes: 0,
+            scratch_bytes: 0,
+            peak_bytes: 0,
+            tiles_x: 1,
+            tiles_y: 1,
+            tile_size: 0,
+            band_rows: 0,
+            exact: 1,
+        }
+    }
+}
+
+impl From<Plan> for vaekl_plan {
+    fn from(plan: Plan) -> Self {
+        Self {
+            workspace_bytes: plan.workspace_bytes,
+            scratch_bytes: plan.scratch_bytes,
+            peak_bytes: plan.peak_bytes,
+            exact: u32::from(plan.exact),
+            tiles_x: plan.tiles_x as u32,
+            tiles_y: plan.tiles_y as u32,
+            tile_size: plan.tile_size as u32,
+            ..Self::defaults()
+        }
+    }
+}
+
+/// The body of the two plans.
+///
+/// # Safety
+/// The pointers are as the header asks.
+unsafe fn plan(
+    model: *const vaekl_model,
+    options: *const vaekl_session_options,
+    out: *mut vaekl_plan,
+    make: impl FnOnce(&Model, &SessionOptions) -> Result<Plan>,
+) -> Result<()> {
+    // SAFETY: by the caller's contract.
+    unsafe {
+        let model = args::object(model, "model")?;
+        let options = options::read(options)?.to_rust()?;
+        let room = options::room(out)?;
+        options::write(out, room, &make(&model.model, &options)?.into());
+    }
+    Ok(())
+}
+
+/// What a session with `options` would do for a decode of this size. Allocates nothing that outlives
+/// the call. The caller has set out->struct_size.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vaekl_plan_decode(
+    model: *const vaekl_model,
+    options: *const vaekl_session_options,
+    latent_width: u32,
+    latent_height: u32,
+    out: *mut vaekl_plan,
+    error: *mut vaekl_error,
+) -> vaekl_status {
+    let (width, height) = (latent_width as usize, latent_height as usize);
+    // SAFETY: all pointers by the contract of the header.
+    unsafe { guard(error, || plan(model, options, out, |m, o| plan_decode(m, o, height, width))) }
+}
+
+/// The same for an encode.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vaekl_plan_encode(
+    model: *const vaekl_model,
+    options: *const vaekl_session_options,
+    width: u32,
+    height: u32,
+    out: *mut vaekl_plan,
+    error: *mut vaekl_error,
+) -> vaekl_status {
+    let (width, height) = (width as usize, height as usize);
+    // SAFETY: all pointers by the contract of the header.
+    unsafe { guard(error, || plan(model, options, out, |m, o| plan_encode(m, o, height, width))) }
+}

@@ -1,0 +1,257 @@
+//! Whose turn it is: a session is had by one call at a time, which another thread may cancel.
+
+use std::cell::UnsafeCell;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::args;
+use crate::base::error::{Error, ErrorKind, Result};
+use crate::run::{CancelToken, Session};
+
+/// One user of a model at a time; owns threads and workspace.
+pub struct vaekl_session {
+    /// The token of the call that has the session; of a stream, from its opening to its end.
+    call: Mutex<Option<CancelToken>>,
+    /// Set when a call panicked: the session may be inconsistent and is not used again.
+    poisoned: AtomicBool,
+    /// Bytes of workspace after the last call.
+    memory: AtomicU64,
+    session: UnsafeCell<Session>,
+}
+
+impl vaekl_session {
+    pub(super) fn new(session: Session) -> Self {
+        Self {
+            call: Mutex::new(None),
+            poisoned: AtomicBool::new(false),
+            memory: AtomicU64::new(session.memory() as u64),
+            session: UnsafeCell::new(session),
+        }
+    }
+
+    /// Cancels the call that has the session, if one has.
+    pub(super) fn cancel(&self) {
+        if let Some(token) = &*self.call() {
+            token.cancel();
+        }
+    }
+
+    /// Whether a call has the session.
+    pub(super) fn in_use(&self) -> bool {
+        self.call().is_some()
+    }
+
+    /// Bytes of workspace after the last call.
+    pub(super) fn memory(&self) -> u64 {
+        self.memory.load(Ordering::Relaxed)
+    }
+
+    fn call(&self) -> MutexGuard<'_, Option<CancelToken>> {
+        self.call.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check_poison(&self) -> Result<()> {
+        let what = "session: poisoned by a defect of the library in an earlier call";
+        match self.poisoned.load(Ordering::Relaxed) {
+            true => Err(Error::new(ErrorKind::State, what)),
+            false => Ok(()),
+        }
+    }
+
+    /// Gives the session to `body`; a panic there poisons it.
+    ///
+    /// # Safety
+    /// The caller has the session: nobody else comes here.
+    unsafe fn with<R>(&self, body: impl FnOnce(&mut Session) -> Result<R>) -> Result<R> {
+        struct PoisonIfPanicking<'a>(&'a AtomicBool);
+        impl Drop for PoisonIfPanicking<'_> {
+            fn drop(&mut self) {
+                if std::thread::panicking() {
+                    self.0.store(true, Ordering::Relaxed);
+                }
+            }
+        }
+        self.check_poison()?;
+        let _guard = PoisonIfPanicking(&self.poisoned);
+        // SAFETY: by the caller's contract this is the only reference.
+        let session = unsafe { &mut *self.session.get() };
+        let result = body(session);
+        self.memory.store(session.memory() as u64, Ordering::Relaxed);
+        result
+    }
+}
+
+/// The right to use a session, held by one call at a time.
+struct Turn<'a>(&'a vaekl_session);
+
+impl<'a> Turn<'a> {
+    /// Takes the session, and puts it under a token of this call.
+    fn take(handle: &'a vaekl_session) -> Result<Self> {
+        let token = CancelToken::new();
+        {
+            let mut call = handle.call();
+            if call.is_some() {
+                return Err(Error::new(ErrorKind::State, "session: in use by another call"));
+            }
+            *call = Some(token.clone());
+        }
+        let turn = Self(handle);
+        turn.with(|session| {
+            session.set_cancel_token(token);
+            Ok(())
+        })?;
+        Ok(turn)
+    }
+
+    fn with<R>(&self, body: impl FnOnce(&mut Session) -> Result<R>) -> Result<R> {
+        // SAFETY: the turn is the right to.
+        unsafe { self.0.with(body) }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        *self.0.call() = None;
+    }
+}
+
+/// Gives the session to `body`, or fails with `State` when another call has it.
+///
+/// # Safety
+/// `session` is NULL or a session that is not freed meanwhile.
+pub(super) unsafe fn enter<R>(
+    session: *const vaekl_session,
+    body: impl FnOnce(&mut Session) -> Result<R>,
+) -> Result<R> {
+    // SAFETY: by the caller's contract; what changes in it is what a turn protects.
+    Turn::take(unsafe { args::object(session, "session") }?)?.with(body)
+}
+
+/// As [`enter`]; when `body` succeeds the session stays in use until [`leave`].
+///
+/// # Safety
+/// As [`enter`].
+pub(super) unsafe fn hold<R>(
+    session: *const vaekl_session,
+    body: impl FnOnce(&mut Session) -> Result<R>,
+) -> Result<R> {
+    // SAFETY: as in `enter`.
+    let turn = Turn::take(unsafe { args::object(session, "session") }?)?;
+    let result = turn.with(body)?;
+    std::mem::forget(turn);
+    Ok(result)
+}
+
+/// Gives the session that is held to `body`.
+///
+/// # Safety
+/// `session` came through [`hold`], and [`leave`] comes later.
+pub(super) unsafe fn held<R>(
+    session: *const vaekl_session,
+    body: impl FnOnce(&mut Session) -> Result<R>,
+) -> Result<R> {
+    // SAFETY: a live session, which the holder has.
+    unsafe { (*session).with(body) }
+}
+
+/// Ends the use of a session that is held.
+///
+/// # Safety
+/// As [`held`], which does not run.
+pub(super) unsafe fn leave(session: *const vaekl_session) {
+    // SAFETY: a live session, whose turn ends here.
+    drop(Turn(unsafe { &*session }));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ptr;
+
+    use super::super::guard::guard;
+    use super::super::status::{
+        VAEKL_ERR_CANCELLED, VAEKL_ERR_INTERNAL, VAEKL_ERR_STATE, VAEKL_OK, vaekl_status,
+    };
+    use super::*;
+    use crate::model::Model;
+    use crate::run::SessionOptions;
+
+    fn session() -> vaekl_session {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/models/default");
+        let model = Model::open(path).unwrap();
+        vaekl_session::new(Session::new(&model, &SessionOptions::default()).unwrap())
+    }
+
+    /// Calls `body` as a function of the header does.
+    fn call(session: &vaekl_session, body: &dyn Fn()) -> vaekl_status {
+        let body = |_: &mut Session| {
+            body();
+            Ok(())
+        };
+        // SAFETY: the session lives as long as the borrow, and errors may be NULL.
+        unsafe { guard(ptr::null_mut(), || enter(session, body)) }
+    }
+
+    #[test]
+    fn a_panic_poisons_the_session_and_not_the_model() {
+        let first = session();
+        assert_eq!(call(&first, &|| {}), VAEKL_OK);
+        assert_eq!(call(&first, &|| panic!("a defect")), VAEKL_ERR_INTERNAL);
+        for _ in 0..2 {
+            assert_eq!(call(&first, &|| unreachable!()), VAEKL_ERR_STATE);
+        }
+        assert_eq!(call(&session(), &|| {}), VAEKL_OK);
+
+        // While it is held for a stream too.
+        let streamed = session();
+        let read = |body: &dyn Fn()| {
+            let body = |_: &mut Session| {
+                body();
+                Ok(())
+            };
+            // SAFETY: the session is held, and errors may be NULL.
+            unsafe { guard(ptr::null_mut(), || held(&raw const streamed, body)) }
+        };
+        // SAFETY: the session lives until the end of this test.
+        unsafe { hold(&raw const streamed, |_| Ok(())) }.unwrap();
+        assert_eq!(read(&|| {}), VAEKL_OK);
+        assert_eq!(read(&|| panic!("a defect")), VAEKL_ERR_INTERNAL);
+        assert_eq!(read(&|| unreachable!()), VAEKL_ERR_STATE);
+        // SAFETY: it was held.
+        unsafe { leave(&raw const streamed) };
+        assert_eq!(call(&streamed, &|| unreachable!()), VAEKL_ERR_STATE);
+    }
+
+    /// One token for the whole of a call, and another for the next: a cancel is not lost as the call begins, nor
+    /// between the pictures of a batch, nor does it reach a later call.
+    #[test]
+    fn a_cancel_meets_the_call_in_progress_and_no_other() {
+        let session = session();
+        let decode = |session: &mut Session| {
+            let latents = ndarray::Array3::zeros((4, 1, 1));
+            session.decode_rows(latents.view(), &mut |_, _| std::ops::ControlFlow::Continue(()))
+        };
+        session.cancel();
+        let batch = |cancelled: usize| {
+            let mut done = 0;
+            let body = |inner: &mut Session| {
+                for b in 0..3 {
+                    if b == cancelled {
+                        session.cancel();
+                    }
+                    decode(inner)?;
+                    done += 1;
+                }
+                Ok(())
+            };
+            // SAFETY: the session lives as long as the borrow, and errors may be NULL.
+            let status = unsafe { guard(ptr::null_mut(), || enter(&raw const session, body)) };
+            (status, done)
+        };
+        for cancelled in 0..3 {
+            assert_eq!(batch(cancelled), (VAEKL_ERR_CANCELLED, cancelled));
+            session.cancel();
+            assert_eq!(batch(usize::MAX), (VAEKL_OK, 3));
+        }
+        assert!(!session.in_use());
+    }
+}
