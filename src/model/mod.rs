@@ -9,6 +9,7 @@ pub(crate) mod encoder;
 mod infer;
 mod open;
 mod presets;
+mod scaling;
 pub(crate) mod weights;
 pub(crate) mod window;
 
