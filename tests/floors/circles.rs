@@ -3,13 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::graph::Files;
 use super::paths::{Named, Path, Place, module_of, named};
 use super::python;
 use super::rust::{Token, code, tokens, without_tests};
 use super::sources::{self, Source};
-
-/// Arrows between files, with the names that make them.
-type Arrows = BTreeMap<(String, String), BTreeSet<String>>;
 
 /// A file of a crate, without its tests.
 struct File {
@@ -82,7 +80,7 @@ impl Crate {
         }
         let mut at = if named.absolute { Vec::new() } else { named.module.clone() };
         for (index, name) in path.iter().enumerate() {
-            let child = [at.as_slice(), &[name.clone()]].concat();
+            let child = [at.as_slice(), std::slice::from_ref(name)].concat();
             if self.modules.contains_key(&child) {
                 at = child;
                 continue;
@@ -101,21 +99,17 @@ impl Crate {
         found.extend(self.file_of(&at));
     }
 
-    /// Arrows from file to file, by their places.
-    fn arrows(&self) -> BTreeMap<(usize, usize), BTreeSet<String>> {
+    /// Its files and the arrows between them.
+    fn into_files(self) -> Files {
         let mut arrows: BTreeMap<_, BTreeSet<String>> = BTreeMap::new();
         for (from, file) in self.files.iter().enumerate() {
-            for named in &file.named {
-                for (named, text) in self.used(file, named) {
-                    for to in self.targets(&named) {
-                        if to != from {
-                            arrows.entry((from, to)).or_default().insert(text.clone());
-                        }
-                    }
+            for (named, text) in file.named.iter().flat_map(|named| self.used(file, named)) {
+                for to in self.targets(&named).into_iter().filter(|&to| to != from) {
+                    arrows.entry((from, to)).or_default().insert(text.clone());
                 }
             }
         }
-        arrows
+        Files { paths: self.files.into_iter().map(|file| file.path).collect(), arrows }
     }
 
     /// What a file uses by naming `named`: nothing if it only hands it on; if it is all that is in
@@ -188,81 +182,14 @@ fn words(tokens: &[Token]) -> BTreeSet<String> {
     found
 }
 
-/// The arrows of each folder: between its files and sub-folders (`name/`).
-fn by_folder(
-    files: &[String],
-    arrows: &BTreeMap<(usize, usize), BTreeSet<String>>,
-) -> BTreeMap<String, Arrows> {
-    let mut folders: BTreeMap<String, Arrows> = BTreeMap::new();
-    for ((from, to), names) in arrows {
-        let (from, to) = (&files[*from], &files[*to]);
-        let common = from.split('/').zip(to.split('/')).take_while(|(a, b)| a == b).count();
-        let node = |path: &str| {
-            let mut rest = path.split('/').skip(common);
-            let node = rest.next().unwrap_or_default().to_string();
-            if rest.next().is_some() { node + "/" } else { node }
-        };
-        let folder = from.split('/').take(common).collect::<Vec<_>>().join("/");
-        let of_folder = folders.entry(folder).or_default();
-        of_folder.entry((node(from), node(to))).or_default().extend(names.iter().cloned());
-    }
-    folders
-}
-
-/// The circles among arrows: each the files that lead to one another, in order.
-fn circles(arrows: &Arrows) -> Vec<Vec<String>> {
-    let mut reached: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for (from, _) in arrows.keys() {
-        let mut found = BTreeSet::new();
-        let mut left = vec![from.as_str()];
-        while let Some(node) = left.pop() {
-            let next = arrows.keys().filter(|(from, _)| from == node).map(|(_, to)| to.as_str());
-            left.extend(next.filter(|to| found.insert(*to)));
-        }
-        reached.insert(from, found);
-    }
-    let leads = |from: &str, to: &str| reached.get(from).is_some_and(|found| found.contains(to));
-    let found: BTreeSet<Vec<String>> = reached
-        .keys()
-        .filter(|node| leads(node, node))
-        .map(|node| {
-            let both = |other: &&&str| leads(node, other) && leads(other, node);
-            reached.keys().filter(both).map(|node| node.to_string()).collect()
-        })
-        .collect();
-    found.into_iter().collect()
-}
-
-/// The circles of each folder below `root`, with the arrows that close them.
-fn report(root: &str, folders: &BTreeMap<String, Arrows>) -> Vec<String> {
-    let mut found = Vec::new();
-    for (folder, arrows) in folders {
-        for circle in circles(arrows) {
-            let place = format!("{root}/{folder}");
-            let mut text = format!("{}: {}", place.trim_end_matches('/'), circle.join(", "));
-            for ((from, to), names) in arrows {
-                if circle.contains(from) && circle.contains(to) {
-                    let names = names.iter().cloned().collect::<Vec<_>>().join(", ");
-                    text += &format!("\n    {from} -> {to}: {names}");
-                }
-            }
-            found.push(text);
-        }
-    }
-    found
-}
-
 /// The circles of a Rust crate whose sources are below `root`.
 fn in_rust(sources: &[Source], root: &str) -> Vec<String> {
-    let parsed = Crate::new(sources, root);
-    let files: Vec<String> = parsed.files.iter().map(|file| file.path.clone()).collect();
-    report(root, &by_folder(&files, &parsed.arrows()))
+    Crate::new(sources, root).into_files().circles(root)
 }
 
 /// The circles of a Python package whose sources are below `root`.
 fn in_python(sources: &[Source], root: &str) -> Vec<String> {
-    let (files, arrows) = python::arrows(sources, root);
-    report(root, &by_folder(&files, &arrows))
+    python::files(sources, root).circles(root)
 }
 
 #[test]

@@ -1,14 +1,15 @@
-//! The rules of the house: what the documentation says of its floors and its rooms, and no reader has to
-//! take on trust.
+//! The rules of the house, read from its sources: nobody has to take them on trust.
 //!
 //! * A file imports only from its own floor or the floors below it; `unsafe` and the processor's
 //!   intrinsics stand only where the map allows them (here).
 //! * The files of a folder form no circle (`circles`).
 //! * Lines, files and lists of parameters are short (`shape`).
 //!
-//! The other files read: `sources` the repository, `rust` tokens, `paths` imports, `python` Python's.
+//! The other files read: `sources` the repository, `rust` tokens, `paths` the imports among them,
+//! `python` Python's imports. `graph` finds circles.
 
 mod circles;
+mod graph;
 mod paths;
 mod python;
 mod rust;
@@ -44,7 +45,8 @@ fn floor(module: &str) -> Option<usize> {
     FLOORS.iter().find(|(name, _)| *name == module).map(|(_, floor)| *floor)
 }
 
-/// What `code`, a file's, imports against the order of floors, and how many imports it has from below.
+/// What `code`, a file's, imports against the order of floors, and how many
+/// imports it has from below.
 fn upward(file: &str, code: &str) -> (Vec<String>, usize) {
     let Some((module, _)) = file.split_once('/') else { return (Vec::new(), 0) };
     let own = floor(module).unwrap_or_else(|| panic!("src/{module} has no floor in this test"));

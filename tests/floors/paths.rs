@@ -25,8 +25,8 @@ pub(crate) enum Place {
     Code,
 }
 
-/// The module of a file below the root of the crate: `a/b` of `a/b.rs`, `a` of `a/mod.rs`, nothing of
-/// `lib.rs` and `main.rs`.
+/// The module of a file below the root of the crate: `a/b` of `a/b.rs`, `a` of `a/mod.rs`, nothing
+/// of `lib.rs` and `main.rs`.
 pub(crate) fn module_of(file: &str) -> Path {
     let module = file.strip_suffix(".rs").unwrap_or(file);
     let module = match module {
@@ -36,8 +36,8 @@ pub(crate) fn module_of(file: &str) -> Path {
     module.split('/').filter(|segment| !segment.is_empty()).map(str::to_string).collect()
 }
 
-/// The paths of two segments and more that a file's `tokens` name, and all that it `use`s. `module` is
-/// the file's.
+/// The paths of two segments and more that a file's `tokens` name, and all that it
+/// `use`s. `module` is the file's.
 pub(crate) fn named(tokens: &[Token], module: &Path) -> Vec<Named> {
     let mut reader = Reader { tokens, at: 0, module: module.clone(), found: Vec::new() };
     // Where each open inline module is closed.

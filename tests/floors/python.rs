@@ -2,26 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::graph::Files;
 use super::sources::Source;
 
 /// The package's name: `import vaekl._x` is one of its own.
 const PACKAGE: &str = "vaekl";
 
-/// The files of the package below `root` and the arrows between them, with the names that make them.
-/// A late import, in a function, is an arrow too; one for the checker of types is none.
-pub(crate) fn arrows(
-    sources: &[Source],
-    root: &str,
-) -> (Vec<String>, BTreeMap<(usize, usize), BTreeSet<String>>) {
+/// The files of the package below `root` and the arrows between them, with the names that make
+/// them. A late import, in a function, is an arrow too; one for the checker of types is none.
+pub(crate) fn files(sources: &[Source], root: &str) -> Files {
     let file = |source: &Source| {
         source.path.strip_prefix(root).unwrap().trim_start_matches('/').to_string()
     };
-    let files: Vec<String> = sources.iter().map(file).collect();
-    let modules: Vec<String> = files.iter().map(|file| module_of(file)).collect();
+    let paths: Vec<String> = sources.iter().map(file).collect();
+    let modules: Vec<String> = paths.iter().map(|path| module_of(path)).collect();
     let mut arrows: BTreeMap<_, BTreeSet<String>> = BTreeMap::new();
     for (from, source) in sources.iter().enumerate() {
         let folder = match modules[from].rsplit_once('.') {
-            _ if files[from].ends_with("__init__.py") => modules[from].as_str(),
+            _ if paths[from].ends_with("__init__.py") => modules[from].as_str(),
             Some((folder, _)) => folder,
             None => PACKAGE,
         };
@@ -31,7 +29,7 @@ pub(crate) fn arrows(
             }
         }
     }
-    (files, arrows)
+    Files { paths, arrows }
 }
 
 /// `vaekl.a.b` of `a/b.py`, `vaekl` of `__init__.py`.

@@ -1,8 +1,8 @@
 //! A reader of Rust's text, as far as the rules need one: code without comments, strings and tests,
 //! and the code's tokens.
 
-/// A word or a sign of the code, and the line it stands in, from 1. `::`, `->` and `=>` are one sign,
-/// a lifetime is one word.
+/// A word or a sign of the code, and the line it stands in, from 1. `::`, `->` and `=>` are one
+/// sign, a lifetime is one word.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Token<'a> {
     pub(crate) text: &'a str,
@@ -153,7 +153,8 @@ pub(crate) fn closing(tokens: &[Token], open: usize) -> usize {
     tokens.len()
 }
 
-/// The tokens of `#[cfg(test)]` and of `#[cfg(all(test, ..))]` up to the end of the item below them.
+/// The tokens of `#[cfg(test)]` and of `#[cfg(all(test, ..))]` up to the end of the item below
+/// them.
 fn test_items(tokens: &[Token]) -> Vec<std::ops::Range<usize>> {
     let mut found: Vec<std::ops::Range<usize>> = Vec::new();
     for at in 0..tokens.len() {

@@ -12,8 +12,8 @@ const MOST_LINES: usize = 500;
 /// Lines of a file of tests, which are read one by one.
 const MOST_LINES_OF_TESTS: usize = 600;
 
-/// Parameters of a function in Rust, `self` aside. Those of the bindings in Python mirror the functions of
-/// diffusers, with their many parameters, and are not counted.
+/// Parameters of a function in Rust, `self` aside. Those of the bindings in Python mirror the
+/// functions of diffusers, with their many parameters, and are not counted.
 const MOST_PARAMETERS: usize = 6;
 
 /// The header of the first version: it stays as it was (`tests/abi.rs`).
@@ -130,7 +130,8 @@ fn fields<'s, 'a>(list: &'s [Token<'a>]) -> Vec<&'s [Token<'a>]> {
     found
 }
 
-/// How many parameters `pattern: type` counts as: none for `self`, as many as its fields for a tuple.
+/// How many parameters `pattern: type` counts as: none for `self`, as many as its fields for a
+/// tuple.
 fn parameter(mut tokens: &[Token]) -> usize {
     if let [repeated] = tokens
         && ["*", "+", "?"].contains(&repeated.text)
@@ -157,8 +158,8 @@ fn parameter(mut tokens: &[Token]) -> usize {
     tokens.get(at + 1..).map_or(1, values)
 }
 
-/// How many values a parameter of this type hands over: the fields of a tuple, those of a tuple in a
-/// tuple too, behind whatever references.
+/// How many values a parameter of this type hands over: the fields of a tuple, those of a tuple in
+/// a tuple too, behind whatever references.
 fn values(tokens: &[Token]) -> usize {
     let Some(first) = tokens.first() else { return 1 };
     match first.text {
@@ -255,7 +256,8 @@ mod tests {
     fn parameters_are_counted_however_they_are_written() {
         assert_eq!(counted("fn f() {} fn g(self) {} fn h(&'a mut self, a: A) {}"), [0, 0, 1]);
         assert_eq!(counted("fn f(self: Box<Self>, mut a: A, _: &'static str) -> (A, B);"), [2]);
-        let generic = "fn f<'a, F: Fn(A, B) -> C, const N: usize>(a: Map<A, B>, b: [(A, B); N]) where F: X<Y, Z> {}";
+        let generic = "fn f<'a, F: Fn(A, B) -> C, const N: usize>(a: Map<A, B>, b: [(A, B); N]) \
+                       where F: X<Y, Z> {}";
         assert_eq!(counted(generic), [2]);
         assert_eq!(
             counted("fn f(a: impl Fn(A, B) -> X<C>, b: &mut dyn FnMut(A, B), c: fn(A, B))"),
