@@ -1,6 +1,7 @@
-# Installs the command, and the library for programs in C and in what links C: headers, shared and static
-# library, pkg-config and CMake files, on Linux. Needs Rust. PREFIX, BINDIR, LIBDIR, INCLUDEDIR and DESTDIR are what
-# they are elsewhere; TARGET is a Rust target to build for, the machine's own if empty.
+# Installs the command, and the library for programs in C and in what links C: headers, shared and
+# static library, pkg-config and CMake files, on Linux. Needs Rust. PREFIX, BINDIR, LIBDIR,
+# INCLUDEDIR and DESTDIR are what they are elsewhere; TARGET is a Rust target to build for, the
+# machine's own if empty.
 
 PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
@@ -37,10 +38,11 @@ install: build
 	$(INSTALL) -m 644 $(BUILT)/libvaekl.a $(lib)
 	sed -e 's|@PREFIX@|$(PC_PREFIX)|' -e 's|@LIBDIR@|$(patsubst $(PREFIX)/%,$${prefix}/%,$(LIBDIR))|' \
 	  -e 's|@INCLUDEDIR@|$(patsubst $(PREFIX)/%,$${prefix}/%,$(INCLUDEDIR))|' \
-	  -e 's|@VERSION@|$(VERSION)|' -e 's|@STATIC_LIBS@|$(STATIC_LIBS)|' packaging/vaekl.pc.in > $(lib)/pkgconfig/vaekl.pc
+	  -e 's|@VERSION@|$(VERSION)|' -e 's|@STATIC_LIBS@|$(STATIC_LIBS)|' \
+	  packaging/vaekl.pc.in > $(lib)/pkgconfig/vaekl.pc
 	$(INSTALL) -m 644 packaging/cmake/*.cmake $(lib)/cmake/vaekl
 
 uninstall:
-	rm -f $(bin)/vaekl $(include)/vaekl.h $(include)/vaekl.hpp $(lib)/libvaekl.so $(lib)/$(SONAME) $(lib)/libvaekl.so.$(VERSION) \
-	  $(lib)/libvaekl.a $(lib)/pkgconfig/vaekl.pc
+	rm -f $(bin)/vaekl $(include)/vaekl.h $(include)/vaekl.hpp $(lib)/libvaekl.so \
+	  $(lib)/$(SONAME) $(lib)/libvaekl.so.$(VERSION) $(lib)/libvaekl.a $(lib)/pkgconfig/vaekl.pc
 	rm -rf $(lib)/cmake/vaekl

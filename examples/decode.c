@@ -25,7 +25,7 @@ int main(int argc, char **argv) {
   check(vaekl_session_new(model, NULL, &session, &error), &error);
   info = rgb_info(model, argv[1]);
 
-  /* RAW is what diffusers' decode takes; a diffusion model's own latents are VAEKL_LATENT_SCALED. */
+  /* RAW is what diffusers' decode takes; a diffusion model's own are VAEKL_LATENT_SCALED. */
   latent = read_latents(argv[2], &info, argv[3], argv[4]);
   picture = new_picture(latent.width * info.downscale, latent.height * info.downscale, 3);
   check(vaekl_decode(session, &latent, &picture, &error), &error);

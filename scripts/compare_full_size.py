@@ -49,7 +49,9 @@ CASES = [
 ]
 
 
-def command_line(vaekl: Path, operation: str, case: Case, folder: Path, out: Path, threads: int | None) -> list:
+def command_line(
+    vaekl: Path, operation: str, case: Case, folder: Path, out: Path, threads: int | None
+) -> list:
     line = [vaekl, operation, folder / INPUTS[operation], "-o", out, "--model", folder / case.model]
     if operation == "encode":
         line += ["--posterior", "moments"]
@@ -124,7 +126,19 @@ def table_row(operation: str, case: Case, result: dict) -> list:
     ]
 
 
-HEADER = ["case", "what", "dtype", "load s", "run s", "total s", "peak MB", "dB f32", "dB f64", "max abs", ""]
+HEADER = [
+    "case",
+    "what",
+    "dtype",
+    "load s",
+    "run s",
+    "total s",
+    "peak MB",
+    "dB f32",
+    "dB f64",
+    "max abs",
+    "",
+]
 
 
 def print_table(rows: list) -> None:
@@ -154,7 +168,9 @@ def compare(options) -> bool:
                 good = False
                 continue
             fine = passes(case, result)
-            rows.append([*table_row(operation, case, result), "" if fine else f"BELOW {MIN_F32_DB:.0f} dB"])
+            rows.append(
+                [*table_row(operation, case, result), "" if fine else f"BELOW {MIN_F32_DB:.0f} dB"]
+            )
             good &= fine
     print_table(rows)
     return good and bool(rows)

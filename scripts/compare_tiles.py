@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""Decodes a large picture in one piece, in seamless tiles and in diffusers' tiles: time, memory, and error.
+"""Decodes a large picture whole, in seamless tiles and in diffusers' tiles: time, memory, error.
 
     pip install numpy pillow
-    python scripts/compare_tiles.py --vaekl target/release/vaekl [--size 1024] [--memory 256M] [--picture P.png]
+    python scripts/compare_tiles.py --vaekl target/release/vaekl \\
+        [--size 1024] [--memory 256M] [--picture P.png]
 
-The picture (examples/astronaut.png) is scaled to --size, encoded with --model (the embedded one) and decoded. The error
-is that of the 8-bit picture against the one decoded in one piece, which needs a scratch folder where the budget is
-small. --out writes the differences beside each other, 16 times as large.
+The picture (examples/astronaut.png) is scaled to --size, encoded with --model (the embedded
+one) and decoded. The error is that of the 8-bit picture against the one decoded in one piece,
+which needs a scratch folder where the budget is small. --out writes the differences beside each
+other, 16 times as large.
 """
 
 import argparse
@@ -53,14 +55,18 @@ def differences(pictures, exact, path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--vaekl", type=Path, default=ROOT / "target/release/vaekl")
     parser.add_argument("--picture", type=Path, default=ROOT / "examples/astronaut.png")
     parser.add_argument("--model", type=Path)
     parser.add_argument("--size", type=int, default=1024)
     parser.add_argument("--memory")
     parser.add_argument("--scratch", default="/var/tmp")
-    parser.add_argument("--tile-size", type=int, action="append", help="of seamless tiles; may be repeated")
+    parser.add_argument(
+        "--tile-size", type=int, action="append", help="of seamless tiles; may be repeated"
+    )
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
 
@@ -75,12 +81,17 @@ def main():
         square = (options.size, options.size)
         Image.open(options.picture).convert("RGB").resize(square, Image.LANCZOS).save(source)
         run([options.vaekl, "encode", source, "-o", latents, *common, *limits])
-        print("| tiles | seconds | process, MiB | PSNR, dB | largest difference | values that differ |")
+        print(
+            "| tiles | seconds | process, MiB | PSNR, dB "
+            "| largest difference | values that differ |"
+        )
         print("|---|---|---|---|---|---|")
         exact, found = None, []
         for name, way in ways:
             target = Path(folder, "out.png")
-            seconds, memory = run([options.vaekl, "decode", latents, "-o", target, *common, *limits, *way])
+            seconds, memory = run(
+                [options.vaekl, "decode", latents, "-o", target, *common, *limits, *way]
+            )
             picture = np.asarray(Image.open(target))
             if exact is None:
                 exact = picture.astype(np.int32)
@@ -88,7 +99,11 @@ def main():
                 continue
             psnr, most, part = error(picture, exact)
             found.append(picture)
-            print(f"| {name} | {seconds:.1f} | {memory:.0f} | {psnr:.1f} | {most} | {100 * part:.2f} % |", flush=True)
+            print(
+                f"| {name} | {seconds:.1f} | {memory:.0f} | {psnr:.1f} "
+                f"| {most} | {100 * part:.2f} % |",
+                flush=True,
+            )
         if options.out:
             differences(found[:2], exact, options.out)
 

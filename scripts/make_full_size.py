@@ -130,9 +130,13 @@ def write_references(out: Path, vae: AutoencoderKL, name: str, latents, image) -
 
 def print_errors(out: Path) -> None:
     for kind in ("decode", "moments"):
-        single, double = (torch.from_numpy(np.load(out / "ref" / f"{kind}_{n}.npy")) for n in ("f32", "f64"))
+        single, double = (
+            torch.from_numpy(np.load(out / "ref" / f"{kind}_{n}.npy")) for n in ("f32", "f64")
+        )
         worst = (single.double() - double).abs().max().item()
-        print(f"{kind}: diffusers f32 against f64: {psnr(single, double):.2f} dB, max abs {worst:.3g}")
+        print(
+            f"{kind}: diffusers f32 against f64: {psnr(single, double):.2f} dB, max abs {worst:.3g}"
+        )
 
 
 def main() -> None:

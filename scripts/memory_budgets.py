@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 """Decodes under memory budgets: are they kept, what do they cost, and are the bits the same?
 
-    python scripts/memory_budgets.py --dir DIR --vaekl target/release/vaekl [--size 512] [--scratch /var/tmp]
+    python scripts/memory_budgets.py --dir DIR --vaekl target/release/vaekl \\
+        [--size 512] [--scratch /var/tmp]
     python scripts/memory_budgets.py --dir DIR --vaekl target/release/vaekl --random 20
 
-DIR is what make_full_size.py made. For each storage the budgets are none, then five with a scratch folder and three
-without, from what an unbounded decode needs down to the least that can be kept; or so many random sizes, storages,
-threads and budgets. Each is a process of its own; its memory is what the system says it had at most (ru_maxrss), its
-seconds are those of the decode, in brackets beside those without a budget. Every picture must be the same bytes as
-without a budget, and every process within its own: the exit status says whether.
+DIR is what make_full_size.py made. For each storage the budgets are none, then five with a scratch
+folder and three without, from what an unbounded decode needs down to the least that can be kept; or
+so many random sizes, storages, threads and budgets. Each is a process of its own; its memory is
+what the system says it had at most (ru_maxrss), its seconds are those of the decode, in brackets
+beside those without a budget. Every picture must be the same bytes as without a budget, and every
+process within its own: the exit status says whether.
 """
 
 import argparse
@@ -48,7 +50,8 @@ def run(command):
     out, error = process.stdout.read(), process.stderr.read()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    return (json.loads(out) if process.returncode == 0 else None), error.strip(), usage.ru_maxrss * 1024
+    report = json.loads(out) if process.returncode == 0 else None
+    return report, error.strip(), usage.ru_maxrss * 1024
 
 
 class Decoder:
@@ -56,7 +59,8 @@ class Decoder:
 
     def __init__(self, options, folder, size, dtype, threads):
         self.vaekl, self.size, self.dtype, self.threads = str(options.vaekl), size, dtype, threads
-        model = ["--model", str(options.dir / "sd15vae"), "--threads", str(threads), "--dtype", dtype]
+        model = ["--model", str(options.dir / "sd15vae")]
+        model += ["--threads", str(threads), "--dtype", dtype]
         self.common = [*model, "--json", "--quiet"]
         self.source, self.target = Path(folder, "latents.npy"), Path(folder, "out.png")
         latents(self.source, size)
@@ -99,9 +103,17 @@ class Decoder:
             f"| {planned['peak_bytes'] / MIB:.0f} | {memory / MIB:.0f} | {seconds} | {notes}|",
             flush=True,
         )
-        return {"size": self.size, "dtype": self.dtype, "threads": self.threads, "budget": budget,
-                "scratch": planned["scratch_bytes"], "planned": planned["peak_bytes"], "process": memory,
-                "seconds": report["decode_s"], "ok": kept and same}
+        return {
+            "size": self.size,
+            "dtype": self.dtype,
+            "threads": self.threads,
+            "budget": budget,
+            "scratch": planned["scratch_bytes"],
+            "planned": planned["peak_bytes"],
+            "process": memory,
+            "seconds": report["decode_s"],
+            "ok": kept and same,
+        }
 
 
 def sweep(options, folder):
@@ -121,7 +133,9 @@ def lottery(options, folder):
     random = Random(options.seed)
     for _ in range(options.random):
         size = (random.randrange(8, 97) * 8, random.randrange(8, 97) * 8)
-        decoder = Decoder(options, folder, size, random.choice(["f32", "bf16"]), random.randint(1, 3))
+        decoder = Decoder(
+            options, folder, size, random.choice(["f32", "bf16"]), random.randint(1, 3)
+        )
         scratch = random.choice([options.scratch, None])
         steps = decoder.steps(scratch)
         yield decoder.decode(None, None)
@@ -129,7 +143,9 @@ def lottery(options, folder):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--dir", type=Path, required=True)
     parser.add_argument("--vaekl", type=Path, required=True)
     parser.add_argument("--size", type=int, default=512)
@@ -139,7 +155,10 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path, help="where to write all runs")
     options = parser.parse_args()
-    print("| picture | storage | threads | scratch | budget, MiB | plan, MiB | process, MiB | seconds | |")
+    print(
+        "| picture | storage | threads | scratch "
+        "| budget, MiB | plan, MiB | process, MiB | seconds | |"
+    )
     print("|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         runs = list((lottery if options.random else sweep)(options, folder))

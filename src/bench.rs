@@ -1,18 +1,19 @@
 #![forbid(unsafe_code)]
 //! What the benches measure. No part of the interface: it changes with what it measures.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use crate::backend::cpu::Cpu;
-use crate::backend::{Act, Attention, Backend, Conv, Region, Slot, Strategy};
+use crate::backend::cpu::{Cpu, Memory};
+use crate::backend::{Act, Attention, Backend, Conv, Region, Slot, SplitSlots};
 use crate::base::buffer::{AlignedBuf, Bytes, Elements, ElementsMut, cast, cast_mut};
 use crate::base::shape::Shape;
 use crate::kernels::threads::Threads;
 use crate::kernels::{AffineAct, Ahead, Gemm, Init, Kernels, Store, Sum, Tiles, Winograd};
+use crate::model::network::{Direction, Part};
 use crate::ops::conv::{self, Filter, Geometry, Prologue, Resample, Source, Staged, Target};
-use crate::run::{Direction, Part, Planned, network, planned};
+use crate::run::{Planned, Request, planned};
 use crate::{Encoding, Level, Model, Result, SessionOptions, Storage};
 
 /// The fused multiply-adds of `threads` threads at once, in GFLOP/s.
@@ -388,6 +389,24 @@ impl Backend for Watched<'_, '_> {
         self.cpu.free(slot);
     }
 
+    fn upload(
+        &mut self,
+        slot: &Slot,
+        row: &mut dyn FnMut(usize, &mut [u8]) -> Result<()>,
+    ) -> Result<()> {
+        self.cpu.upload(slot, row)
+    }
+
+    fn download(
+        &mut self,
+        slot: &Slot,
+        y: usize,
+        columns: Range<usize>,
+        pixels: &mut [u8],
+    ) -> Result<()> {
+        self.cpu.download(slot, y, columns, pixels)
+    }
+
     fn conv(&mut self, conv: &Conv<'_>, input: &Slot, out: &Slot) -> Result<()> {
         let start = Instant::now();
         self.cpu.conv(conv, input, out)?;
@@ -401,20 +420,20 @@ impl Backend for Watched<'_, '_> {
         Ok(out)
     }
 
-    fn fork(&mut self, conv: &Conv<'_>, shortcut: &Conv<'_>, slot: Slot) -> Result<(Slot, Slot)> {
+    fn split(&mut self, conv: &Conv<'_>, shortcut: &Conv<'_>, slot: Slot) -> Result<SplitSlots> {
         let (start, input) = (Instant::now(), slot.shape);
-        let (out, hidden) = self.cpu.fork(conv, shortcut, slot)?;
+        let split = self.cpu.split(conv, shortcut, slot)?;
         let seconds = start.elapsed().as_secs_f64();
         // The two as one, under the name and the method of the larger.
-        self.note(shortcut, input, out.shape, 0.0)?;
+        self.note(shortcut, input, split.shortcut.shape, 0.0)?;
         let small = self.operators.pop();
-        self.note(conv, input, hidden.shape, seconds)?;
+        self.note(conv, input, split.conv.shape, seconds)?;
         if let (Some(both), Some(small)) = (self.operators.last_mut(), small) {
             both.shape.push_str(" and 1x1");
             both.direct += small.direct;
             both.done += small.done;
         }
-        Ok((out, hidden))
+        Ok(split)
     }
 
     fn crop(&mut self, slot: Slot, region: &Region) -> Result<Slot> {
@@ -450,16 +469,17 @@ pub fn operators(
     width: usize,
 ) -> Result<Vec<Operator>> {
     let direction = if encode { Direction::Encode } else { Direction::Decode };
-    let (Planned { layout, .. }, resources, input) =
-        planned(model, options, direction, height, width)?;
+    let network = model.network(direction)?;
+    let planned = planned(model, options, Request { direction, height, width })?;
+    let Planned { layout, machine, settings, strategy, .. } = planned;
     let mut arena = AlignedBuf::zeroed(layout.bytes(), "workspace")?;
-    let threads = Threads::new(resources.threads)?;
-    let kernels = Kernels::new(Level::detect()?);
+    let threads = Threads::new(machine.threads)?;
     let mut progress = |_| ControlFlow::Continue(());
-    let how = (resources.algorithm, Strategy::IN_MEMORY);
-    let mut cpu = Cpu::new((&threads, &kernels), how, (&mut arena, None), &layout, &mut progress);
+    let memory = Memory { arena: &mut arena, file: None, layout: &layout };
+    let mut cpu = Cpu::new(machine, &threads, strategy, memory, &mut progress);
+    let input = Shape::new(height, width, network.in_channels());
     let input = cpu.alloc(input, Storage::F32)?;
-    cpu.fill(&input, |y, row| {
+    cpu.upload(&input, &mut |y, row| {
         let row: &mut [f32] = cast_mut(row);
         for (i, value) in row.iter_mut().enumerate() {
             *value = number(y * width + i);
@@ -467,6 +487,6 @@ pub fn operators(
         Ok(())
     })?;
     let mut watched = Watched { cpu: &mut cpu, operators: Vec::new() };
-    network(&mut watched, model, (direction, Part::Whole), resources.settings, input)?;
+    network.run(&mut watched, Part::Whole, settings, input)?;
     Ok(watched.operators)
 }

@@ -1,7 +1,8 @@
-//! The binary interface holds: a program of the first header runs with the library of today, nothing that
-//! it knows has moved, and nothing is exported that no list names.
+//! The binary interface holds: a program of the first header runs with the library of today,
+//! nothing that it knows has moved, and nothing is exported that no list names.
 //!
-//! `tests/abi/first/vaekl.h` is the header as it was before its structs grew for the first time. It is never changed.
+//! `tests/abi/first/vaekl.h` is the header as it was before its structs grew for the first time. It
+//! is never changed.
 #![cfg(target_os = "linux")]
 
 mod support;
@@ -66,7 +67,8 @@ fn a_program_of_the_first_header_runs() {
     assert!(said[0] == said[1], "the two headers give different results");
 }
 
-/// Structs have grown at their end only, and constants have kept their values, as a C compiler sees it.
+/// Structs have grown at their end only, and constants have kept their values, as a C compiler sees
+/// it.
 #[test]
 fn what_the_first_header_knows_has_not_moved() {
     let first = header("tests/abi/first");
@@ -78,7 +80,8 @@ fn what_the_first_header_knows_has_not_moved() {
     let mut fields = 0;
     for (name, members) in structs(&first) {
         let old = name.replace("vaekl_", "first_");
-        // One that does not say its size cannot grow: callers have it on their stack, or in an array.
+        // One that does not say its size cannot grow: callers have it on their stack, or in an
+        // array.
         let relation = if members[0] == "struct_size" { ">=" } else { "==" };
         writeln!(text, "_Static_assert(sizeof({name}) {relation} sizeof({old}), \"{name}\");")
             .unwrap();

@@ -1,11 +1,13 @@
 //! The bits of every fixture's decode, moments and samples, in every storage, tiling and strategy.
 //!
-//! `tests/data/bits/LEVEL.txt` has a line for each: fixture, what was asked for, and the SHA-256 of the
-//! values as little-endian f32. A change that moves bits on purpose writes the files anew and says so
-//! in the changelog:
+//! `tests/data/bits/LEVEL.txt` has a line for each: fixture, what was asked for, and the SHA-256 of
+//! the values as little-endian f32. A change that moves bits on purpose writes the files anew and
+//! says so in the changelog:
 //!
 //! ```sh
-//! for level in portable avx2 avx512; do VAEKL_CPU=$level VAEKL_BLESS=1 cargo test --test bits; done
+//! for level in portable avx2 avx512; do
+//!   VAEKL_CPU=$level VAEKL_BLESS=1 cargo test --test bits
+//! done
 //! ```
 
 mod support;

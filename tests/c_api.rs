@@ -1,5 +1,5 @@
-//! The C interface as C sees it: every program of `tests/c` and `examples` is compiled as C99 and as
-//! C++17, linked with the shared and the static library, and run.
+//! The C interface as C sees it: every program of `tests/c` and `examples` is compiled as C99 and
+//! as C++17, linked with the shared and the static library, and run.
 #![cfg(target_os = "linux")]
 
 mod support;
@@ -61,7 +61,8 @@ fn threads_share_what_they_may() {
     run_everywhere("threads");
 }
 
-/// Examples that need nothing but this library; `scripts/hosts/c` runs the others, and compares pixels.
+/// Examples that need nothing but this library; `scripts/hosts/c` runs the others, and compares
+/// pixels.
 #[test]
 fn the_examples_run() {
     let data = data("c_api-data-examples");

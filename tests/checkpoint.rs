@@ -1,5 +1,5 @@
-//! Checkpoints that are wrong: every defect is an error that names the file and the thing, never a panic,
-//! and never a model.
+//! Checkpoints that are wrong: every defect is an error that names the file and the thing, never a
+//! panic, and never a model.
 
 mod support;
 

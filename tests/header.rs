@@ -80,8 +80,8 @@ fn declarations(files: &[&str]) -> String {
     arrange(&sources, &String::from_utf8(text).unwrap())
 }
 
-/// cbindgen gives types before constants before functions; here everything stands where the source has
-/// it, so that a type is followed by its constants.
+/// cbindgen gives types before constants before functions; here everything stands where the source
+/// has it, so that a type is followed by its constants.
 fn arrange(source: &str, made: &str) -> String {
     let mut blocks: Vec<&str> =
         made.split("\n\n").map(str::trim).filter(|b| !b.is_empty()).collect();
@@ -121,8 +121,9 @@ fn defines(block: &str, name: &str) -> bool {
     forms.iter().any(|form| code.contains(form.as_str()))
 }
 
-/// Declarations as one would write them: a negative constant in parentheses, so that `-X` is not
-/// `--1`; an unsigned one unsigned; and names of structs without `struct`, which the typedefs spare.
+/// Declarations as one would write them: a negative constant in parentheses, so that
+/// `-X` is not `--1`; an unsigned one unsigned; and names of structs without `struct`,
+/// which the typedefs spare.
 fn polish(block: &str) -> String {
     let mut out = String::new();
     for line in block.lines() {
@@ -175,7 +176,8 @@ fn the_committed_header_is_what_the_sources_say() {
         committed.lines().zip(made.lines()).enumerate().find(|(_, (old, new))| old != new)
     {
         panic!(
-            "include/vaekl.h, line {}: {old:?} should be {new:?}; run VAEKL_BLESS=1 cargo test --test header",
+            "include/vaekl.h, line {}: {old:?} should be {new:?}; \
+             run VAEKL_BLESS=1 cargo test --test header",
             at + 1
         );
     }

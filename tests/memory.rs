@@ -47,7 +47,8 @@ fn latents() -> Array4<f32> {
     })
 }
 
-/// All plans from no budget to the least that can be kept, each a byte below what the one before needs.
+/// All plans from no budget to the least that can be kept, each a byte below what the one before
+/// needs.
 fn plans(
     options: &SessionOptions,
     plan: impl Fn(&SessionOptions) -> Result<Plan>,

@@ -1,7 +1,7 @@
 //! The noise of a sample is that of `torch.randn` on a CPU generator, bit for bit.
 //!
-//! `tests/data/randn.json` has the SHA-256 of each draw as torch made it; `randn.safetensors` has the
-//! values of most, which tell where a difference begins.
+//! `tests/data/randn.json` has the SHA-256 of each draw as torch made it; `randn.safetensors` has
+//! the values of most, which tell where a difference begins.
 
 mod support;
 
@@ -18,7 +18,8 @@ fn sha256(values: &[f32]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Draws the entries whose names begin with `group`, in the order of their last part, from one generator.
+/// Draws the entries whose names begin with `group`, in the order of their last
+/// part, from one generator.
 fn check(seed: u64, group: &str) -> usize {
     let (table, file) =
         (table(), std::fs::read(support::data().join("randn.safetensors")).unwrap());

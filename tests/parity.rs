@@ -88,7 +88,8 @@ fn posterior_agrees_with_diffusers() {
         let sample = Distance::new(&sample, &fixture.tensor("sample"));
         assert!(sample.psnr >= 100.0, "{}: sample {sample:?}", fixture.name);
 
-        // The sums of the posterior that diffusers' fp64 moments make, so that only they are measured.
+        // The sums of the posterior that diffusers' fp64 moments make, so that only they are
+        // measured.
         let exact = |name: &str| DiagonalGaussian::new(f32x4(&fixture.tensor(name))).unwrap();
         let (posterior, other) = (exact("moments"), exact("other_moments"));
         let drawn = posterior.sample_with(f32x4(&fixture.tensor("noise")).view()).unwrap();

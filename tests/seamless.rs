@@ -1,5 +1,5 @@
-//! Seamless tiles: the exact picture but for a small error of its statistics, whatever the tiles, and the
-//! same bits whatever the threads and the place of the activations.
+//! Seamless tiles: the exact picture but for a small error of its statistics, whatever the tiles,
+//! and the same bits whatever the threads and the place of the activations.
 
 mod support;
 
@@ -59,7 +59,8 @@ fn tiles_are_the_exact_picture_but_for_a_small_error() {
     assert!(found < 45.0, "the picture makes no difference to tiles: {found}");
 }
 
-/// Tiles of 32x20 and of 16x20 latents, whose reduced picture is the same: what is left is rounding.
+/// Tiles of 32x20 and of 16x20 latents, whose reduced picture is the same: what is left is
+/// rounding.
 #[test]
 fn where_tiles_meet_nothing_is_seen() {
     let (model, latents) = scene();

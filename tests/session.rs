@@ -1,5 +1,5 @@
-//! What a session promises beside its numbers: the same bits whatever the threads, progress, cancelling,
-//! clear errors, and a plan that holds.
+//! What a session promises beside its numbers: the same bits whatever the threads, progress,
+//! cancelling, clear errors, and a plan that holds.
 
 mod support;
 

@@ -3,9 +3,9 @@
     chart.py RESULTS.json OUT.svg [--what decode,encode] [--threads 1,2] [--budgets BUDGETS.json]
 
 One panel for each operation and number of threads; both axes are logarithmic, down and left is
-better. A filled mark is f32, a ring bf16; vaekl is coloured. BUDGETS.json, of scripts/memory_budgets.py,
-adds vaekl's decodes of the same size under memory budgets, as small marks on a line. Needs nothing but
-Python.
+better. A filled mark is f32, a ring bf16; vaekl is coloured. BUDGETS.json, of
+scripts/memory_budgets.py, adds vaekl's decodes of the same size under memory budgets, as small
+marks on a line. Needs nothing but Python.
 """
 
 import argparse
@@ -191,7 +191,9 @@ def draw_budgets(budgets: list, across: Axis, down: Axis) -> list[str]:
         runs = [run for run in budgets if run["dtype"] == dtype]
         runs = [run for run in runs if run["scratch"] or run["budget"] is None]
         runs.sort(key=lambda run: -run["process"])
-        points = [(across.pixel(run["seconds"]), down.pixel(run["process"] / 2**20)) for run in runs]
+        points = [
+            (across.pixel(run["seconds"]), down.pixel(run["process"] / 2**20)) for run in runs
+        ]
         for (x1, y1), (x2, y2) in zip(points, points[1:], strict=False):
             lines.append(line(x1, y1, x2, y2, OURS))
         marks += [mark(x, y, OURS, dtype == "f32", 3) for x, y in points]

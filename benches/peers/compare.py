@@ -225,14 +225,24 @@ def run_rounds(programs: list, setting: Setting, rounds: int, journal: Journal, 
 # ---------------------------------------------------------------------------------------
 # The table
 
-HEADER = ["program", "seconds", "cold", "time / {}", "peak RSS MiB", "of it imports", "PSNR dB", "GFLOP/s"]
+HEADER = [
+    "program",
+    "seconds",
+    "cold",
+    "time / {}",
+    "peak RSS MiB",
+    "of it imports",
+    "PSNR dB",
+    "GFLOP/s",
+]
 FOOTNOTE = """\
 Seconds are of the call alone, median (min..max) of the rounds ({rounds}). A run is the median of
-{calls} calls after a first one, "cold", which is not counted. Peak RSS is of the whole process, opening the model
-included; "of it imports" is what Python and its packages had before that. PSNR is against
-diffusers in float64, by its range. GFLOP/s is what as many threads of plain multiply-adds reached
-right before and after. Runs where that is more than {tolerance:.0%} from the usual {usual:.0f}
-are repeated and left out; "off" has no other runs, in spite of repeats: not to be compared.
+{calls} calls after a first one, "cold", which is not counted. Peak RSS is of the whole process,
+opening the model included; "of it imports" is what Python and its packages had before that. PSNR
+is against diffusers in float64, by its range. GFLOP/s is what as many threads of plain
+multiply-adds reached right before and after. Runs where that is more than {tolerance:.0%} from
+the usual {usual:.0f} are repeated and left out; "off" has no other runs, in spite of repeats: not
+to be compared.
 """
 
 

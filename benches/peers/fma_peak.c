@@ -34,7 +34,9 @@ CHAINS(zmm, 64, "v")
 CHAINS(ymm, 32, "x")
 CHAINS(xmm, 16, "x")
 __attribute__((target("avx512f"))) static double run_zmm(long rounds) { return zmm_chains(rounds); }
-__attribute__((target("avx2,fma"))) static double run_ymm(long rounds) { return ymm_chains(rounds); }
+__attribute__((target("avx2,fma"))) static double run_ymm(long rounds) {
+  return ymm_chains(rounds);
+}
 static double run_xmm(long rounds) { return xmm_chains(rounds); }
 
 static double operations_of_one_thread(long rounds) {
@@ -63,7 +65,8 @@ double fma_peak(int threads, long rounds) {
   if (!others) return 0;
   double start = seconds();
   int started = 1;
-  while (started < threads && !pthread_create(&others[started], NULL, thread_main, &rounds)) started++;
+  while (started < threads && !pthread_create(&others[started], NULL, thread_main, &rounds))
+    started++;
   double operations = started * operations_of_one_thread(rounds);
   for (int i = 1; i < started; i++) pthread_join(others[i], NULL);
   free(others);

@@ -1,11 +1,13 @@
-// libvaekl for C++17: RAII, views and containers over vaekl.h, header-only. Constants (VAEKL_...), fields of
-// options, vaekl_model_info and vaekl_plan are those of vaekl.h, and documented there.
+// libvaekl for C++17: RAII, views and containers over vaekl.h, header-only. Constants (VAEKL_...),
+// fields of options, vaekl_model_info and vaekl_plan are those of vaekl.h, and documented there.
 //
-// Errors     A function that can fail returns Fallible<T>: a T, and failures are thrown as vaekl::Error. With
-//            VAEKL_NO_EXCEPTIONS, which is defined where exceptions are off, it is a Result<T>, of a T or an
-//            Error. Each mode has a namespace of its own: units of both may be linked into one program.
-// Ownership  Model, Session and Stream own what they stand for: they are moved, not copied, and a call
-//            on one that was moved from is an error. Span, Image, Latents and Rows own nothing.
+// Errors     A function that can fail returns Fallible<T>: a T, and failures are thrown as
+//            vaekl::Error. With VAEKL_NO_EXCEPTIONS, which is defined where exceptions are off, it
+//            is a Result<T>, of a T or an Error. Each mode has a namespace of its own: units of
+//            both may be linked into one program.
+// Ownership  Model, Session and Stream own what they stand for: they are moved, not copied, and a
+//            call on one that was moved from is an error. Span, Image, Latents and Rows own
+//            nothing.
 // Threads    Any number of threads may use one Model. A Session is for one call at a time, from any
 //            thread; cancel() and memory() may run beside it.
 #ifndef VAEKL_HPP
@@ -93,7 +95,8 @@ using Fallible = T;
 namespace detail {
 /// What C, a container or an array, is of.
 template <class C>
-using element_of = std::remove_pointer_t<decltype(std::data(std::declval<std::remove_reference_t<C> &>()))>;
+using element_of =
+    std::remove_pointer_t<decltype(std::data(std::declval<std::remove_reference_t<C> &>()))>;
 
 template <class T>
 T defaults(vaekl_status (*init)(T *, std::size_t)) noexcept {
@@ -110,8 +113,10 @@ class Span {
   constexpr Span() noexcept = default;
   constexpr Span(T *data, std::size_t size) noexcept : data_(data), size_(size) {}
   /// Of a std::vector, a std::array, an array, whatever has data() and size(); not of a temporary.
-  template <class C, class = std::enable_if_t<std::is_convertible_v<detail::element_of<C> (*)[], T (*)[]>>>
-  constexpr Span(C &container) noexcept : data_(std::data(container)), size_(std::size(container)) {}
+  template <class C,
+            class = std::enable_if_t<std::is_convertible_v<detail::element_of<C> (*)[], T (*)[]>>>
+  constexpr Span(C &container) noexcept
+      : data_(std::data(container)), size_(std::size(container)) {}
   template <class U, class = std::enable_if_t<std::is_convertible_v<U (*)[], T (*)[]>>>
   constexpr Span(const Span<U> &other) noexcept : data_(other.data()), size_(other.size()) {}
 
@@ -137,8 +142,8 @@ template <> struct dtype<Float16> : std::integral_constant<vaekl_dtype, VAEKL_DT
 template <> struct dtype<BFloat16> : std::integral_constant<vaekl_dtype, VAEKL_DTYPE_BF16> {};
 template <> struct dtype<std::uint8_t> : std::integral_constant<vaekl_dtype, VAEKL_DTYPE_U8> {};
 
-/// A view of pixels, of as many channels as the model's pictures have. T is std::uint8_t, float, Float16 or
-/// BFloat16, const for inputs. Values are about [-1, 1], which is 0 to 255 in bytes.
+/// A view of pixels, of as many channels as the model's pictures have. T is std::uint8_t, float,
+/// Float16 or BFloat16, const for inputs. Values are about [-1, 1], which is 0 to 255 in bytes.
 template <class T>
 struct Image {
   /// From the first pixel to the last, or beyond.
@@ -200,11 +205,12 @@ struct ModelOptions : vaekl_model_options {
   ModelOptions() : vaekl_model_options(detail::defaults(vaekl_model_options_init)) {}
 };
 
-/// Is told how far a call is, on the thread that made it. Return true to go on, false to cancel. It must
-/// not use the session. What it throws cancels the call, and comes out of it.
+/// Is told how far a call is, on the thread that made it. Return true to go on, false to cancel. It
+/// must not use the session. What it throws cancels the call, and comes out of it.
 using Progress = std::function<bool(std::uint64_t done, std::uint64_t total)>;
 
-/// How a session works: the fields of vaekl_session_options at their defaults, its string and callback owned.
+/// How a session works: the fields of vaekl_session_options at their defaults, its
+/// string and callback owned.
 struct SessionOptions : vaekl_session_options {
   std::string scratch_dir;
   Progress progress;
@@ -230,21 +236,26 @@ inline Fallible<void> check(vaekl_status status, const vaekl_error &error) {
   return Fallible<void>();
 }
 
-inline Fallible<void> check_size(const char *name, bool fits, std::size_t expected, std::size_t found) {
+inline Fallible<void> check_size(const char *name, bool fits, std::size_t expected,
+                                 std::size_t found) {
   if (fits) return Fallible<void>();
-  const std::string sizes = std::to_string(expected) + " expected, " + std::to_string(found) + " found";
+  const std::string sizes =
+      std::to_string(expected) + " expected, " + std::to_string(found) + " found";
   VAEKL_DETAIL_FAIL(VAEKL_ERR_INVALID_ARGUMENT, name + (": " + sizes));
 }
 
 /// Where they overflow, sums and products of sizes are SIZE_MAX, which no memory has.
-inline std::size_t sum(std::size_t a, std::size_t b) noexcept { return a > SIZE_MAX - b ? SIZE_MAX : a + b; }
+inline std::size_t sum(std::size_t a, std::size_t b) noexcept {
+  return a > SIZE_MAX - b ? SIZE_MAX : a + b;
+}
 inline std::size_t product(std::size_t a, std::size_t b) noexcept {
   return b != 0 && a > SIZE_MAX / b ? SIZE_MAX : a * b;
 }
 
 /// Checks that the memory of a view has room for its sizes; the rest the library checks.
 template <class T>
-Fallible<void> to_c(const Image<T> &image, std::size_t channels, const char *name, vaekl_image &out) {
+Fallible<void> to_c(const Image<T> &image, std::size_t channels, const char *name,
+                    vaekl_image &out) {
   const bool planar = image.layout == VAEKL_LAYOUT_CHW;
   const std::size_t row = product(product(image.width, planar ? 1 : channels), sizeof(T));
   const std::size_t row_stride = image.row_stride != 0 ? image.row_stride : row;
@@ -272,7 +283,9 @@ Fallible<void> to_c(const Latents<T> &latents, const char *name, vaekl_latent &o
   return Fallible<void>();
 }
 
-inline const char *or_null(const std::string &text) noexcept { return text.empty() ? nullptr : text.c_str(); }
+inline const char *or_null(const std::string &text) noexcept {
+  return text.empty() ? nullptr : text.c_str();
+}
 
 /// These borrow the strings of `options`, and leave the callback of a session to it.
 inline vaekl_model_options to_c(const ModelOptions &options) noexcept {
@@ -313,7 +326,8 @@ struct SessionState {
 
   Fallible<void> check(vaekl_status status, const vaekl_error &error) {
 #ifndef VAEKL_NO_EXCEPTIONS
-    if (status == VAEKL_ERR_CANCELLED && thrown) std::rethrow_exception(std::exchange(thrown, nullptr));
+    if (status == VAEKL_ERR_CANCELLED && thrown)
+      std::rethrow_exception(std::exchange(thrown, nullptr));
 #endif
     return detail::check(status, error);
   }
@@ -322,21 +336,26 @@ struct SessionState {
 
 /* ---- model ----------------------------------------------------------------- */
 
-/// An open autoencoder: immutable, shared by any number of sessions and threads. Sessions may outlive it.
+/// An open autoencoder: immutable, shared by any number of sessions and threads.
+/// Sessions may outlive it.
 class Model {
  public:
-  /// Opens a diffusers folder or a .safetensors file. It is mapped: it must not be changed while the model
-  /// and its sessions live.
-  [[nodiscard]] static Fallible<Model> open(const std::string &path, const ModelOptions &options = {}) {
+  /// Opens a diffusers folder or a .safetensors file. It is mapped: it must not be changed while
+  /// the model and its sessions live.
+  [[nodiscard]] static Fallible<Model> open(const std::string &path,
+                                            const ModelOptions &options = {}) {
     const auto c = detail::to_c(options);
     return make([&](auto... out) { return vaekl_model_open(path.c_str(), &c, out...); });
   }
 
-  /// Opens a .safetensors file in memory. The bytes are borrowed: they must stay valid and unchanged until
-  /// the model and all of its sessions are gone.
-  [[nodiscard]] static Fallible<Model> from_bytes(Span<const std::byte> bytes, const ModelOptions &options = {}) {
+  /// Opens a .safetensors file in memory. The bytes are borrowed: they must stay valid and
+  /// unchanged until the model and all of its sessions are gone.
+  [[nodiscard]] static Fallible<Model> from_bytes(Span<const std::byte> bytes,
+                                                  const ModelOptions &options = {}) {
     const auto c = detail::to_c(options);
-    return make([&](auto... out) { return vaekl_model_open_bytes(bytes.data(), bytes.size(), &c, out...); });
+    return make([&](auto... out) {
+      return vaekl_model_open_bytes(bytes.data(), bytes.size(), &c, out...);
+    });
   }
 
   /// Channels, downscale, scaling factor and more.
@@ -344,8 +363,10 @@ class Model {
   /// All of the configuration, as JSON. Valid as long as the model; NULL when moved from.
   const char *config() const noexcept { return vaekl_model_config(get()); }
 
-  /// What a session with `options` would need to decode a latent, or to encode a picture, of this size.
-  [[nodiscard]] Fallible<vaekl_plan> plan_decode(std::uint32_t latent_width, std::uint32_t latent_height,
+  /// What a session with `options` would need to decode a latent, or to encode a picture, of this
+  /// size.
+  [[nodiscard]] Fallible<vaekl_plan> plan_decode(std::uint32_t latent_width,
+                                                 std::uint32_t latent_height,
                                                  const SessionOptions &options = {}) const {
     return plan(vaekl_plan_decode, latent_width, latent_height, options);
   }
@@ -371,7 +392,8 @@ class Model {
   }
 
   template <class Call>
-  Fallible<vaekl_plan> plan(Call call, std::uint32_t w, std::uint32_t h, const SessionOptions &options) const {
+  Fallible<vaekl_plan> plan(Call call, std::uint32_t w, std::uint32_t h,
+                            const SessionOptions &options) const {
     const auto c = detail::to_c(options);
     vaekl_error error;
     vaekl_plan result{};
@@ -386,25 +408,28 @@ class Model {
 
 /* ---- session --------------------------------------------------------------- */
 
-/// A decode whose rows are pulled, as pixels of type T: in a loop, `for (const auto &rows : stream)`, or by
-/// read(). The session is in use until the stream is gone, which may be before its end.
+/// A decode whose rows are pulled, as pixels of type T: in a loop,
+/// `for (const auto &rows : stream)`, or by read(). The session is in use until the stream is
+/// gone, which may be before its end.
 template <class T>
 class Stream {
  public:
   std::uint32_t width() const noexcept { return width_; }
   std::uint32_t height() const noexcept { return height_; }
   std::uint32_t channels() const noexcept { return channels_; }
-  /// Reads as many rows as `out` has room for, HWC, `row_stride` bytes apart (0 is packed). Gives their
-  /// number, 0 after the last.
+  /// Reads as many rows as `out` has room for, HWC, `row_stride` bytes apart (0 is packed). Gives
+  /// their number, 0 after the last.
   [[nodiscard]] Fallible<std::uint32_t> read(Span<T> out, std::size_t row_stride = 0) {
-    const std::size_t row = std::size_t{width_} * channels_ * sizeof(T), found = out.size() * sizeof(T);
+    const std::size_t row = std::size_t{width_} * channels_ * sizeof(T),
+                      found = out.size() * sizeof(T);
     VAEKL_DETAIL_TRY(detail::check_size("out, bytes", row <= found, row, found));
     const std::size_t room = (found - row) / std::max({row_stride, row, std::size_t{1}}) + 1;
     const auto most = static_cast<std::uint32_t>(std::min<std::size_t>(room, height_));
     if (!handle_) VAEKL_DETAIL_FAIL(VAEKL_ERR_INVALID_ARGUMENT, "stream: moved from");
     std::uint32_t count = 0;
     vaekl_error error;
-    const auto status = vaekl_stream_read(handle_.get(), out.data(), row_stride, most, &count, &error);
+    const auto status =
+        vaekl_stream_read(handle_.get(), out.data(), row_stride, most, &count, &error);
     VAEKL_DETAIL_TRY(handle_.get_deleter().session->check(status, error));
     y_ += count;
     return count;
@@ -473,7 +498,8 @@ class Session {
   Session(Session &&) noexcept = default;
   Session &operator=(Session &&) noexcept = default;
   /// A session of a model, which may go before it. The options are copied, but for a workspace.
-  [[nodiscard]] static Fallible<Session> create(const Model &model, const SessionOptions &options = {}) {
+  [[nodiscard]] static Fallible<Session> create(const Model &model,
+                                                const SessionOptions &options = {}) {
     Session session;
     session.state_ = std::make_shared<detail::SessionState>();
     detail::SessionState &state = *session.state_;
@@ -498,15 +524,16 @@ class Session {
     const vaekl_model_info &info = state_->info;
     const std::uint32_t height = in.height * info.downscale, width = in.width * info.downscale;
     ImageBuffer<Out> out{{}, in.batch, info.image_channels, height, width, layout};
-    out.pixels.resize(detail::product(detail::product(out.batch, out.channels), detail::product(out.height, out.width)));
+    out.pixels.resize(detail::product(detail::product(out.batch, out.channels),
+                                      detail::product(out.height, out.width)));
     std::vector<Image<Out>> views;
     for (std::size_t i = 0; i < out.batch; i++) views.push_back(out.view(i));
     VAEKL_DETAIL_TRY(decode_into(latents, views));
     return out;
   }
 
-  /// Decodes into a picture for each latent, of `downscale` times its width and height. When a later latent of
-  /// a batch fails, the pictures before are complete.
+  /// Decodes into a picture for each latent, of `downscale` times its width and height. When a
+  /// later latent of a batch fails, the pictures before are complete.
   template <class T, class Out>
   Fallible<void> decode_into(const Latents<T> &latents, const Image<Out> &out) {
     return decode_into(latents, std::vector<Image<Out>>{out});
@@ -516,7 +543,8 @@ class Session {
     vaekl_latent in;
     VAEKL_DETAIL_TRY(prepare(latents, in));
     static_assert(!std::is_const_v<Out>, "out is written to");
-    VAEKL_DETAIL_TRY(detail::check_size("out, pictures", out.size() == in.batch, in.batch, out.size()));
+    VAEKL_DETAIL_TRY(
+        detail::check_size("out, pictures", out.size() == in.batch, in.batch, out.size()));
     const auto state = state_;
     std::vector<vaekl_image> images(out.size());
     for (std::size_t i = 0; i < out.size(); i++) {
@@ -529,7 +557,8 @@ class Session {
   /// Decodes one latent and gives its rows, so many at a time in a loop:
   /// `for (const auto &rows : session.rows(latents))`.
   template <class Out = std::uint8_t, class T>
-  [[nodiscard]] Fallible<Stream<Out>> rows(const Latents<T> &latents, std::uint32_t rows_at_a_time = 1) {
+  [[nodiscard]] Fallible<Stream<Out>> rows(const Latents<T> &latents,
+                                           std::uint32_t rows_at_a_time = 1) {
     vaekl_latent in;
     VAEKL_DETAIL_TRY(prepare(latents, in));
     const auto state = state_;
@@ -546,9 +575,11 @@ class Session {
     return stream;
   }
 
-  /// Encodes a picture, or a batch of pictures of one size, to floats or to the type that is asked for.
+  /// Encodes a picture, or a batch of pictures of one size, to floats or to the type that is asked
+  /// for.
   template <class Out = float, class T>
-  [[nodiscard]] Fallible<LatentBuffer<Out>> encode(const Image<T> &picture, const Posterior &posterior = {}) {
+  [[nodiscard]] Fallible<LatentBuffer<Out>> encode(const Image<T> &picture,
+                                                   const Posterior &posterior = {}) {
     return encode<Out>(std::vector<Image<T>>{picture}, posterior);
   }
   template <class Out = float, class T>
@@ -563,7 +594,8 @@ class Session {
       VAEKL_DETAIL_TRY(detail::to_c(pictures[i], info.input_channels, "picture, bytes", images[i]));
     }
     const auto batch = static_cast<std::uint32_t>(pictures.size());
-    const std::uint32_t channels = info.latent_channels * (posterior.what == VAEKL_POSTERIOR_MOMENTS ? 2 : 1);
+    const std::uint32_t channels =
+        info.latent_channels * (posterior.what == VAEKL_POSTERIOR_MOMENTS ? 2 : 1);
     // Never empty, so that it is the library which says that a picture is too small.
     const std::uint32_t height = std::max(pictures[0].height / info.downscale, std::uint32_t{1});
     const std::uint32_t width = std::max(pictures[0].width / info.downscale, std::uint32_t{1});
@@ -572,12 +604,14 @@ class Session {
     vaekl_latent latent;
     VAEKL_DETAIL_TRY(detail::to_c(out.view(), "latents, values", latent));
     vaekl_error error;
-    const auto status = vaekl_encode(get(), images.data(), posterior.what, posterior.seed, &latent, &error);
+    const auto status =
+        vaekl_encode(get(), images.data(), posterior.what, posterior.seed, &latent, &error);
     VAEKL_DETAIL_TRY(state->check(status, error));
     return out;
   }
 
-  /// Makes the call that has reached the library, if one has, fail with VAEKL_ERR_CANCELLED. From any thread.
+  /// Makes the call that has reached the library, if one has, fail with
+  /// VAEKL_ERR_CANCELLED. From any thread.
   void cancel() const noexcept { vaekl_session_cancel(get()); }
 
   /// Bytes of workspace held since the last call ended. From any thread.

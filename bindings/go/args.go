@@ -12,7 +12,8 @@ import (
 	"unsafe"
 )
 
-// args turns the arguments of one call into C's. It keeps the first error, and what free undoes after the call.
+// args turns the arguments of one call into C's. It keeps the first error, and what
+// free undoes after the call.
 type args struct {
 	err    error
 	memory []unsafe.Pointer
@@ -59,8 +60,8 @@ func (a *args) number(name string, value int) C.uint32_t {
 	return C.uint32_t(value)
 }
 
-// latents is a view of l, of no use if there is an error. It is in Go's memory, and so is what it points to, which
-// therefore must be pinned.
+// latents is a view of l, of no use if there is an error. It is in Go's memory, and so is what it
+// points to, which therefore must be pinned.
 func (a *args) latents(name string, l Latents) *C.vaekl_latent {
 	batch := l.batch()
 	view := C.vaekl_latent{
@@ -108,7 +109,9 @@ func (a *args) picture(name string, p Pixels, channels int) C.vaekl_image {
 }
 
 // data pins values, of which there must be so many, exactly or at least.
-func (a *args) data(name string, values Values, expected int, exactly bool) (unsafe.Pointer, C.vaekl_dtype) {
+func (a *args) data(
+	name string, values Values, expected int, exactly bool,
+) (unsafe.Pointer, C.vaekl_dtype) {
 	switch {
 	case a.err != nil:
 	case values == nil:

@@ -10,7 +10,8 @@ import (
 	vaekl "libvaekl/bindings/go"
 )
 
-// waiting has the first report of each call wait for a signal: the call is in progress then for as long as it takes.
+// waiting has the first report of each call wait for a signal: the call is in progress then for as
+// long as it takes.
 type waiting struct {
 	started, goOn chan struct{}
 	waited        bool
@@ -69,7 +70,8 @@ func TestDeadline(t *testing.T) {
 	decodesRight(t, session)
 }
 
-// A cancel may come before the call began in C, or after; with and without a cancel, the call after it is not affected.
+// A cancel may come before the call began in C, or after; with and without a cancel, the call after
+// it is not affected.
 func TestCancelIsNeitherLostNorLate(t *testing.T) {
 	session := newSession(t, open(t), nil)
 	latents, out := large(), largeOut()

@@ -9,8 +9,9 @@ import (
 	"image"
 )
 
-// Decode decodes a batch: out has a picture for each latent, of Downscale times its width and height. When a later
-// latent of the batch fails or is cancelled, the pictures before it are complete.
+// Decode decodes a batch: out has a picture for each latent, of Downscale times its
+// width and height. When a later latent of the batch fails or is cancelled, the
+// pictures before it are complete.
 func (s *Session) Decode(ctx context.Context, latents Latents, out ...Pixels) error {
 	var a args
 	defer a.free()
@@ -21,8 +22,9 @@ func (s *Session) Decode(ctx context.Context, latents Latents, out ...Pixels) er
 	})
 }
 
-// DecodeImage decodes one latent to an [*image.RGBA], which is opaque, or an [*image.Gray] where the model's pictures
-// have one channel. Pictures of another number of channels are ErrUnsupported here; Decode has them.
+// DecodeImage decodes one latent to an [*image.RGBA], which is opaque, or an [*image.Gray] where
+// the model's pictures have one channel. Pictures of another number of channels are ErrUnsupported
+// here; Decode has them.
 func (s *Session) DecodeImage(ctx context.Context, latents Latents) (image.Image, error) {
 	if err := s.usable(); err != nil {
 		return nil, err
@@ -54,8 +56,8 @@ func (s *Session) DecodeImage(ctx context.Context, latents Latents) (image.Image
 	}
 }
 
-// spread makes opaque pixels of four bytes of those of three at the end of pix, front to back: no pixel reaches what
-// is not read yet.
+// spread makes opaque pixels of four bytes of those of three at the end of pix, front to back: no
+// pixel reaches what is not read yet.
 func spread(pix []byte) {
 	rgb := pix[len(pix)/4:]
 	for len(rgb) > 0 {
@@ -66,6 +68,8 @@ func spread(pix []byte) {
 }
 
 func notAnImage(channels int) error {
-	message := fmt.Sprintf("image.Image: pictures of 1 or 3 channels expected, the model's have %d", channels)
+	message := fmt.Sprintf(
+		"image.Image: pictures of 1 or 3 channels expected, the model's have %d", channels,
+	)
 	return &Error{Status: ErrUnsupported, Message: message}
 }

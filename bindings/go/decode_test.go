@@ -58,8 +58,9 @@ func TestDecodeIsWhatTheCommandDecodes(t *testing.T) {
 		out := make(vaekl.Float16s, 3*height*width)
 		decode(t, vaekl.Pixels{Data: out, Layout: vaekl.CHW})
 		for i, bits := range out {
-			if got := fromFloat16(bits); math.Abs(got-float64(want[i])) > math.Abs(float64(want[i]))/2048+1e-7 {
-				t.Fatalf("value %d is %v, want %v", i, got, want[i])
+			got, want := fromFloat16(bits), float64(want[i])
+			if math.Abs(got-want) > math.Abs(want)/2048+1e-7 {
+				t.Fatalf("value %d is %v, want %v", i, got, want)
 			}
 		}
 	})
@@ -193,7 +194,9 @@ func TestHalfPrecisionLatents(t *testing.T) {
 
 func TestSessionsOfOneModelAtTheSameTime(t *testing.T) {
 	model := open(t)
-	sessions := []*vaekl.Session{newSession(t, model, nil), newSession(t, model, &vaekl.SessionOptions{Threads: 2})}
+	sessions := []*vaekl.Session{
+		newSession(t, model, nil), newSession(t, model, &vaekl.SessionOptions{Threads: 2}),
+	}
 	var workers sync.WaitGroup
 	for _, session := range sessions {
 		workers.Add(1)
@@ -240,9 +243,11 @@ func TestSessionOptions(t *testing.T) {
 		options vaekl.SessionOptions
 		exact   bool
 	}{
-		"threads":    {vaekl.SessionOptions{Threads: 1}, true},
-		"budget":     {vaekl.SessionOptions{MemoryBudget: 64 << 20, ScratchDir: scratch}, true},
-		"diffusers":  {vaekl.SessionOptions{Tiling: vaekl.TilingDiffusers, TileSize: 4, TileOverlap: 1}, false},
+		"threads": {vaekl.SessionOptions{Threads: 1}, true},
+		"budget":  {vaekl.SessionOptions{MemoryBudget: 64 << 20, ScratchDir: scratch}, true},
+		"diffusers": {
+			vaekl.SessionOptions{Tiling: vaekl.TilingDiffusers, TileSize: 4, TileOverlap: 1}, false,
+		},
 		"seamless":   {vaekl.SessionOptions{Tiling: vaekl.TilingSeamless, TileSize: 4}, false},
 		"bf16":       {vaekl.SessionOptions{ActivationDType: vaekl.BF16}, false},
 		"row by row": {vaekl.SessionOptions{Attention: vaekl.AttentionRowByRow}, false},

@@ -10,7 +10,8 @@ import (
 	"math"
 )
 
-// Posterior is what of the posterior over latents to give: [Mode], which is the zero value, [Sample] or [Moments].
+// Posterior is what of the posterior over latents to give: [Mode], which is the zero value,
+// [Sample] or [Moments].
 type Posterior struct {
 	kind C.vaekl_posterior
 	seed C.uint64_t
@@ -21,7 +22,8 @@ func Mode() Posterior {
 	return Posterior{kind: C.VAEKL_POSTERIOR_MODE}
 }
 
-// Sample is mean + std * N(0,1), drawn from the seed for the whole batch as torch.randn does on a CPU.
+// Sample is mean + std * N(0,1), drawn from the seed for the whole batch as
+// torch.randn does on a CPU.
 func Sample(seed uint64) Posterior {
 	return Posterior{kind: C.VAEKL_POSTERIOR_SAMPLE, seed: C.uint64_t(seed)}
 }
@@ -39,9 +41,11 @@ func (p Posterior) channels(info ModelInfo) int {
 	return info.LatentChannels
 }
 
-// Encode encodes a batch: there is a picture for each latent of out, which has its width and height divided by
-// Downscale; each halving drops an odd last row or column.
-func (s *Session) Encode(ctx context.Context, out Latents, posterior Posterior, pictures ...Pixels) error {
+// Encode encodes a batch: there is a picture for each latent of out, which has its width and height
+// divided by Downscale; each halving drops an odd last row or column.
+func (s *Session) Encode(
+	ctx context.Context, out Latents, posterior Posterior, pictures ...Pixels,
+) error {
 	var a args
 	defer a.free()
 	latents := a.latents("out", out)
@@ -51,8 +55,9 @@ func (s *Session) Encode(ctx context.Context, out Latents, posterior Posterior, 
 	})
 }
 
-// EncodeImage encodes one picture to latents of [Float32s]. Colours are taken as 8 bits, and alpha is dropped. A model
-// of one channel gets the picture in grey; one of neither 1 nor 3 is ErrUnsupported here, and Encode has it.
+// EncodeImage encodes one picture to latents of [Float32s]. Colours are taken as 8 bits, and alpha
+// is dropped. A model of one channel gets the picture in grey; one of neither 1 nor 3 is
+// ErrUnsupported here, and Encode has it.
 func (s *Session) EncodeImage(ctx context.Context, picture image.Image, posterior Posterior,
 	scale Scale) (Latents, error) {
 	if err := s.usable(); err != nil {
@@ -63,15 +68,21 @@ func (s *Session) EncodeImage(ctx context.Context, picture image.Image, posterio
 	}
 	size, down := picture.Bounds().Size(), s.info.Downscale
 	if size.X < down || size.Y < down {
-		return Latents{}, invalid("picture: %dx%d (width x height) is less than the %d of a latent", size.X, size.Y, down)
+		return Latents{}, invalid(
+			"picture: %dx%d (width x height) is less than the %d of a latent", size.X, size.Y, down,
+		)
 	}
 	data, err := pixels(picture, s.info.InputChannels)
 	if err != nil {
 		return Latents{}, err
 	}
-	out := Latents{Channels: posterior.channels(s.info), Height: size.Y / down, Width: size.X / down, Scale: scale}
+	out := Latents{
+		Channels: posterior.channels(s.info), Height: size.Y / down, Width: size.X / down, Scale: scale,
+	}
 	out.Data = make(Float32s, out.Channels*out.Height*out.Width)
-	if err := s.Encode(ctx, out, posterior, Pixels{Data: data, Width: size.X, Height: size.Y}); err != nil {
+	if err := s.Encode(
+		ctx, out, posterior, Pixels{Data: data, Width: size.X, Height: size.Y},
+	); err != nil {
 		return Latents{}, err
 	}
 	return out, nil
@@ -86,7 +97,9 @@ func pixels(picture image.Image, channels int) (Bytes, error) {
 	// An image.Uniform is larger than any memory.
 	size := mulAdd(mulAdd(bounds.Dx(), bounds.Dy(), 0), channels, 0)
 	if uint64(size) > 1<<40 || size == math.MaxInt {
-		return nil, invalid("picture: %dx%d pixels are more than there can be memory for", bounds.Dx(), bounds.Dy())
+		return nil, invalid(
+			"picture: %dx%d pixels are more than there can be memory for", bounds.Dx(), bounds.Dy(),
+		)
 	}
 	data := make(Bytes, 0, size)
 	for y := bounds.Min.Y; y < bounds.Max.Y; y++ {

@@ -12,7 +12,9 @@ import (
 // input is what diffusers encodes.
 func input(t testing.TB) vaekl.Pixels {
 	t.Helper()
-	return vaekl.Pixels{Data: vaekl.Float32s(floats(t, "image.f32")), Width: width, Height: height, Layout: vaekl.CHW}
+	return vaekl.Pixels{
+		Data: vaekl.Float32s(floats(t, "image.f32")), Width: width, Height: height, Layout: vaekl.CHW,
+	}
 }
 
 // gradient is a picture of the fixture's size whose colours are all different.
@@ -86,12 +88,15 @@ func TestEncodeImage(t *testing.T) {
 		opaque.Pix[i] = picture.Pix[i] | uint8(0xff*(i%4/3))
 	}
 	// As much as Go has of it: any image, at any place.
-	for name, picture := range map[string]image.Image{"NRGBA": picture, "RGBA": opaque, "another": wrapped{opaque}} {
+	for name, picture := range map[string]image.Image{
+		"NRGBA": picture, "RGBA": opaque, "another": wrapped{opaque},
+	} {
 		got, err := session.EncodeImage(background, picture, vaekl.Sample(3), vaekl.Raw)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got.Channels != 4 || got.Height != latentHeight || got.Width != latentWidth || got.Scale != vaekl.Raw {
+		if got.Channels != 4 || got.Height != latentHeight || got.Width != latentWidth ||
+			got.Scale != vaekl.Raw {
 			t.Errorf("%s: %dx%dx%d", name, got.Channels, got.Height, got.Width)
 		}
 		sameBits(t, name, got.Data.(vaekl.Float32s), want.Data.(vaekl.Float32s))

@@ -8,23 +8,35 @@ import (
 	"syscall"
 )
 
-// Status is what a failed call came to. It is an error, so that errors.Is(err, vaekl.ErrBudget) tells
-// whether err is an [*Error] of that status.
+// Status is what a failed call came to. It is an error, so that errors.Is(err, vaekl.ErrBudget)
+// tells whether err is an [*Error] of that status.
 type Status int32
 
 const (
-	ErrInvalidArgument Status = C.VAEKL_ERR_INVALID_ARGUMENT // a bad size, an unknown constant, a non-finite input
-	ErrIO              Status = C.VAEKL_ERR_IO               // opening, reading or mapping a file failed
-	ErrFormat          Status = C.VAEKL_ERR_FORMAT           // not a checkpoint, or corrupt
-	ErrModel           Status = C.VAEKL_ERR_MODEL            // tensors or configuration do not make an AutoencoderKL
-	ErrUnsupported     Status = C.VAEKL_ERR_UNSUPPORTED      // valid, but not in this build
-	ErrOutOfMemory     Status = C.VAEKL_ERR_OUT_OF_MEMORY    // memory could not be had
-	ErrBudget          Status = C.VAEKL_ERR_BUDGET           // no plan fits MemoryBudget
-	ErrCancelled       Status = C.VAEKL_ERR_CANCELLED        // the context or Progress stopped the call
-	ErrDevice          Status = C.VAEKL_ERR_DEVICE           // an accelerator failed
-	ErrState           Status = C.VAEKL_ERR_STATE            // closed, in use by another call, or poisoned by ErrInternal
-	ErrInternal        Status = C.VAEKL_ERR_INTERNAL         // a bug of the library
-	ErrNonFinite       Status = C.VAEKL_ERR_NON_FINITE       // the arithmetic gave NaN or infinity
+	// ErrInvalidArgument: a bad size, an unknown constant, a non-finite input.
+	ErrInvalidArgument Status = C.VAEKL_ERR_INVALID_ARGUMENT
+	// ErrIO: opening, reading or mapping a file failed.
+	ErrIO Status = C.VAEKL_ERR_IO
+	// ErrFormat: not a checkpoint, or corrupt.
+	ErrFormat Status = C.VAEKL_ERR_FORMAT
+	// ErrModel: tensors or configuration do not make an AutoencoderKL.
+	ErrModel Status = C.VAEKL_ERR_MODEL
+	// ErrUnsupported: valid, but not in this build.
+	ErrUnsupported Status = C.VAEKL_ERR_UNSUPPORTED
+	// ErrOutOfMemory: memory could not be had.
+	ErrOutOfMemory Status = C.VAEKL_ERR_OUT_OF_MEMORY
+	// ErrBudget: no plan fits MemoryBudget.
+	ErrBudget Status = C.VAEKL_ERR_BUDGET
+	// ErrCancelled: the context or Progress stopped the call.
+	ErrCancelled Status = C.VAEKL_ERR_CANCELLED
+	// ErrDevice: an accelerator failed.
+	ErrDevice Status = C.VAEKL_ERR_DEVICE
+	// ErrState: closed, in use by another call, or poisoned by ErrInternal.
+	ErrState Status = C.VAEKL_ERR_STATE
+	// ErrInternal: a bug of the library.
+	ErrInternal Status = C.VAEKL_ERR_INTERNAL
+	// ErrNonFinite: the arithmetic gave NaN or infinity.
+	ErrNonFinite Status = C.VAEKL_ERR_NON_FINITE
 )
 
 // Error is the status's name, as "VAEKL_ERR_IO".

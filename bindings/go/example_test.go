@@ -26,7 +26,9 @@ func Example() {
 	defer session.Close()
 
 	values := make([]float32, 4*8*8) // of a diffusion model, channel by channel
-	latents := vaekl.Latents{Data: vaekl.Float32s(values), Channels: 4, Height: 8, Width: 8, Scale: vaekl.Scaled}
+	latents := vaekl.Latents{
+		Data: vaekl.Float32s(values), Channels: 4, Height: 8, Width: 8, Scale: vaekl.Scaled,
+	}
 	picture, err := session.DecodeImage(context.Background(), latents)
 	if err != nil {
 		log.Fatal(err)

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// What was not closed is freed when nobody can reach it any more, and not while a call or a stream uses it.
+// What was not closed is freed when nobody can reach it any more, and not while a
+// call or a stream uses it.
 func TestUnreachableObjectsAreFreed(t *testing.T) {
 	freed := make(chan string, 3)
 	notify := func(o *object) {

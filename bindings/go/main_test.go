@@ -65,7 +65,8 @@ func toFloats(data []byte) []float32 {
 func fixture(t testing.TB) vaekl.Latents {
 	t.Helper()
 	return vaekl.Latents{
-		Data: vaekl.Float32s(floats(t, "latents.f32")), Channels: 4, Height: latentHeight, Width: latentWidth,
+		Data: vaekl.Float32s(floats(t, "latents.f32")), Channels: 4,
+		Height: latentHeight, Width: latentWidth,
 	}
 }
 
@@ -80,7 +81,9 @@ func largeOut() vaekl.Pixels {
 
 // planes is room for a picture of the fixture.
 func planes() vaekl.Pixels {
-	return vaekl.Pixels{Data: make(vaekl.Float32s, 3*height*width), Width: width, Height: height, Layout: vaekl.CHW}
+	return vaekl.Pixels{
+		Data: make(vaekl.Float32s, 3*height*width), Width: width, Height: height, Layout: vaekl.CHW,
+	}
 }
 
 func open(t testing.TB) *vaekl.Model {
@@ -116,7 +119,8 @@ func sameBits(t testing.TB, what string, got, want []float32) {
 	}
 }
 
-// decodesRight fails the test unless the session decodes the fixture to what the command decodes it to.
+// decodesRight fails the test unless the session decodes the fixture to what the command decodes it
+// to.
 func decodesRight(t testing.TB, session *vaekl.Session) {
 	t.Helper()
 	out := planes()

@@ -20,14 +20,15 @@ type ModelOptions struct {
 	WeightDType DType
 	// ConfigPath is a config.json to use; empty: the checkpoint's own, or inferred from shapes.
 	ConfigPath string
-	// Preset is the name of a family of models that tells what shapes cannot, and overrides a configuration:
-	// "sd", "sdxl", "sdxl-fp16-fix", "sd3", "flux", "playground-v2.5", "sd-x4-upscaler" or "cogview4". Empty:
-	// guessed where the checkpoint has no configuration.
+	// Preset is the name of a family of models that tells what shapes cannot, and overrides a
+	// configuration: "sd", "sdxl", "sdxl-fp16-fix", "sd3", "flux", "playground-v2.5", "sd-x4-upscaler"
+	// or "cogview4". Empty: guessed where the checkpoint has no configuration.
 	Preset string
-	// Variant is that of a diffusers folder: "fp16" opens diffusion_pytorch_model.fp16.safetensors. Empty: none.
+	// Variant is that of a diffusers folder: "fp16" opens
+	// diffusion_pytorch_model.fp16.safetensors. Empty: none.
 	Variant string
-	// NormNumGroups are the groups of the GroupNorms of a checkpoint without a configuration, whose shapes do not
-	// tell; 0: from the configuration, or 32 where there is none.
+	// NormNumGroups are the groups of the GroupNorms of a checkpoint without a configuration, whose
+	// shapes do not tell; 0: from the configuration, or 32 where there is none.
 	NormNumGroups int
 }
 
@@ -72,8 +73,8 @@ type Model struct {
 	weights *weights
 }
 
-// Open opens a diffusers folder or a .safetensors file; nil options are the defaults. The file is mapped: it must not
-// be changed while the model or one of its sessions is open.
+// Open opens a diffusers folder or a .safetensors file; nil options are the defaults. The file is
+// mapped: it must not be changed while the model or one of its sessions is open.
 func Open(path string, options *ModelOptions) (*Model, error) {
 	var a args
 	defer a.free()
@@ -84,8 +85,8 @@ func Open(path string, options *ModelOptions) (*Model, error) {
 	})
 }
 
-// OpenBytes opens a .safetensors file in memory; nil options are the defaults. The bytes are not copied: they must not
-// be changed while the model or one of its sessions is open.
+// OpenBytes opens a .safetensors file in memory; nil options are the defaults. The bytes are not
+// copied: they must not be changed while the model or one of its sessions is open.
 func OpenBytes(data []byte, options *ModelOptions) (*Model, error) {
 	if len(data) == 0 {
 		return nil, invalid("data: empty")
@@ -148,8 +149,8 @@ func (m *Model) Close() error {
 	return nil
 }
 
-// weights are the bytes of OpenBytes, which stay where they are until the model and all of its sessions are freed. Of a
-// file there are none: nil.
+// weights are the bytes of OpenBytes, which stay where they are until the model and all of its
+// sessions are freed. Of a file there are none: nil.
 type weights struct {
 	pinner runtime.Pinner
 	users  atomic.Int64

@@ -56,7 +56,8 @@ func TestModelOptions(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer model.Close()
-			if info := model.Info(); info.ScalingFactor != test.factor || (info.Guessed > 0) != test.guessed {
+			if info := model.Info(); info.ScalingFactor != test.factor ||
+				(info.Guessed > 0) != test.guessed {
 				t.Errorf("%+v", info)
 			}
 			decodesRight(t, newSession(t, model, nil))

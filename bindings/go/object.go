@@ -6,11 +6,12 @@ import (
 	"sync"
 )
 
-// object is what Model, Session and Stream have in common: something of C's that is freed once, when it was
-// closed and no call uses it any more, whichever comes last. The zero Model has none: nil is closed.
+// object is what Model, Session and Stream have in common: something of C's that is freed
+// once, when it was closed and no call uses it any more, whichever comes last. The zero Model
+// has none: nil is closed.
 //
-// It is apart from them for the finalizer's sake: it refers to nothing that could refer back to it, as Progress
-// may to its session.
+// It is apart from them for the finalizer's sake: it refers to nothing that could refer back to it,
+// as Progress may to its session.
 type object struct {
 	name string // for messages
 	free func()

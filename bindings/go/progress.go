@@ -8,10 +8,10 @@ import (
 	"runtime/cgo"
 )
 
-// watch is what the progress callback of a session knows of the call in progress. It asks the context itself, at the
-// places where the library would look for a cancel: a context that ended just before the call began is not missed,
-// and one that ends late cannot stop the next call. Between calls it is zero, so that what the handle of C's keeps
-// alive is no user's.
+// watch is what the progress callback of a session knows of the call in progress. It asks the
+// context itself, at the places where the library would look for a cancel: a context that ended
+// just before the call began is not missed, and one that ends late cannot stop the next call.
+// Between calls it is zero, so that what the handle of C's keeps alive is no user's.
 type watch struct {
 	ctx      context.Context
 	progress func(done, total uint64) error
@@ -41,7 +41,8 @@ func (w *watch) run(ctx context.Context, progress func(done, total uint64) error
 	return failure(status, &e)
 }
 
-// report answers the library: 0 to go on. A panic must not unwind its frames: run takes it up again.
+// report answers the library: 0 to go on. A panic must not unwind its frames: run takes it up
+// again.
 func (w *watch) report(done, total uint64) (answer C.int32_t) {
 	defer func() {
 		if value := recover(); value != nil {

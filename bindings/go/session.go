@@ -9,7 +9,8 @@ package vaekl
 //   return vaeklGoProgress((uintptr_t)watch, done, total);
 // }
 //
-// // A handle of Go's is an integer: it becomes a pointer in C only, where no garbage collector looks at it.
+// // A handle of Go's is an integer: it becomes a pointer in C only, where no garbage collector
+// // looks at it.
 // static vaekl_status new_session(const vaekl_model *model, const vaekl_session_options *options,
 //                                 uintptr_t watch, vaekl_session **out, vaekl_error *error) {
 //   vaekl_session_options watched = *options;
@@ -26,31 +27,34 @@ import (
 
 // SessionOptions is how a session works. The zero value is the default of each.
 type SessionOptions struct {
-	// MemoryBudget is how many bytes the process may have during a call, weights included; 0 is no limit. A call
-	// that cannot keep it fails with ErrBudget before any work. The result is the same bits with any budget.
+	// MemoryBudget is how many bytes the process may have during a call, weights included; 0 is no
+	// limit. A call that cannot keep it fails with ErrBudget before any work. The result is the same
+	// bits with any budget.
 	MemoryBudget uint64
 	// Threads is their number; 0 is that of physical cores.
 	Threads int
-	// ActivationDType is the storage between layers: F32, the default, F16 or BF16. F16 becomes F32 for a model
-	// whose force_upcast is set.
+	// ActivationDType is the storage between layers: F32, the default, F16 or BF16. F16 becomes F32
+	// for a model whose force_upcast is set.
 	ActivationDType DType
 	// Tiling is how a picture larger than a tile is worked on.
 	Tiling Tiling
-	// TileSize is the side of a tile in latent pixels; 0 is the model's sample_size, or for seamless tiles the
-	// most that the budget has room for.
+	// TileSize is the side of a tile in latent pixels; 0 is the model's sample_size, or for seamless
+	// tiles the most that the budget has room for.
 	TileSize int
-	// TileOverlap is what neighbours of diffusers' tiles share, in latent pixels; 0 is a quarter of the tile.
+	// TileOverlap is what neighbours of diffusers' tiles share, in latent pixels; 0
+	// is a quarter of the tile.
 	TileOverlap int
-	// ScratchDir is a folder where activations may go that the budget has no room for, in a file without a name;
-	// empty: none.
+	// ScratchDir is a folder where activations may go that the budget has no room for, in a file
+	// without a name; empty: none.
 	ScratchDir string
 	// Attention is how attention is computed.
 	Attention Attention
 	// FuseQKV makes one projection of query, key and value instead of three.
 	FuseQKV bool
-	// Progress is told from time to time how many units of work are done, on the goroutine that made the call. An
-	// error stops the call, which returns one that wraps it and ErrCancelled. A panic reaches who made the call.
-	// Progress must not end its goroutine, as runtime.Goexit and the FailNow of tests do. Optional.
+	// Progress is told from time to time how many units of work are done, on the goroutine that made
+	// the call. An error stops the call, which returns one that wraps it and ErrCancelled. A panic
+	// reaches who made the call. Progress must not end its goroutine, as runtime.Goexit and the
+	// FailNow of tests do. Optional.
 	Progress func(done, total uint64) error
 }
 
@@ -74,8 +78,8 @@ func (o *SessionOptions) c(a *args) (c C.vaekl_session_options) {
 	return c
 }
 
-// Session is one user of a model at a time; it owns threads and a workspace, which the next call reuses. It may be
-// used from any goroutine, by one call at a time: a second one gets ErrState.
+// Session is one user of a model at a time; it owns threads and a workspace, which the next call
+// reuses. It may be used from any goroutine, by one call at a time: a second one gets ErrState.
 type Session struct {
 	object   *object
 	session  *C.vaekl_session
@@ -139,8 +143,8 @@ func (s *Session) usable() error {
 	return err
 }
 
-// Memory is the number of bytes of workspace held since the last call ended; 0 after Close. It may be called while
-// another call uses the session.
+// Memory is the number of bytes of workspace held since the last call ended; 0 after Close. It may
+// be called while another call uses the session.
 func (s *Session) Memory() uint64 {
 	if s.object.enter(false) != nil {
 		return 0
@@ -149,7 +153,8 @@ func (s *Session) Memory() uint64 {
 	return uint64(C.vaekl_session_memory(s.session))
 }
 
-// Close frees the session, or has the call or the stream that uses it free it at its end. It always returns nil.
+// Close frees the session, or has the call or the stream that uses it free it at its
+// end. It always returns nil.
 func (s *Session) Close() error {
 	s.object.close()
 	return nil
@@ -159,8 +164,9 @@ func (s *Session) Close() error {
 type Plan struct {
 	WorkspaceBytes uint64 // exact
 	ScratchBytes   uint64 // on disk, 0 without a ScratchDir
-	// PeakBytes is an upper bound of the process's memory during the call: workspace, the weights that are
-	// resident at a time, and 16 MiB for the process itself. What the caller holds, and Go's runtime, comes to it.
+	// PeakBytes is an upper bound of the process's memory during the call: workspace, the weights that
+	// are resident at a time, and 16 MiB for the process itself. What the caller holds, and Go's
+	// runtime, comes to it.
 	PeakBytes      uint64
 	TilesX, TilesY int  // tiles in a row and in a column, 1 when the picture is worked on whole
 	TileSize       int  // latent pixels of a tile's side, 0 without tiles
@@ -168,7 +174,8 @@ type Plan struct {
 	Exact          bool // whether the result equals the untiled one
 }
 
-// PlanDecode tells what a session with these options, nil for the defaults, would do for latents of this size.
+// PlanDecode tells what a session with these options, nil for the defaults, would do
+// for latents of this size.
 func (m *Model) PlanDecode(options *SessionOptions, width, height int) (Plan, error) {
 	return m.plan(options, width, height, func(c *C.vaekl_session_options, width, height C.uint32_t,
 		plan *C.vaekl_plan, e *C.vaekl_error) C.vaekl_status {
@@ -176,7 +183,8 @@ func (m *Model) PlanDecode(options *SessionOptions, width, height int) (Plan, er
 	})
 }
 
-// PlanEncode tells what a session with these options, nil for the defaults, would do for a picture of this size.
+// PlanEncode tells what a session with these options, nil for the defaults, would do
+// for a picture of this size.
 func (m *Model) PlanEncode(options *SessionOptions, width, height int) (Plan, error) {
 	return m.plan(options, width, height, func(c *C.vaekl_session_options, width, height C.uint32_t,
 		plan *C.vaekl_plan, e *C.vaekl_error) C.vaekl_status {

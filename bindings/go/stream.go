@@ -9,8 +9,9 @@ import (
 	"unsafe"
 )
 
-// Stream is the rows of a picture, top to bottom, interleaved (HWC). As an [io.Reader] it gives their bytes, values in
-// the byte order of the machine; ReadRows gives the values. It may be used by one call at a time.
+// Stream is the rows of a picture, top to bottom, interleaved (HWC). As an [io.Reader] it gives
+// their bytes, values in the byte order of the machine; ReadRows gives the values. It may be used
+// by one call at a time.
 type Stream struct {
 	object   *object
 	stream   *C.vaekl_stream
@@ -25,8 +26,8 @@ type Stream struct {
 	err      error  // what ended the stream
 }
 
-// Stream decodes one latent and gives the rows of the picture, in values of dtype. The session is in use until the
-// stream is closed. The context is for reading too.
+// Stream decodes one latent and gives the rows of the picture, in values of dtype. The session is
+// in use until the stream is closed. The context is for reading too.
 func (s *Session) Stream(ctx context.Context, latents Latents, dtype DType) (*Stream, error) {
 	if err := s.object.enter(true); err != nil {
 		return nil, err
@@ -105,8 +106,8 @@ func (st *Stream) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// ReadRows reads as many rows as dst, whose type is that of the stream, has room for, and gives their number; [io.EOF]
-// comes after the last.
+// ReadRows reads as many rows as dst, whose type is that of the stream, has room for, and gives
+// their number; [io.EOF] comes after the last.
 func (st *Stream) ReadRows(dst Values) (int, error) {
 	if err := st.object.enter(true); err != nil {
 		return 0, err
@@ -146,7 +147,8 @@ func (st *Stream) rowBytes() int {
 	return st.width * st.channels * st.dtype.size()
 }
 
-// Close ends the stream, read to the end or not, and leaves its session to other calls. It always returns nil.
+// Close ends the stream, read to the end or not, and leaves its session to other
+// calls. It always returns nil.
 func (st *Stream) Close() error {
 	st.object.close()
 	return nil

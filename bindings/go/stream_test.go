@@ -147,12 +147,14 @@ func TestStreamOutlivesItsClosedSession(t *testing.T) {
 
 func TestStreamRefuses(t *testing.T) {
 	session := newSession(t, open(t), nil)
-	if _, err := session.Stream(background, fixture(t), 77); !errors.Is(err, vaekl.ErrInvalidArgument) {
+	_, err := session.Stream(background, fixture(t), 77)
+	if !errors.Is(err, vaekl.ErrInvalidArgument) {
 		t.Error("a type that is none:", err)
 	}
 	batch := fixture(t)
 	batch.Batch, batch.Height = 5, 1
-	if _, err := session.Stream(background, batch, vaekl.U8); !errors.Is(err, vaekl.ErrInvalidArgument) {
+	_, err = session.Stream(background, batch, vaekl.U8)
+	if !errors.Is(err, vaekl.ErrInvalidArgument) {
 		t.Error("a batch:", err)
 	}
 	stream := stream(t, session, vaekl.U8)

@@ -1,16 +1,18 @@
-// Package vaekl turns latents of Stable Diffusion into pictures and pictures into latents on ordinary
-// processors, with libvaekl, the AutoencoderKL as a shared library. pkg-config finds the library.
+// Package vaekl turns latents of Stable Diffusion into pictures and pictures into latents
+// on ordinary processors, with libvaekl, the AutoencoderKL as a shared library.
+// pkg-config finds the library.
 //
-// A [Model] is immutable and used from any number of goroutines. A [Session] is one user of it at a time,
-// with threads and a workspace of its own: one for each goroutine that works at the same time. Results are
-// the same bits for any number of sessions, threads and any memory budget.
+// A [Model] is immutable and used from any number of goroutines. A [Session] is one user of it at a
+// time, with threads and a workspace of its own: one for each goroutine that works at the same
+// time. Results are the same bits for any number of sessions, threads and any memory budget.
 //
-// Calls that compute take a context and end soon after it does, with an error that is both [ErrCancelled]
-// and the context's own. All errors of the library are an [*Error], and its [Status] for [errors.Is].
+// Calls that compute take a context and end soon after it does, with an error that is both
+// [ErrCancelled] and the context's own. All errors of the library are an [*Error], and its [Status]
+// for [errors.Is].
 //
-// Close frees what a model, a session or a stream has of C's memory. It may be called at any time and more than
-// once: a call in progress goes on, and the memory is freed as it ends. What is not closed is freed some time
-// after it became unreachable.
+// Close frees what a model, a session or a stream has of C's memory. It may be called at any time
+// and more than once: a call in progress goes on, and the memory is freed as it ends. What is not
+// closed is freed some time after it became unreachable.
 package vaekl
 
 // #cgo pkg-config: vaekl
@@ -22,8 +24,8 @@ func Version() string {
 	return C.GoString(C.vaekl_version_string())
 }
 
-// CPULevel is the instruction set that sessions will use: "avx512", "avx2" or "portable". The environment
-// variable VAEKL_CPU lowers it; "invalid" when that is not a level.
+// CPULevel is the instruction set that sessions will use: "avx512", "avx2" or "portable". The
+// environment variable VAEKL_CPU lowers it; "invalid" when that is not a level.
 func CPULevel() string {
 	return C.GoString(C.vaekl_cpu_level())
 }
@@ -35,7 +37,7 @@ const (
 	F32  DType = C.VAEKL_DTYPE_F32  // IEEE 754 binary32
 	F16  DType = C.VAEKL_DTYPE_F16  // IEEE 754 binary16
 	BF16 DType = C.VAEKL_DTYPE_BF16 // bfloat16
-	U8   DType = C.VAEKL_DTYPE_U8   // pixels only: [-1, 1] is [0, 255], clamped and rounded half to even
+	U8   DType = C.VAEKL_DTYPE_U8   // pixels only: [-1, 1] is [0, 255], clamped, rounded half to even
 )
 
 // size is that of a value in bytes.
@@ -64,8 +66,8 @@ type Scale uint32
 const (
 	// Raw is what AutoencoderKL.decode of diffusers takes and its encode gives.
 	Raw Scale = C.VAEKL_LATENT_RAW
-	// Scaled is what the diffusion model works on: scaling factor, shift and latent statistics are undone
-	// before decoding and applied after encoding.
+	// Scaled is what the diffusion model works on: scaling factor, shift and latent statistics are
+	// undone before decoding and applied after encoding.
 	Scaled Scale = C.VAEKL_LATENT_SCALED
 )
 
@@ -93,8 +95,8 @@ const (
 	TilingExact Tiling = C.VAEKL_TILING_EXACT
 	// TilingDiffusers has the tiles and blends of diffusers.
 	TilingDiffusers Tiling = C.VAEKL_TILING_DIFFUSERS
-	// TilingSeamless decodes in tiles that share the statistics of the whole picture: no seams, an error
-	// far below a step of 8 bits, twice the time or more. Encoding is exact.
+	// TilingSeamless decodes in tiles that share the statistics of the whole picture: no seams, an
+	// error far below a step of 8 bits, twice the time or more. Encoding is exact.
 	TilingSeamless Tiling = C.VAEKL_TILING_SEAMLESS
 )
 

@@ -2,8 +2,8 @@ package vaekl
 
 import "unsafe"
 
-// Values is a slice of numbers of a type that the library knows: [Float32s], [Float16s], [BFloat16s] or [Bytes].
-// Converting a slice to one of these copies nothing.
+// Values is a slice of numbers of a type that the library knows: [Float32s], [Float16s],
+// [BFloat16s] or [Bytes]. Converting a slice to one of these copies nothing.
 type Values interface {
 	// Len is the number of values.
 	Len() int
@@ -61,8 +61,8 @@ func (v Bytes) start() unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(v
 type Latents struct {
 	// Data has Batch x Channels x Height x Width values: Float32s, Float16s or BFloat16s.
 	Data Values
-	// Batch is the number of latents; 0 is 1. They are worked on one by one, so that memory does not grow
-	// with it.
+	// Batch is the number of latents; 0 is 1. They are worked on one by one, so that
+	// memory does not grow with it.
 	Batch int
 	// Channels is LatentChannels of the model; twice that for moments.
 	Channels int
@@ -87,8 +87,8 @@ func (l Latents) check() error {
 	return a.err
 }
 
-// Pixels is a picture, of as many channels as the model's. It is a view: the values are the caller's. They are
-// about [-1, 1], and decoded ones are not clamped, except as [Bytes].
+// Pixels is a picture, of as many channels as the model's. It is a view: the values are the
+// caller's. They are about [-1, 1], and decoded ones are not clamped, except as [Bytes].
 type Pixels struct {
 	// Data begins with the first pixel.
 	Data Values
@@ -96,15 +96,15 @@ type Pixels struct {
 	Width, Height int
 	// Layout is HWC, the default, or CHW.
 	Layout Layout
-	// RowStride is the number of values from a row to the next; 0 is packed. What is between rows is left
-	// alone.
+	// RowStride is the number of values from a row to the next; 0 is packed. What is
+	// between rows is left alone.
 	RowStride int
 	// PlaneStride is the number of values from a plane to the next, 0 is packed. Of CHW only.
 	PlaneStride int
 }
 
-// span is the number of values from the first to the end of the last, the largest int where it is more. Sizes and
-// strides are not negative.
+// span is the number of values from the first to the end of the last, the largest int where it is
+// more. Sizes and strides are not negative.
 func (p Pixels) span(channels int) int {
 	if p.Width == 0 || p.Height == 0 {
 		return 0

@@ -20,9 +20,14 @@ class LibraryHook(BuildHookInterface):
         repository = Path(self.root).parents[1]
         header = repository / "include" / "vaekl.h"
         if not header.is_file():
-            raise FileNotFoundError(f"{header}: the package is built inside the repository of libvaekl")
+            raise FileNotFoundError(
+                f"{header}: the package is built inside the repository of libvaekl"
+            )
         library = build(repository)
-        build_data["force_include"] = {str(library): f"vaekl/{library.name}", str(header): "vaekl/vaekl.h"}
+        build_data["force_include"] = {
+            str(library): f"vaekl/{library.name}",
+            str(header): "vaekl/vaekl.h",
+        }
         # The library is the machine's; the Python around it is any version's.
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{platform_tag(library)}"
@@ -39,7 +44,9 @@ def build(repository: Path) -> Path:
         "--lib",
         "--message-format=json-render-diagnostics",
     ]
-    printed = subprocess.run(command, cwd=repository, check=True, stdout=subprocess.PIPE, text=True).stdout
+    printed = subprocess.run(
+        command, cwd=repository, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
     messages = (json.loads(line) for line in printed.splitlines())
     files = [
         Path(file)

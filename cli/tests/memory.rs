@@ -1,4 +1,5 @@
-//! `--memory` and `--scratch`: the same bytes, a process within its budget, and a refusal before any work.
+//! `--memory` and `--scratch`: the same bytes, a process within its budget, and a
+//! refusal before any work.
 
 mod common;
 

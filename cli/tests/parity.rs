@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use common::{Folder, safetensors};
 use safetensors::{Dtype, SafeTensors};
 
-/// Models with scaling alone, with a shift, with means and deviations; one in a file of its own that
-/// needs `--config`; one with grey pictures in f16.
+/// Models with scaling alone, with a shift, with means and deviations; one in a file of its own
+/// that needs `--config`; one with grey pictures in f16.
 const MODELS: [&str; 5] =
     ["sd_like", "relu_no_mid_attention", "four_in_three_out", "vae_prefix", "grey_one_channel"];
 

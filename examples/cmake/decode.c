@@ -6,12 +6,14 @@
 
 enum { SIDE = 8 };
 
-static int decode(const char *path, vaekl_model **model, vaekl_session **session, vaekl_error *error) {
+static int decode(const char *path, vaekl_model **model, vaekl_session **session,
+                  vaekl_error *error) {
   vaekl_model_info info;
   vaekl_latent latent;
   vaekl_image picture;
   vaekl_status status = vaekl_model_open(path, NULL, model, error);
-  if (status != VAEKL_OK || (status = vaekl_session_new(*model, NULL, session, error)) != VAEKL_OK) {
+  if (status != VAEKL_OK ||
+      (status = vaekl_session_new(*model, NULL, session, error)) != VAEKL_OK) {
     return status;
   }
   info.struct_size = sizeof info;
@@ -31,8 +33,8 @@ static int decode(const char *path, vaekl_model **model, vaekl_session **session
 
   status = vaekl_decode(*session, &latent, &picture, error);
   if (status == VAEKL_OK) {
-    printf("vaekl %s: %ux%u pixels, the first of them begins with %u\n", vaekl_version_string(), picture.width,
-           picture.height, *(unsigned char *)picture.data);
+    printf("vaekl %s: %ux%u pixels, the first of them begins with %u\n", vaekl_version_string(),
+           picture.width, picture.height, *(unsigned char *)picture.data);
   }
   free(latent.data);
   free(picture.data);

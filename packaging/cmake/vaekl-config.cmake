@@ -1,6 +1,7 @@
-# find_package(vaekl): the targets vaekl::vaekl, and vaekl::static for the archive. Both know their headers.
-# Relocatable: the headers are in the first include/ above this file, the libraries two folders above it
-# (LIBDIR/cmake/vaekl, of make install) or in a lib/ beside the headers (PREFIX/share/cmake/vaekl, of cargo-c).
+# find_package(vaekl): the targets vaekl::vaekl, and vaekl::static for the archive. Both know their
+# headers. Relocatable: the headers are in the first include/ above this file, the libraries two
+# folders above it (LIBDIR/cmake/vaekl, of make install) or in a lib/ beside the headers
+# (PREFIX/share/cmake/vaekl, of cargo-c).
 get_filename_component(_vaekl_here "${CMAKE_CURRENT_LIST_DIR}" REALPATH)
 get_filename_component(_vaekl_above_here "${_vaekl_here}/../.." ABSOLUTE)
 set(_vaekl_prefix "${_vaekl_above_here}")
@@ -47,5 +48,6 @@ if(TARGET vaekl::static AND NOT TARGET vaekl::vaekl)
 endif()
 if(NOT TARGET vaekl::vaekl)
   set(vaekl_FOUND FALSE)
-  set(vaekl_NOT_FOUND_MESSAGE "no libvaekl.so or libvaekl.a in ${_vaekl_above_here} or ${_vaekl_prefix}/lib")
+  set(vaekl_NOT_FOUND_MESSAGE
+    "no libvaekl.so or libvaekl.a in ${_vaekl_above_here} or ${_vaekl_prefix}/lib")
 endif()

@@ -3,12 +3,14 @@
 //!
 //! | in the file | diffusers |
 //! |---|---|
-//! | `encoder.down.I.block.J`, `encoder.mid.block_1`, ... (the original, "LDM") | `encoder.down_blocks.I.resnets.J`, `encoder.mid_block.resnets.0`, ... |
+//! | `encoder.down.I.block.J` (the original, "LDM") | `encoder.down_blocks.I.resnets.J` |
+//! | `encoder.mid.block_1` | `encoder.mid_block.resnets.0` |
 //! | `decoder.up.I` (lowest resolution last) | `decoder.up_blocks.(levels - 1 - I)` |
 //! | `attn_1.{norm, q, k, v, proj_out}` | `attentions.0.{group_norm, to_q, to_k, to_v, to_out.0}` |
-//! | `attentions.J.{query, key, value, proj_attn}` (deprecated) | `attentions.J.{to_q, to_k, to_v, to_out.0}` |
+//! | `attentions.J.{query, key, value, proj_attn}` | `attentions.J.{to_q, to_k, to_v, to_out.0}` |
 //!
-//! all of it bare or behind `first_stage_model.` or `vae.`, with any other tensors around.
+//! (the last are diffusers' deprecated names), all of it bare or behind `first_stage_model.` or
+//! `vae.`, with any other tensors around.
 
 use std::collections::BTreeMap;
 
@@ -36,8 +38,8 @@ const PREFIXES: [&str; 3] = ["first_stage_model.", "vae.", ""];
 const ROOTS: [&str; 4] = ["encoder.", "decoder.", "quant_conv.", "post_quant_conv."];
 
 /// # Errors
-/// `Model` when there is no autoencoder, two tensors have one meaning, or one has a dtype that weights
-/// cannot have.
+/// `Model` when there is no autoencoder, two tensors have one meaning, or one has a dtype that
+/// weights cannot have.
 pub(super) fn sort(raw: RawTensors) -> Result<Sorted> {
     let RawTensors { tensors, unsupported } = raw;
     let landmark = |prefix: &str| {
@@ -48,7 +50,8 @@ pub(super) fn sort(raw: RawTensors) -> Result<Sorted> {
     };
     let prefix = PREFIXES.into_iter().find(|prefix| landmark(prefix)).ok_or_else(|| {
         Error::model(format!(
-            "no autoencoder among {} tensors: neither encoder.conv_in.weight nor decoder.conv_in.weight \
+            "no autoencoder among {} tensors: neither encoder.conv_in.weight nor \
+             decoder.conv_in.weight \
              is there, bare or behind first_stage_model. or vae.",
             tensors.len() + unsupported.len()
         ))

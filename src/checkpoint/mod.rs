@@ -1,8 +1,8 @@
 //! Floor 4: bytes to named tensors.
 //!
-//! A [`Checkpoint`] is what a diffusers folder, a single file or bytes in memory hold: tensors under the
-//! names that diffusers gives them today ([`keys`]), still in the file's own dtype and memory, and the
-//! text of the configuration where there is one.
+//! A [`Checkpoint`] is what a diffusers folder, a single file or bytes in memory hold: tensors
+//! under the names that diffusers gives them today ([`keys`]), still in the file's own dtype and
+//! memory, and the text of the configuration where there is one.
 
 mod folder;
 mod keys;
@@ -51,7 +51,8 @@ impl Checkpoint {
     /// Opens a diffusers folder (or a pipeline's, with the autoencoder in `vae/`) or a single file.
     ///
     /// # Errors
-    /// `Io`, `Format`, or `Unsupported` for a checkpoint of another kind; the message names the file.
+    /// `Io`, `Format`, or `Unsupported` for a checkpoint of another kind; the message names the
+    /// file.
     pub(crate) fn open(path: &Path, variant: Option<&str>) -> Result<Self> {
         let metadata = std::fs::metadata(path).map_err(|error| cannot_open(path, error))?;
         if metadata.is_dir() {
@@ -95,8 +96,8 @@ fn cannot_open(path: &Path, error: std::io::Error) -> Error {
 
 /// Reads a small text file, which may be a pipe.
 pub(crate) fn read_text(path: &Path) -> Result<String> {
-    /// A configuration or an index is far below; a larger file, or a device without end, is something
-    /// else.
+    /// A configuration or an index is far below; a larger file, or a device without
+    /// end, is something else.
     const MOST: u64 = 64 << 20;
     let mut bytes = Vec::new();
     File::open(path)

@@ -32,8 +32,8 @@ pub struct DiagonalGaussian {
 const LOGVAR: (f32, f32) = (-30.0, 20.0);
 
 impl DiagonalGaussian {
-    /// From moments `[batch, 2 * latent_channels, h, w]`: mean, then log-variance, which is clamped to
-    /// [-30, 20] where it is used.
+    /// From moments `[batch, 2 * latent_channels, h, w]`: mean, then log-variance, which is clamped
+    /// to [-30, 20] where it is used.
     ///
     /// # Errors
     /// `InvalidArgument` when the number of channels is odd.
@@ -41,7 +41,8 @@ impl DiagonalGaussian {
         let channels = moments.len_of(Axis(1));
         if !channels.is_multiple_of(2) {
             return Err(Error::invalid(format!(
-                "moments: an even number of channels expected (mean and log-variance), {channels} found"
+                "moments: an even number of channels expected (mean and log-variance), \
+                 {channels} found"
             )));
         }
         Ok(Self { moments, deterministic: false })
@@ -53,7 +54,8 @@ impl DiagonalGaussian {
         Self { deterministic: true, ..self }
     }
 
-    /// Moments as the encoder gave them, log-variance unclamped, `[batch, 2 * latent_channels, h, w]`.
+    /// Moments as the encoder gave them, log-variance unclamped,
+    /// `[batch, 2 * latent_channels, h, w]`.
     pub fn moments(&self) -> ArrayView4<'_, f32> {
         self.moments.view()
     }
@@ -80,8 +82,8 @@ impl DiagonalGaussian {
         self.of_logvar(f32::exp)
     }
 
-    /// `mean + std * noise`, the noise drawn from `generator` for the whole batch in one draw, as diffusers
-    /// does with one generator.
+    /// `mean + std * noise`, the noise drawn from `generator` for the whole batch in one draw, as
+    /// diffusers does with one generator.
     pub fn sample(&self, generator: &mut Generator) -> Array4<f32> {
         let mode = self.mode();
         let mut noise = generator.randn(mode.len()).into_iter();

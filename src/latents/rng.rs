@@ -3,17 +3,17 @@
 //!
 //! `torch.randn` in float32 has two ways, and a generator's state passes through both:
 //!
-//! * fewer than 16 values: Box-Muller in f64 on 53-bit uniforms, a value at a time, the second of each
-//!   pair kept for the next call;
-//! * 16 values or more: 24-bit uniforms, then Box-Muller in f32 on blocks of 16, eight radii and eight
-//!   angles; a ragged tail draws 16 new uniforms and overwrites the last 16 values.
+//! * fewer than 16 values: Box-Muller in f64 on 53-bit uniforms, a value at a time, the second of
+//!   each pair kept for the next call;
+//! * 16 values or more: 24-bit uniforms, then Box-Muller in f32 on blocks of 16, eight radii and
+//!   eight angles; a ragged tail draws 16 new uniforms and overwrites the last 16 values.
 //!
 //! torch vectorises the second with the logarithm, sine and cosine of Moshier's Cephes library on
-//! processors with AVX2, compiled so that products and sums fuse. The functions here reproduce these
-//! roundings with [`f32::mul_add`], so that every platform draws what torch draws on x86-64 with AVX2.
-//! torch itself draws values that differ in the last bits on other processors. The first way calls the
-//! platform's `log1p`, `sin` and `cos` in f64 and rounds to f32, which hides all but one difference in
-//! about 10^8 between libraries.
+//! processors with AVX2, compiled so that products and sums fuse. The functions here reproduce
+//! these roundings with [`f32::mul_add`], so that every platform draws what torch draws on x86-64
+//! with AVX2. torch itself draws values that differ in the last bits on other processors. The first
+//! way calls the platform's `log1p`, `sin` and `cos` in f64 and rounds to f32, which hides all but
+//! one difference in about 10^8 between libraries.
 //!
 //! float16 and bfloat16 draws are not offered: torch has changed them between versions.
 

@@ -175,7 +175,8 @@ impl<'a> Builder<'a> {
 
     fn conv(&mut self, name: &str, from: usize, to: usize, kernel: usize) -> Result<Conv> {
         let tensor = format!("{name}.weight");
-        // A 1x1 convolution and a linear layer are the same, and files of all ages hold either form.
+        // A 1x1 convolution and a linear layer are the same, and files of all ages hold either
+        // form.
         let weight = if kernel == 1 {
             self.take(&tensor, &[&[to, from, 1, 1], &[to, from, 1], &[to, from]])?
         } else {

@@ -1,9 +1,10 @@
 #![forbid(unsafe_code)]
 //! `AutoencoderKL`'s configuration: every field of diffusers' `__init__` under its own name.
 
-use ndarray::{ArrayViewMut4, Axis};
+use ndarray::ArrayViewMut4;
 use serde_json::{Map, Value};
 
+use super::scaling::Scaling;
 use crate::base::error::{Error, Result};
 
 /// The activation function inside the ResNet blocks (`act_fn`).
@@ -107,8 +108,8 @@ impl Config {
     /// Reads a `config.json`. Absent fields take diffusers' defaults, unknown ones are ignored.
     ///
     /// # Errors
-    /// `Format` when the text is not JSON, `Model` when a field has a wrong type or the fields contradict
-    /// each other; the message names the field, with expected and found.
+    /// `Format` when the text is not JSON, `Model` when a field has a wrong type or the fields
+    /// contradict each other; the message names the field, with expected and found.
     pub fn from_json(text: &str) -> Result<Self> {
         let json: Value = serde_json::from_str(text)
             .map_err(|error| Error::format(format!("not valid JSON: {error}")))?;
@@ -162,7 +163,8 @@ impl Config {
             "out_channels": self.out_channels,
             "down_block_types":
                 blocks(&self.down_attention, "DownEncoderBlock2D", "AttnDownEncoderBlock2D"),
-            "up_block_types": blocks(&self.up_attention, "UpDecoderBlock2D", "AttnUpDecoderBlock2D"),
+            "up_block_types":
+                blocks(&self.up_attention, "UpDecoderBlock2D", "AttnUpDecoderBlock2D"),
             "block_out_channels": self.block_out_channels,
             "layers_per_block": self.layers_per_block,
             "act_fn": self.act_fn.name(),
@@ -220,44 +222,13 @@ impl Config {
             }
             if !channels.is_multiple_of(self.norm_num_groups) {
                 return wrong(format!(
-                    "block_out_channels: multiples of norm_num_groups ({}) expected, {channels} found",
+                    "block_out_channels: multiples of norm_num_groups ({}) expected, \
+                     {channels} found",
                     self.norm_num_groups
                 ));
             }
         }
-        self.validate_statistics()
-    }
-
-    fn validate_statistics(&self) -> Result<()> {
-        let wrong = |message: String| Err(Error::model(message));
-        if !self.scaling_factor.is_finite() || self.scaling_factor == 0.0 {
-            return wrong(format!(
-                "scaling_factor: a finite number other than 0 expected, {} found",
-                self.scaling_factor
-            ));
-        }
-        if self.shift_factor.is_some_and(|shift| !shift.is_finite()) {
-            return wrong("shift_factor: a finite number expected".into());
-        }
-        for (field, values) in
-            [("latents_mean", &self.latents_mean), ("latents_std", &self.latents_std)]
-        {
-            let Some(values) = values else { continue };
-            if values.len() != self.latent_channels {
-                return wrong(format!(
-                    "{field}: {} numbers expected (latent_channels), {} found",
-                    self.latent_channels,
-                    values.len()
-                ));
-            }
-            if values.iter().any(|v| !v.is_finite() || (field == "latents_std" && *v <= 0.0)) {
-                return wrong(format!("{field}: finite numbers (positive for std) expected"));
-            }
-        }
-        if self.latents_mean.is_some() != self.latents_std.is_some() {
-            return wrong("latents_mean and latents_std: both or neither expected".into());
-        }
-        Ok(())
+        self.scaling().validate()
     }
 
     /// Pixels of the picture's side per latent: 2 to the number of levels less one.
@@ -265,13 +236,14 @@ impl Config {
         1 << self.block_out_channels.len().saturating_sub(1)
     }
 
-    /// What the diffusion model works on, from what the encoder gave, in place, `[batch,
-    /// latent_channels, h, w]`: `(latents - mean) * scaling / std`, or `(latents - shift) * scaling`.
+    /// What the diffusion model works on, from what the encoder gave, in place,
+    /// `[batch, latent_channels, h, w]`: `(latents - mean) * scaling / std`, or
+    /// `(latents - shift) * scaling`.
     ///
     /// # Errors
     /// `InvalidArgument` when the second axis is not `latent_channels` long.
     pub fn scale_latents(&self, latents: ArrayViewMut4<'_, f32>) -> Result<()> {
-        self.map_channels(latents, |x, (offset, factor)| (x - offset) * factor)
+        self.scaling().apply(latents)
     }
 
     /// What the decoder takes, from what the diffusion model works on, in place: the inverse of
@@ -280,29 +252,17 @@ impl Config {
     /// # Errors
     /// `InvalidArgument` when the second axis is not `latent_channels` long.
     pub fn unscale_latents(&self, latents: ArrayViewMut4<'_, f32>) -> Result<()> {
-        self.map_channels(latents, |x, (offset, factor)| x / factor + offset)
+        self.scaling().undo(latents)
     }
 
-    fn map_channels(
-        &self,
-        mut latents: ArrayViewMut4<'_, f32>,
-        map: impl Fn(f64, (f64, f64)) -> f64,
-    ) -> Result<()> {
-        let found = latents.len_of(Axis(1));
-        if found != self.latent_channels {
-            let expected = self.latent_channels;
-            return Err(Error::invalid(format!(
-                "latents: {expected} channels expected, {found} found"
-            )));
+    fn scaling(&self) -> Scaling<'_> {
+        Scaling {
+            channels: self.latent_channels,
+            factor: self.scaling_factor,
+            shift: self.shift_factor,
+            mean: self.latents_mean.as_deref(),
+            std: self.latents_std.as_deref(),
         }
-        for (c, mut channel) in latents.axis_iter_mut(Axis(1)).enumerate() {
-            let statistics = match (&self.latents_mean, &self.latents_std) {
-                (Some(mean), Some(std)) => (mean[c], self.scaling_factor / std[c]),
-                _ => (self.shift_factor.unwrap_or(0.0), self.scaling_factor),
-            };
-            channel.mapv_inplace(|x| map(f64::from(x), statistics) as f32);
-        }
-        Ok(())
     }
 }
 
@@ -422,10 +382,11 @@ mod tests {
         let json = r#"{"_class_name": "AutoencoderKL", "in_channels": 1, "out_channels": 2,
             "down_block_types": ["UNetResDownEncoderBlock2D", "AttnDownEncoderBlock2D"],
             "up_block_types": ["UNetResAttnUpDecoderBlock2D", "UpDecoderBlock2D"],
-            "block_out_channels": [8, 24], "layers_per_block": 3, "act_fn": "GELU", "latent_channels": 2,
-            "norm_num_groups": 4, "sample_size": [64, 32], "scaling_factor": 0.5, "shift_factor": 0.25,
-            "latents_mean": [1, 2], "latents_std": [3, 4.5], "force_upcast": false,
-            "use_quant_conv": false, "use_post_quant_conv": false, "mid_block_add_attention": false}"#;
+            "block_out_channels": [8, 24], "layers_per_block": 3, "act_fn": "GELU",
+            "latent_channels": 2, "norm_num_groups": 4, "sample_size": [64, 32],
+            "scaling_factor": 0.5, "shift_factor": 0.25, "latents_mean": [1, 2],
+            "latents_std": [3, 4.5], "force_upcast": false, "use_quant_conv": false,
+            "use_post_quant_conv": false, "mid_block_add_attention": false}"#;
         let expected = Config {
             in_channels: 1,
             out_channels: 2,
@@ -486,25 +447,5 @@ mod tests {
                 assert!(message.contains(part), "{json}: {message}");
             }
         }
-    }
-
-    #[test]
-    fn scaling_and_its_inverse() {
-        let mut config =
-            Config { scaling_factor: 0.5, shift_factor: Some(0.25), ..Config::default() };
-        let original =
-            ndarray::Array4::from_shape_fn((1, 4, 2, 2), |(_, c, y, x)| (c + y * x) as f32);
-        let mut latents = original.clone();
-        config.scale_latents(latents.view_mut()).unwrap();
-        assert_eq!(latents[(0, 3, 1, 1)], (4.0 - 0.25) * 0.5);
-        config.unscale_latents(latents.view_mut()).unwrap();
-        assert_eq!(latents, original);
-        config.latents_mean = Some(vec![0.0, 1.0, 2.0, 3.0]);
-        config.latents_std = Some(vec![1.0, 2.0, 4.0, 8.0]);
-        config.scale_latents(latents.view_mut()).unwrap();
-        assert_eq!(latents[(0, 3, 1, 1)], (4.0 - 3.0) * 0.5 / 8.0);
-        let error =
-            config.scale_latents(ndarray::Array4::zeros((1, 3, 1, 1)).view_mut()).unwrap_err();
-        assert!(error.message().contains("4 channels expected, 3 found"));
     }
 }

@@ -38,8 +38,9 @@ impl fmt::Display for Guess {
     }
 }
 
-/// Reads the configuration off the shapes of a checkpoint's tensors. What shapes do not tell is guessed
-/// and written to `guessed`, but for the `groups` that are given, and for what a family fixes.
+/// Reads the configuration off the shapes of a checkpoint's tensors. What shapes do not
+/// tell is guessed and written to `guessed`, but for the `groups` that are given, and
+/// for what a family fixes.
 ///
 /// # Errors
 /// `Model`, naming the tensor, when the tensors contradict each other.
@@ -74,8 +75,8 @@ pub(super) fn infer(
         let odd = config.block_out_channels.iter().find(|&&channels| !channels.is_multiple_of(32));
         if let Some(odd) = odd {
             return Err(Error::model(format!(
-                "a level of {odd} channels cannot have the usual 32 groups: give norm_num_groups or a \
-                 configuration"
+                "a level of {odd} channels cannot have the usual 32 groups: give \
+                 norm_num_groups or a configuration"
             )));
         }
         guessed.push(Guess::new("norm_num_groups", 32, usual));

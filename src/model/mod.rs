@@ -10,6 +10,7 @@ mod infer;
 pub(crate) mod network;
 mod open;
 mod presets;
+mod scaling;
 mod steps;
 mod weights;
 pub(crate) mod window;

@@ -6,8 +6,8 @@ use std::str::FromStr;
 use super::config::Config;
 use crate::base::error::{Error, Result};
 
-/// A family of models, for a file without a configuration: scaling, shift and statistics of its latents,
-/// the size it was trained for, and whether it overflows in half precision.
+/// A family of models, for a file without a configuration: scaling, shift and statistics of its
+/// latents, the size it was trained for, and whether it overflows in half precision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Preset {

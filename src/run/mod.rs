@@ -34,4 +34,4 @@ pub use session::{AutoencoderKlOutput, DecoderOutput, Session};
 pub(crate) use stream::Decoding;
 pub use stream::RowStream;
 #[cfg(feature = "bench")]
-pub(crate) use {budget::Planned, scheme::planned};
+pub(crate) use {budget::Planned, scheme::Request, scheme::planned};

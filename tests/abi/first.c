@@ -1,7 +1,7 @@
 /* first MODEL DATA: a program of the first header, run against the library of today.
  *
- * Compiled with that header and with the one of today: both print the same, the decoded bytes and the
- * encoded floats in hexadecimal. Every struct is passed with the size that its header has.
+ * Compiled with that header and with the one of today: both print the same, the decoded bytes and
+ * the encoded floats in hexadecimal. Every struct is passed with the size that its header has.
  */
 #include <errno.h>
 

@@ -219,8 +219,8 @@ static void files(const char *dir) {
   free(bytes);
 }
 
-/* Callers whose header has more than this library knows: of options they may leave it zero, and structs that
- * are filled say how much was. */
+/* Callers whose header has more than this library knows: of options they may leave it zero, and
+ * structs that are filled say how much was. */
 static void larger_structs(const vaekl_model *model) {
   vaekl_session *session = NULL;
   struct {
@@ -251,7 +251,8 @@ static void larger_structs(const vaekl_model *model) {
   session = NULL;
 
   options.unknown = 1;
-  CHECK_FAILS(vaekl_session_new(model, &options.known, &session, &error), VAEKL_ERR_INVALID_ARGUMENT,
+  CHECK_FAILS(vaekl_session_new(model, &options.known, &session, &error),
+              VAEKL_ERR_INVALID_ARGUMENT,
               "vaekl_session_options: a field is set that this library does not know");
   CHECK(session == NULL);
 }

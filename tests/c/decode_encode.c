@@ -78,7 +78,8 @@ typedef struct collector {
   uint32_t next, stop_at;
 } collector;
 
-static int32_t collect(void *user, uint32_t y, uint32_t count, const void *rows, size_t row_stride) {
+static int32_t collect(void *user, uint32_t y, uint32_t count, const void *rows,
+                       size_t row_stride) {
   collector *c = (collector *)user;
   uint32_t i;
   CHECK(y == c->next && count > 0);
@@ -101,7 +102,8 @@ static void decode_in_rows(vaekl_session *session, const vaekl_latent *latent,
   CHECK(some.next < SMALL_H);
 }
 
-/* Pulled rows are those of the picture, few at a time. A stream has its session until it is freed. */
+/* Pulled rows are those of the picture, few at a time. A stream has its session until it is
+ * freed. */
 static void decode_by_stream(vaekl_session *session, const vaekl_latent *latent,
                              const unsigned char *pixels) {
   static unsigned char found[SMALL_VALUES + 1];
@@ -267,7 +269,8 @@ static void own_workspace(const vaekl_model *model, const vaekl_latent *latent,
   free(memory);
 }
 
-/* Every budget gives the same bytes. One that cannot be kept is refused before anything is written. */
+/* Every budget gives the same bytes. One that cannot be kept is refused before anything is
+ * written. */
 static void budgets(const vaekl_model *model) {
   /* Large enough for a scratch file to spare more than it takes. */
   enum { SIDE = 9 };

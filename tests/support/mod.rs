@@ -60,8 +60,8 @@ impl Fixture {
         Some(Config::from_json(&text).unwrap())
     }
 
-    /// Opens the model as its file tells, or as `expected_config.json` does where shapes cannot tell
-    /// all; `change` may alter the configuration.
+    /// Opens the model as its file tells, or as `expected_config.json` does where shapes cannot
+    /// tell all; `change` may alter the configuration.
     pub fn model(&self, change: impl FnOnce(&mut Config)) -> Model {
         let mut options = ModelOptions::default();
         if !self.folder.join("config.json").exists() {

@@ -7,12 +7,13 @@
 #include <opencv2/imgproc.hpp>
 #include <vaekl.hpp>
 
-// The pixels of a matrix of T, where they lie: rows are as far apart as the matrix has them, so that this may
-// be a part of a larger one.
+// The pixels of a matrix of T, where they lie: rows are as far apart as the matrix has them, so
+// that this may be a part of a larger one.
 template <class T>
 static vaekl::Image<T> view(cv::Mat &matrix) {
   vaekl::Image<T> image;
-  image.pixels = {matrix.ptr<T>(), static_cast<std::size_t>(matrix.dataend - matrix.data) / sizeof(T)};
+  image.pixels = {matrix.ptr<T>(),
+                  static_cast<std::size_t>(matrix.dataend - matrix.data) / sizeof(T)};
   image.width = static_cast<std::uint32_t>(matrix.cols);
   image.height = static_cast<std::uint32_t>(matrix.rows);
   image.row_stride = matrix.step[0];
@@ -33,7 +34,8 @@ int main(int argc, char **argv) try {
 
   auto latents = session.encode(view<std::uint8_t>(rgb));
 
-  // What the latents have of the picture, which may be a few pixels less, goes back to where it came from.
+  // What the latents have of the picture, which may be a few pixels less, goes
+  // back to where it came from.
   const int factor = static_cast<int>(model.info().downscale);
   const cv::Rect covered(0, 0, rgb.cols / factor * factor, rgb.rows / factor * factor);
   cv::Mat decoded = rgb(covered);
@@ -41,7 +43,8 @@ int main(int argc, char **argv) try {
 
   cv::Mat out;
   cv::cvtColor(decoded, out, cv::COLOR_RGB2BGR);
-  if (!cv::imwrite(argv[3], out)) return std::fprintf(stderr, "%s: cannot be written\n", argv[3]), 1;
+  if (!cv::imwrite(argv[3], out))
+    return std::fprintf(stderr, "%s: cannot be written\n", argv[3]), 1;
 } catch (const std::exception &error) {  // of vaekl or of OpenCV
   return std::fprintf(stderr, "%s\n", error.what()), 1;
 }

@@ -25,8 +25,8 @@ int main(int argc, char **argv) try {
 
   constexpr int rgb = 3;
   int width, height, channels_of_file;
-  const std::unique_ptr<stbi_uc, void (*)(void *)> loaded(stbi_load(argv[2], &width, &height, &channels_of_file, rgb),
-                                                          stbi_image_free);
+  const std::unique_ptr<stbi_uc, void (*)(void *)> loaded(
+      stbi_load(argv[2], &width, &height, &channels_of_file, rgb), stbi_image_free);
   if (!loaded) return std::fprintf(stderr, "%s: %s\n", argv[2], stbi_failure_reason()), 1;
   const auto w = static_cast<std::uint32_t>(width), h = static_cast<std::uint32_t>(height);
   const vaekl::Image picture{vaekl::Span(loaded.get(), std::size_t{w} * h * rgb), w, h};
@@ -35,8 +35,11 @@ int main(int argc, char **argv) try {
   const auto decoded = session.decode(latents.view());
 
   std::FILE *out = std::fopen(argv[3], "wb");
-  const int out_width = static_cast<int>(decoded.width), out_height = static_cast<int>(decoded.height);
-  if (!out || !stbi_write_png_to_func(on_bytes, out, out_width, out_height, rgb, decoded.pixels.data(), 0) ||
+  const int out_width = static_cast<int>(decoded.width),
+            out_height = static_cast<int>(decoded.height);
+  if (!out ||
+      !stbi_write_png_to_func(on_bytes, out, out_width, out_height, rgb, decoded.pixels.data(),
+                              0) ||
       std::ferror(out) || std::fclose(out) != 0) {
     return std::fprintf(stderr, "%s: cannot be written\n", argv[3]), 1;
   }

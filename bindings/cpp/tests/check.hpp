@@ -1,4 +1,5 @@
-// What the tests share: checks that count, calls in either mode of vaekl.hpp, the files to compare with.
+// What the tests share: checks that count, calls in either mode of vaekl.hpp, the files to compare
+// with.
 #ifndef VAEKL_TESTS_CHECK_HPP
 #define VAEKL_TESTS_CHECK_HPP
 
@@ -56,15 +57,19 @@ std::optional<vaekl::Error> error_of(const Call &call) {
 }
 
 template <class Call>
-void check_fails(const Call &call, vaekl_status wanted, const std::string &words, const char *file, int line) {
+void check_fails(const Call &call, vaekl_status wanted, const std::string &words, const char *file,
+                 int line) {
   const auto error = error_of(call);
-  const std::string found = error ? vaekl_status_name(error->status()) + (": " + std::string(error->what())) : "ok";
+  const std::string found =
+      error ? vaekl_status_name(error->status()) + (": " + std::string(error->what())) : "ok";
   const bool right = error && error->status() == wanted && found.find(words) != std::string::npos;
-  check(right, (vaekl_status_name(wanted) + (", " + words) + " expected, found " + found).c_str(), file, line);
+  check(right, (vaekl_status_name(wanted) + (", " + words) + " expected, found " + found).c_str(),
+        file, line);
 }
 
 /// The call fails with that status, and its message has those words.
-#define FAILS(call, wanted, words) check_fails([&] { return call; }, wanted, words, __FILE__, __LINE__)
+#define FAILS(call, wanted, words) \
+  check_fails([&] { return call; }, wanted, words, __FILE__, __LINE__)
 
 #ifdef VAEKL_NO_EXCEPTIONS
 template <class T>
@@ -91,7 +96,9 @@ template <class T>
 std::vector<T> read(const std::string &name) {
   std::FILE *file = std::fopen(data(name).c_str(), "rb");
   if (file == nullptr) {
-    std::fprintf(stderr, "%s cannot be opened: VAEKL_TEST_DATA is what scripts/hosts/data.py made\n", name.c_str());
+    std::fprintf(stderr,
+                 "%s cannot be opened: VAEKL_TEST_DATA is what scripts/hosts/data.py made\n",
+                 name.c_str());
     std::exit(1);
   }
   std::vector<T> values;
@@ -127,7 +134,8 @@ inline vaekl::Session new_session(const vaekl::SessionOptions &options = {}) {
 template <class T, class U>
 bool same(const T &a, const U &b) {
   const std::size_t size = sizeof *std::data(a);
-  return std::size(a) == std::size(b) && std::memcmp(std::data(a), std::data(b), std::size(a) * size) == 0;
+  return std::size(a) == std::size(b) &&
+         std::memcmp(std::data(a), std::data(b), std::size(a) * size) == 0;
 }
 
 #endif

@@ -23,7 +23,8 @@ TEST(rows_are_the_picture) {
   const auto expected = MUST(session.decode<float>(fixture()));
   std::vector<float> floats;
   auto stream = MUST(session.rows<float>(fixture()));
-  for (const auto &rows : stream) floats.insert(floats.end(), rows.pixels.begin(), rows.pixels.end());
+  for (const auto &rows : stream)
+    floats.insert(floats.end(), rows.pixels.begin(), rows.pixels.end());
   CHECK(same(floats, expected.pixels));
 }
 
@@ -33,7 +34,8 @@ TEST(rows_are_read_into_memory_of_the_callers) {
   CHECK(stream.width() == width && stream.height() == height && stream.channels() == 3);
   constexpr std::size_t row = width * 3, stride = row + 8;
   std::vector<std::uint8_t> bytes(stride * (height - 1) + row);
-  FAILS(stream.read({bytes.data(), row - 1}), VAEKL_ERR_INVALID_ARGUMENT, "168 expected, 167 found");
+  FAILS(stream.read({bytes.data(), row - 1}), VAEKL_ERR_INVALID_ARGUMENT,
+        "168 expected, 167 found");
   FAILS(stream.read({}), VAEKL_ERR_INVALID_ARGUMENT, "0 found");
   FAILS(stream.read(bytes, row - 1), VAEKL_ERR_INVALID_ARGUMENT, "row_stride");
   // Room for two rows, and for one and a half.
@@ -91,7 +93,8 @@ TEST(what_was_moved_from_is_an_error) {
   FAILS(vaekl::Session::create(model), VAEKL_ERR_INVALID_ARGUMENT, "model");
   FAILS(model.plan_decode(8, 8), VAEKL_ERR_INVALID_ARGUMENT, "model");
   FAILS(session.decode(fixture()), VAEKL_ERR_INVALID_ARGUMENT, "session");
-  FAILS(session.decode_into(fixture(), vaekl::Image{bytes, width, height}), VAEKL_ERR_INVALID_ARGUMENT, "session");
+  FAILS(session.decode_into(fixture(), vaekl::Image{bytes, width, height}),
+        VAEKL_ERR_INVALID_ARGUMENT, "session");
   FAILS(session.encode(vaekl::Image{bytes, width, height}), VAEKL_ERR_INVALID_ARGUMENT, "session");
   FAILS(session.rows(fixture()), VAEKL_ERR_INVALID_ARGUMENT, "session");
   FAILS(stream.read(bytes), VAEKL_ERR_INVALID_ARGUMENT, "stream");
@@ -184,7 +187,8 @@ static int thrown_by(const Call &call) {
 }
 
 TEST(exceptions_of_progress_come_out_of_the_call) {
-  // Halves of the work that are done before it throws; how often it is called depends on the machine.
+  // Halves of the work that are done before it throws; how often it is called depends on the
+  // machine.
   std::uint64_t halves = 0;
   vaekl::SessionOptions options;
   options.progress = [&](std::uint64_t done, std::uint64_t total) {
@@ -195,7 +199,8 @@ TEST(exceptions_of_progress_come_out_of_the_call) {
   const auto decode = [&] { (void)session.decode(fixture()); };
   const auto encode = [&] { (void)session.encode(image); };
   const auto rows = [&] { (void)session.rows(fixture()); };
-  for (const std::function<void()> &call : std::initializer_list<std::function<void()>>{decode, encode, rows}) {
+  for (const std::function<void()> &call :
+       std::initializer_list<std::function<void()>>{decode, encode, rows}) {
     for (const std::uint64_t part : {0u, 1u}) {
       halves = part;
       CHECK(thrown_by(call) == 42);
@@ -262,7 +267,8 @@ TEST(threads_give_the_same_bits) {
     for (int round = 0; round < 2; round++) {
       const auto decoded = MUST(session.decode<float>(latents));
       const auto again = MUST(session.encode(expected.view(), {VAEKL_POSTERIOR_SAMPLE, 3}));
-      result = result && same(decoded.pixels, expected.pixels) && same(again.values, encoded.values);
+      result =
+          result && same(decoded.pixels, expected.pixels) && same(again.values, encoded.values);
     }
   };
   std::thread first([&] { work(right[0]); }), second([&] { work(right[1]); });

@@ -4,16 +4,22 @@
 #include <cerrno>
 #include <cmath>
 
-static_assert(!std::is_copy_constructible_v<vaekl::Model> && std::is_nothrow_move_constructible_v<vaekl::Model>);
-static_assert(!std::is_copy_constructible_v<vaekl::Session> && std::is_nothrow_move_assignable_v<vaekl::Session>);
+static_assert(!std::is_copy_constructible_v<vaekl::Model> &&
+              std::is_nothrow_move_constructible_v<vaekl::Model>);
+static_assert(!std::is_copy_constructible_v<vaekl::Session> &&
+              std::is_nothrow_move_assignable_v<vaekl::Session>);
 static_assert(!std::is_copy_constructible_v<vaekl::Stream<float>>);
-static_assert(!std::is_constructible_v<vaekl::Span<const float>, std::vector<float>>, "it would dangle");
-static_assert(!std::is_constructible_v<vaekl::Span<float>, const std::vector<float> &>, "it would write to a const");
+static_assert(!std::is_constructible_v<vaekl::Span<const float>, std::vector<float>>,
+              "it would dangle");
+static_assert(!std::is_constructible_v<vaekl::Span<float>, const std::vector<float> &>,
+              "it would write to a const");
 static_assert(std::is_convertible_v<vaekl::Span<float>, vaekl::Span<const float>>);
 
 // tests/unit.cpp, in either mode.
-std::vector<std::uint8_t> decode_with_exceptions(const std::string &path, const std::vector<float> &latents);
-std::vector<std::uint8_t> decode_without_exceptions(const std::string &path, const std::vector<float> &latents);
+std::vector<std::uint8_t> decode_with_exceptions(const std::string &path,
+                                                 const std::vector<float> &latents);
+std::vector<std::uint8_t> decode_without_exceptions(const std::string &path,
+                                                    const std::vector<float> &latents);
 std::string error_with_exceptions();
 std::string error_without_exceptions();
 
@@ -42,11 +48,13 @@ TEST(strides_leave_gaps_alone) {
   // No room after the last pixel, where a whole stride would need it.
   constexpr std::size_t row = width * 3, stride = row + 9;
   std::vector<std::uint8_t> bytes(stride * (height - 1) + row, 7);
-  MUST(session.decode_into(fixture(), vaekl::Image{bytes, width, height, VAEKL_LAYOUT_HWC, stride}));
+  MUST(
+      session.decode_into(fixture(), vaekl::Image{bytes, width, height, VAEKL_LAYOUT_HWC, stride}));
   bool right = true;
   for (std::size_t y = 0; y < height; y++) {
     right = right && std::memcmp(&bytes[y * stride], &picture()[y * row], row) == 0;
-    for (std::size_t x = row; x < stride && y + 1 < height; x++) right = right && bytes[y * stride + x] == 7;
+    for (std::size_t x = row; x < stride && y + 1 < height; x++)
+      right = right && bytes[y * stride + x] == 7;
   }
   CHECK(right);
 
@@ -56,7 +64,8 @@ TEST(strides_leave_gaps_alone) {
   MUST(session.decode_into(fixture(), planar));
   const auto expected = read<float>("decoded.f32");
   for (std::size_t c = 0; c < 3; c++) {
-    CHECK(std::memcmp(&planes[c * plane], &expected[c * width * height], width * height * sizeof(float)) == 0);
+    CHECK(std::memcmp(&planes[c * plane], &expected[c * width * height],
+                      width * height * sizeof(float)) == 0);
   }
   CHECK(planes[width * height] == 7.0f);
 }
@@ -74,9 +83,11 @@ TEST(halves_are_rounded_floats) {
     right = std::fabs(widened - expected[i]) <= std::fabs(expected[i]) / 256;
     // Of f16: sign, five bits of exponent, ten bits of mantissa; these pictures have no infinity.
     const int exponent = f16[i].bits >> 10 & 31, mantissa = f16[i].bits & 1023;
-    widened = std::ldexp(static_cast<float>(exponent ? mantissa + 1024 : mantissa), std::max(exponent, 1) - 25);
+    widened = std::ldexp(static_cast<float>(exponent ? mantissa + 1024 : mantissa),
+                         std::max(exponent, 1) - 25);
     widened = f16[i].bits >> 15 ? -widened : widened;
-    right = right && std::fabs(widened - expected[i]) <= std::max(std::fabs(expected[i]) / 2048, 3.0e-8f);
+    right = right &&
+            std::fabs(widened - expected[i]) <= std::max(std::fabs(expected[i]) / 2048, 3.0e-8f);
   }
   CHECK(right);
 
@@ -90,8 +101,10 @@ TEST(halves_are_rounded_floats) {
     bits &= 0xffff0000u;
     std::memcpy(&floats[i], &bits, sizeof bits);
   }
-  const auto of_floats = MUST(session.decode(vaekl::Latents{floats, 1, channels, latent_height, latent_width}));
-  const auto of_halves = MUST(session.decode(vaekl::Latents{halves, 1, channels, latent_height, latent_width}));
+  const auto of_floats =
+      MUST(session.decode(vaekl::Latents{floats, 1, channels, latent_height, latent_width}));
+  const auto of_halves =
+      MUST(session.decode(vaekl::Latents{halves, 1, channels, latent_height, latent_width}));
   CHECK(same(of_floats.pixels, of_halves.pixels));
 }
 
@@ -101,7 +114,8 @@ TEST(a_batch_is_its_pictures) {
   twice.insert(twice.end(), fixture().values.begin(), fixture().values.end());
   const vaekl::Latents latents{twice, 2, channels, latent_height, latent_width};
   auto pictures = MUST(session.decode(latents));
-  CHECK(pictures.batch == 2 && same(pictures.view(0).pixels, picture()) && same(pictures.view(1).pixels, picture()));
+  CHECK(pictures.batch == 2 && same(pictures.view(0).pixels, picture()) &&
+        same(pictures.view(1).pixels, picture()));
   std::vector<std::uint8_t> first(picture().size()), second(picture().size());
   const vaekl::Image a{first, width, height}, b{second, width, height};
   MUST(session.decode_into(latents, std::vector{a, b}));
@@ -123,11 +137,14 @@ TEST(encode_gives_what_the_command_gives) {
   const vaekl::Image image{pixels, width, height, VAEKL_LAYOUT_CHW};
   auto mode = MUST(session.encode(image));
   CHECK(same(mode.values, read<float>("mode.f32")));
-  CHECK(mode.batch == 1 && mode.channels == channels && mode.height == latent_height && mode.width == latent_width);
-  CHECK(same(MUST(session.encode(image, {VAEKL_POSTERIOR_SAMPLE, 7})).values, read<float>("sample.f32")));
+  CHECK(mode.batch == 1 && mode.channels == channels && mode.height == latent_height &&
+        mode.width == latent_width);
+  CHECK(same(MUST(session.encode(image, {VAEKL_POSTERIOR_SAMPLE, 7})).values,
+             read<float>("sample.f32")));
   const auto moments = MUST(session.encode(image, {VAEKL_POSTERIOR_MOMENTS}));
   CHECK(moments.channels == 2 * channels && moments.values.size() == 2 * mode.values.size());
-  CHECK(std::memcmp(moments.values.data(), mode.values.data(), mode.values.size() * sizeof(float)) == 0);
+  CHECK(std::memcmp(moments.values.data(), mode.values.data(),
+                    mode.values.size() * sizeof(float)) == 0);
 
   // Scaled latents are the model's own times its factor, and decode to the same picture.
   auto scaled = MUST(session.encode(image, {VAEKL_POSTERIOR_MODE, 0, VAEKL_LATENT_SCALED}));
@@ -172,7 +189,8 @@ TEST(options_of_models) {
   const auto &info = model().info();
   CHECK(info.image_channels == 3 && info.input_channels == 3 && info.latent_channels == channels);
   CHECK(info.downscale == 8 && info.parameters > 0 && info.weight_bytes == 4 * info.parameters);
-  CHECK(std::strstr(model().config(), "\"norm_num_groups\"") != nullptr && vaekl::Model().config() == nullptr);
+  CHECK(std::strstr(model().config(), "\"norm_num_groups\"") != nullptr &&
+        vaekl::Model().config() == nullptr);
 
   vaekl::ModelOptions options;
   options.parts = VAEKL_PART_DECODER;
@@ -214,7 +232,8 @@ TEST(options_of_sessions) {
     session = new_session(other);
     const auto bytes = MUST(session.decode(fixture())).pixels;
     int most = 0;
-    for (std::size_t i = 0; i < bytes.size(); i++) most = std::max(most, std::abs(bytes[i] - picture()[i]));
+    for (std::size_t i = 0; i < bytes.size(); i++)
+      most = std::max(most, std::abs(bytes[i] - picture()[i]));
     CHECK(most <= 4);
   }
 
@@ -254,7 +273,8 @@ TEST(errors_name_the_file) {
   FAILS(vaekl::Model::open(data("nowhere")), VAEKL_ERR_IO, "nowhere");
   CHECK(error_of([] { return vaekl::Model::open(data("nowhere")); })->os_error() == ENOENT);
   CHECK(error_of([] { return vaekl::Model::open(data("corrupt")); })->os_error() == 0);
-  FAILS(vaekl::Model::open(data("corrupt")), VAEKL_ERR_FORMAT, "diffusion_pytorch_model.safetensors");
+  FAILS(vaekl::Model::open(data("corrupt")), VAEKL_ERR_FORMAT,
+        "diffusion_pytorch_model.safetensors");
   vaekl::SessionOptions options;
   options.memory_budget = 1 << 20;
   auto session = new_session(options);
@@ -264,24 +284,33 @@ TEST(errors_name_the_file) {
 TEST(errors_name_the_wrong_size) {
   auto session = new_session();
   std::vector<float> values(140);
-  FAILS(session.decode(vaekl::Latents{values, 1, 4, 5, 8}), VAEKL_ERR_INVALID_ARGUMENT, "160 expected, 140 found");
-  FAILS(session.decode(vaekl::Latents{values, 1, 4, 5, 6}), VAEKL_ERR_INVALID_ARGUMENT, "120 expected, 140 found");
+  FAILS(session.decode(vaekl::Latents{values, 1, 4, 5, 8}), VAEKL_ERR_INVALID_ARGUMENT,
+        "160 expected, 140 found");
+  FAILS(session.decode(vaekl::Latents{values, 1, 4, 5, 6}), VAEKL_ERR_INVALID_ARGUMENT,
+        "120 expected, 140 found");
   FAILS(session.decode(vaekl::Latents{values, 1, 5, 4, 7}), VAEKL_ERR_INVALID_ARGUMENT, "channels");
   FAILS(session.decode(vaekl::Latents<float>{}), VAEKL_ERR_INVALID_ARGUMENT, "latent");
   constexpr std::uint32_t most = 0xffffffffu;
-  FAILS(session.decode(vaekl::Latents{values, most, most, most, most}), VAEKL_ERR_INVALID_ARGUMENT, "140 found");
+  FAILS(session.decode(vaekl::Latents{values, most, most, most, most}), VAEKL_ERR_INVALID_ARGUMENT,
+        "140 found");
   // 4 * 2^62 wraps around to 0.
-  FAILS(session.decode(vaekl::Latents<float>{{}, 1, 4, 1u << 31, 1u << 31}), VAEKL_ERR_INVALID_ARGUMENT, "0 found");
+  FAILS(session.decode(vaekl::Latents<float>{{}, 1, 4, 1u << 31, 1u << 31}),
+        VAEKL_ERR_INVALID_ARGUMENT, "0 found");
   values[33] = std::nanf("");
   FAILS(session.decode(vaekl::Latents{values, 1, 4, 5, 7}), VAEKL_ERR_INVALID_ARGUMENT, "NaN");
 
   std::vector<std::uint8_t> bytes(picture().size());
-  const auto into = [&](const vaekl::Image<std::uint8_t> &image) { return session.decode_into(fixture(), image); };
+  const auto into = [&](const vaekl::Image<std::uint8_t> &image) {
+    return session.decode_into(fixture(), image);
+  };
   const vaekl::Span<std::uint8_t> less(bytes.data(), bytes.size() - 1);
   FAILS(into({less, width, height}), VAEKL_ERR_INVALID_ARGUMENT, "6720 expected, 6719 found");
-  FAILS(into({bytes, width, height, VAEKL_LAYOUT_HWC, 200}), VAEKL_ERR_INVALID_ARGUMENT, "7968 expected");
-  FAILS(into({bytes, width, height, VAEKL_LAYOUT_HWC, 100}), VAEKL_ERR_INVALID_ARGUMENT, "row_stride");
-  FAILS(into({bytes, width, height, VAEKL_LAYOUT_CHW, 0, 3000}), VAEKL_ERR_INVALID_ARGUMENT, "8240 expected");
+  FAILS(into({bytes, width, height, VAEKL_LAYOUT_HWC, 200}), VAEKL_ERR_INVALID_ARGUMENT,
+        "7968 expected");
+  FAILS(into({bytes, width, height, VAEKL_LAYOUT_HWC, 100}), VAEKL_ERR_INVALID_ARGUMENT,
+        "row_stride");
+  FAILS(into({bytes, width, height, VAEKL_LAYOUT_CHW, 0, 3000}), VAEKL_ERR_INVALID_ARGUMENT,
+        "8240 expected");
   FAILS(into({bytes, height, width}), VAEKL_ERR_INVALID_ARGUMENT, "56x40");
   FAILS(into({bytes, width, height, 9}), VAEKL_ERR_INVALID_ARGUMENT, "layout");
   FAILS(into({bytes, most, most}), VAEKL_ERR_INVALID_ARGUMENT, "6720 found");
@@ -297,6 +326,7 @@ TEST(errors_name_the_wrong_size) {
 }
 
 TEST(versions_and_constants) {
-  CHECK(vaekl_version() == (VAEKL_VERSION_MAJOR << 16 | VAEKL_VERSION_MINOR << 8 | VAEKL_VERSION_PATCH));
+  CHECK(vaekl_version() ==
+        (VAEKL_VERSION_MAJOR << 16 | VAEKL_VERSION_MINOR << 8 | VAEKL_VERSION_PATCH));
   CHECK(vaekl::dtype<vaekl::BFloat16>::value == VAEKL_DTYPE_BF16);
 }

@@ -1,4 +1,4 @@
-"""Fixtures. VAEKL_TEST_DATA is the folder that scripts/hosts/data.py made, whose docstring describes it."""
+"""Fixtures. VAEKL_TEST_DATA is the folder that scripts/hosts/data.py made, and describes."""
 
 from __future__ import annotations
 
@@ -74,7 +74,9 @@ class Recorder:
         self.latents.append(address(latent))
         self.images.append([address(images[i]) for i in range(latent.batch)])
 
-    def vaekl_encode(self, session: Any, images: Any, kind: int, seed: int, latent: Any, error: Any) -> int:
+    def vaekl_encode(
+        self, session: Any, images: Any, kind: int, seed: int, latent: Any, error: Any
+    ) -> int:
         self._note(latent, images)
         return self._lib.vaekl_encode(session, images, kind, seed, latent, error)
 

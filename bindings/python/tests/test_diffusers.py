@@ -71,20 +71,27 @@ def test_encode(vae, reference):
         assert torch.equal(drawn[i : i + 1], ours.mean[i : i + 1] + ours.std[i : i + 1] * noise)
     with pytest.raises(vaekl.InvalidArgumentError, match="batch of 2 expected, 3 found"):
         ours.sample([seeded()] * 3)
-    other = diffusers.models.autoencoders.vae.DiagonalGaussianDistribution(draw(2, 8, 9, 12, seed=3))
+    other = diffusers.models.autoencoders.vae.DiagonalGaussianDistribution(
+        draw(2, 8, 9, 12, seed=3)
+    )
     mine = vaekl.DiagonalGaussianDistribution(other.parameters)
     assert torch.equal(mine.kl(), other.kl()) and torch.equal(mine.nll(sample), other.nll(sample))
     assert torch.equal(mine.nll(sample, dims=[1]), other.nll(sample, dims=[1]))
     assert torch.allclose(ours.kl(mine), theirs.kl(other), rtol=1e-4)
     sure = [kind(other.parameters, deterministic=True) for kind in (type(mine), type(other))]
-    assert torch.equal(sure[0].sample(), sure[1].sample()) and torch.equal(sure[0].kl(), sure[1].kl())
+    assert torch.equal(sure[0].sample(), sure[1].sample()) and torch.equal(
+        sure[0].kl(), sure[1].kl()
+    )
 
 
 @pytest.mark.parametrize("dtype, least", [(torch.float16, 60), (torch.bfloat16, 45)])
 def test_half_precision_tensors(vae, reference, dtype, least):
     z = draw(1, 4, 8, 8, dtype=dtype)
     sample = vae.decode(z).sample
-    assert sample.dtype == dtype and psnr(sample.float(), reference.decode(z.float()).sample, 2) >= least
+    assert (
+        sample.dtype == dtype
+        and psnr(sample.float(), reference.decode(z.float()).sample, 2) >= least
+    )
     x = sample.clamp(-1, 1)
     moments = vae.encode(x).latent_dist.parameters
     expected = reference.encode(x.float()).latent_dist.parameters
@@ -113,7 +120,11 @@ def test_a_batch_of_torch_is_read_where_it_is(vae, recorder):
 def test_tensors_of_any_kind(vae):
     z = draw(1, 4, 3, 5)
     sample = vae.decode(z).sample
-    for same in (z.to(memory_format=torch.channels_last), z.clone().requires_grad_(True), z.flip(1).flip(1)):
+    for same in (
+        z.to(memory_format=torch.channels_last),
+        z.clone().requires_grad_(True),
+        z.flip(1).flip(1),
+    ):
         assert torch.equal(vae.decode(same).sample, sample)
     pixels = vae.decode_images(z)
     assert pixels.dtype == torch.uint8 and pixels.shape == (1, 24, 40, 3)
@@ -137,14 +148,19 @@ def test_tiles(vae, reference):
         assert psnr(vae.decode(z).sample, decoded, 2) >= 100
         x = decoded.clamp(-1, 1)
         assert (
-            psnr(vae.encode(x).latent_dist.parameters, reference.encode(x).latent_dist.parameters, 2) >= 100
+            psnr(
+                vae.encode(x).latent_dist.parameters, reference.encode(x).latent_dist.parameters, 2
+            )
+            >= 100
         )
     finally:
         reference.disable_tiling()
 
 
 def test_config(vae, reference):
-    ours, theirs = ({k: v for k, v in model.config.items() if k[0] != "_"} for model in (vae, reference))
+    ours, theirs = (
+        {k: v for k, v in model.config.items() if k[0] != "_"} for model in (vae, reference)
+    )
     assert ours == theirs and vae.config._class_name == reference.config._class_name
 
 
@@ -174,16 +190,25 @@ def unet(**changes):
 
 def parts(reference):
     scheduler = diffusers.DDIMScheduler(clip_sample=False, set_alpha_to_one=False, steps_offset=1)
-    return {"vae": reference, "unet": unet(), "scheduler": scheduler, "text_encoder": None, "tokenizer": None}
+    return {
+        "vae": reference,
+        "unet": unet(),
+        "scheduler": scheduler,
+        "text_encoder": None,
+        "tokenizer": None,
+    }
 
 
 def run(pipe, **arguments):
     pipe.set_progress_bar_config(disable=True)
     embeds = {
-        name: draw(1, 5, 32, seed=i) for i, name in enumerate(("prompt_embeds", "negative_prompt_embeds"))
+        name: draw(1, 5, 32, seed=i)
+        for i, name in enumerate(("prompt_embeds", "negative_prompt_embeds"))
     }
     generator = torch.Generator().manual_seed(0)
-    return pipe(**embeds, num_inference_steps=2, generator=generator, output_type="np", **arguments).images
+    return pipe(
+        **embeds, num_inference_steps=2, generator=generator, output_type="np", **arguments
+    ).images
 
 
 def compare(pipe, vae, **arguments):
@@ -228,8 +253,13 @@ def sdxl(kind, reference):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_sdxl(vae, reference, dtype):
     vae.to(dtype)  # float16 is float32 here: the model's configuration says that it overflows
-    pooled = {name: draw(1, 32, seed=9) for name in ("pooled_prompt_embeds", "negative_pooled_prompt_embeds")}
-    compare(sdxl(diffusers.StableDiffusionXLPipeline, reference), vae, height=64, width=80, **pooled)
+    pooled = {
+        name: draw(1, 32, seed=9)
+        for name in ("pooled_prompt_embeds", "negative_pooled_prompt_embeds")
+    }
+    compare(
+        sdxl(diffusers.StableDiffusionXLPipeline, reference), vae, height=64, width=80, **pooled
+    )
     image = draw(1, 3, 64, 80, seed=4).mul(0.3).add(0.5).clamp(0, 1)
     pipe = sdxl(diffusers.StableDiffusionXLImg2ImgPipeline, reference)
     compare(pipe, vae, image=image, strength=1.0, **pooled)

@@ -75,7 +75,8 @@ def test_a_file_that_may_not_be_read(data, tmp_path):
 
 
 def test_a_corrupt_file(data):
-    with pytest.raises(vaekl.FormatError, match="corrupt/diffusion_pytorch_model.safetensors") as caught:
+    file = "corrupt/diffusion_pytorch_model.safetensors"
+    with pytest.raises(vaekl.FormatError, match=file) as caught:
         AutoencoderKL.from_pretrained(data / "corrupt")
     assert isinstance(caught.value, ValueError) and caught.value.status == "VAEKL_ERR_FORMAT"
     with pytest.raises(vaekl.FormatError):
@@ -96,7 +97,10 @@ def test_a_budget_that_is_too_small(data, expected):
 @pytest.mark.parametrize(
     "array, message",
     [
-        (np.zeros((4, 5, 7), np.float32), r"latents: shape \[B, C, H, W\] expected, \[4, 5, 7\] found"),
+        (
+            np.zeros((4, 5, 7), np.float32),
+            r"latents: shape \[B, C, H, W\] expected, \[4, 5, 7\] found",
+        ),
         (np.zeros((0, 4, 5, 7), np.float32), r"\[0, 4, 5, 7\] found"),
         (np.zeros((1, 4, 0, 7), np.float32), r"\[1, 4, 0, 7\] found"),
         (np.zeros((1, 3, 5, 7), np.float32), "4 .*expected, 3 found"),
@@ -115,25 +119,40 @@ def test_latents_that_are_none(vae, array, message):
 def test_arguments_that_are_wrong(vae, expected, data):
     for call, message in [
         (lambda: vae.encode(expected.image[:, :2]), "images: 3 channels expected, 2 found"),
-        (lambda: vae.encode_latents(expected.image, layout="HWC"), "images: 3 channels expected, 56 found"),
+        (
+            lambda: vae.encode_latents(expected.image, layout="HWC"),
+            "images: 3 channels expected, 56 found",
+        ),
         (lambda: vae.encode(expected.image[:, :, :7]), "at least 8x8 pixels expected"),
         (
             lambda: vae.encode_latents(expected.image, "best"),
             "posterior: one of mode, moments, sample expected",
         ),
-        (lambda: vae.encode_latents(expected.image, layout="NCHW"), "layout: one of chw, hwc expected"),
+        (
+            lambda: vae.encode_latents(expected.image, layout="NCHW"),
+            "layout: one of chw, hwc expected",
+        ),
         (lambda: vae.encode_latents(expected.image, "moments", scaled=True), "RAW"),
-        (lambda: vae.decode_images(expected.latents, dtype="int8"), "dtype: one of .* expected, int8 found"),
+        (
+            lambda: vae.decode_images(expected.latents, dtype="int8"),
+            "dtype: one of .* expected, int8 found",
+        ),
         (lambda: vae.stream(expected.latents, rows=0), "rows: 1 or more"),
         (lambda: vae.stream(np.concatenate([expected.latents] * 2)), "latent"),
-        (lambda: vae.set_options(tiling="some"), "tiling: one of diffusers, exact, seamless expected"),
+        (
+            lambda: vae.set_options(tiling="some"),
+            "tiling: one of diffusers, exact, seamless expected",
+        ),
         (lambda: vae.set_options(attention="none"), "attention: one of"),
         (lambda: vae.set_options(threads=100000), "threads: at most"),
         (lambda: vae.set_options(dtype="uint8"), "dtype"),
         (lambda: vae.set_options(scratch_dir="a\0b"), "NUL"),
         (lambda: vae.enable_tiling(tile_sample_min_size=4), "tile_sample_min_size"),
         (lambda: vae.enable_tiling(tile_overlap_factor=1.5), "tile_overlap_factor"),
-        (lambda: vae.encode(expected.image).latent_dist.sample(7), "numpy.random.Generator expected"),
+        (
+            lambda: vae.encode(expected.image).latent_dist.sample(7),
+            "numpy.random.Generator expected",
+        ),
         (lambda: AutoencoderKL.from_pretrained(data / "model", preset="sd9"), "sd9"),
         (
             lambda: AutoencoderKL.from_pretrained(data / "model", parts="all"),

@@ -11,7 +11,9 @@ import pytest
 import vaekl
 
 EXAMPLES = re.findall(
-    r"```python\n(.*?)```", (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8"), re.DOTALL
+    r"```python\n(.*?)```",
+    (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8"),
+    re.DOTALL,
 )
 
 
@@ -34,7 +36,9 @@ def test_diffusers(data, monkeypatch):
 
     reference = test_diffusers.diffusers.AutoencoderKL.from_pretrained(data / "model")
     safety = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-    pipe = test_diffusers.diffusers.StableDiffusionPipeline(**test_diffusers.parts(reference), **safety)
+    pipe = test_diffusers.diffusers.StableDiffusionPipeline(
+        **test_diffusers.parts(reference), **safety
+    )
     run(EXAMPLES[1], data, monkeypatch, pipe=pipe)
     assert type(pipe.vae) is vaekl.AutoencoderKL
     assert isinstance(test_diffusers.run(pipe, height=64, width=64), np.ndarray)

@@ -19,7 +19,7 @@ LARGE = np.zeros((1, 4, 96, 96), np.float32)
 
 
 def in_thread(function):
-    """Starts `function` on a thread; gives the thread, and a list for what it returned or raised."""
+    """Starts `function` on a thread; gives it, and a list for what was returned or raised."""
     outcome = []
 
     def run():
@@ -36,11 +36,14 @@ def in_thread(function):
 def test_cancel_from_another_thread(vae, expected):
     before = vae.decode(LARGE).sample
     thread, outcome = in_thread(lambda: vae.decode(LARGE))
-    # Until the call is there to be cancelled. If decode kept the GIL, nothing here would run before its end.
+    # Until the call is there to be cancelled. If decode kept the GIL, nothing here
+    # would run before its end.
     while thread.is_alive():
         vae.cancel()
         time.sleep(0.001)
-    assert isinstance(outcome[0], vaekl.CancelledError) and outcome[0].status == "VAEKL_ERR_CANCELLED"
+    assert (
+        isinstance(outcome[0], vaekl.CancelledError) and outcome[0].status == "VAEKL_ERR_CANCELLED"
+    )
     assert vae.decode(LARGE).sample.tobytes() == before.tobytes()
     assert vae.decode(expected.latents).sample.tobytes() == expected.decoded.tobytes()
 

@@ -29,7 +29,8 @@ def test_the_library_is_the_packages_own(monkeypatch):
         vaekl.version()
         == vaekl.__version__
         == ".".join(
-            str(getattr(_native.lib, f"VAEKL_VERSION_{part}")) for part in ("MAJOR", "MINOR", "PATCH")
+            str(getattr(_native.lib, f"VAEKL_VERSION_{part}"))
+            for part in ("MAJOR", "MINOR", "PATCH")
         )
     )
     assert vaekl.cpu_level() in ("avx512", "avx2", "portable")
@@ -45,7 +46,9 @@ def test_the_library_is_the_packages_own(monkeypatch):
 def test_another_library():
     other = Path(os.environ["VAEKL_PREFIX"], "lib", "libvaekl.so").resolve()
     code = f"import vaekl; assert {str(other)!r} in open('/proc/self/maps').read()"
-    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "VAEKL_LIBRARY": str(other)})
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, env={**os.environ, "VAEKL_LIBRARY": str(other)}
+    )
 
 
 def test_decode_is_the_commands(vae, expected):
@@ -77,8 +80,13 @@ def test_encode_is_the_commands(vae, expected):
 
 def test_posterior(vae, expected):
     posterior = vae.encode(expected.image).latent_dist
-    mean, logvar = posterior.parameters[:, :4].astype(float), posterior.parameters[:, 4:].astype(float)
-    assert np.allclose(posterior.std, np.exp(0.5 * logvar)) and np.allclose(posterior.var, np.exp(logvar))
+    mean, logvar = (
+        posterior.parameters[:, :4].astype(float),
+        posterior.parameters[:, 4:].astype(float),
+    )
+    assert np.allclose(posterior.std, np.exp(0.5 * logvar)) and np.allclose(
+        posterior.var, np.exp(logvar)
+    )
     draw = posterior.sample(np.random.default_rng(3))
     noise = np.random.default_rng(3).standard_normal(mean.shape, dtype=np.float32)
     assert draw.dtype == np.float32 and np.allclose(draw, mean + np.exp(0.5 * logvar) * noise)
@@ -102,7 +110,9 @@ def test_forward_is_encode_and_decode(vae, expected):
 
 def test_scaled_latents(vae, expected):
     factor = np.float32(vae.config.scaling_factor)
-    assert np.allclose(vae.encode_latents(expected.image, scaled=True), expected.mode * factor, rtol=1e-6)
+    assert np.allclose(
+        vae.encode_latents(expected.image, scaled=True), expected.mode * factor, rtol=1e-6
+    )
     scaled = vae.decode_images(expected.latents * factor, scaled=True)
     assert np.abs(scaled.astype(int) - expected.picture).max() <= 1
 
@@ -114,7 +124,9 @@ def test_streamed_rows_are_the_picture(vae, expected, rows):
         parts = list(stream)
     assert [len(part) for part in parts[:-1]] == [rows] * (len(parts) - 1)
     assert equal(np.concatenate(parts)[None], expected.picture)
-    assert equal(vae.decode_images(expected.latents), expected.picture)  # the stream let go of the session
+    assert equal(
+        vae.decode_images(expected.latents), expected.picture
+    )  # the stream let go of the session
 
 
 def test_a_stream_holds_the_autoencoder_until_it_is_closed(vae, expected):
@@ -137,7 +149,8 @@ def test_batches(vae, expected):
     assert equal(pictures[2:], expected.decoded) and equal(pictures[:1], expected.decoded)
     assert equal(pictures[1:2], vae.decode(-expected.latents).sample)
     assert equal(
-        vae.encode(pictures).latent_dist.parameters[:1], vae.encode(pictures[:1]).latent_dist.parameters
+        vae.encode(pictures).latent_dist.parameters[:1],
+        vae.encode(pictures[:1]).latent_dist.parameters,
     )
 
 
@@ -161,13 +174,25 @@ def test_contiguous_memory_is_not_copied(vae, expected, recorder):
 
 def layouts():
     """Ways to lay out the same pictures, and whether they are read where they are."""
-    yield "interleaved", lambda x: np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2), True
+    yield (
+        "interleaved",
+        lambda x: np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2),
+        True,
+    )
     yield "rows apart", lambda x: np.pad(x, [(0, 0), (0, 0), (0, 0), (0, 9)])[..., :-9], True
-    yield "part of a picture", lambda x: np.pad(x, [(0, 0), (0, 0), (3, 2), (4, 5)])[..., 3:-2, 4:-5], True
+    yield (
+        "part of a picture",
+        lambda x: np.pad(x, [(0, 0), (0, 0), (3, 2), (4, 5)])[..., 3:-2, 4:-5],
+        True,
+    )
     yield "every other of a batch", lambda x: np.repeat(x, 2, axis=0)[::2], True
     yield "one for all", lambda x: np.broadcast_to(x, (2, *x.shape[1:])), True
     yield "upside down", lambda x: np.ascontiguousarray(x[:, :, ::-1])[:, :, ::-1], False
-    yield "transposed", lambda x: np.ascontiguousarray(x.transpose(0, 1, 3, 2)).transpose(0, 1, 3, 2), False
+    yield (
+        "transposed",
+        lambda x: np.ascontiguousarray(x.transpose(0, 1, 3, 2)).transpose(0, 1, 3, 2),
+        False,
+    )
     yield "other byte order", lambda x: x.astype(">f4"), False
     yield (
         "misaligned",
@@ -176,7 +201,9 @@ def layouts():
     )
 
 
-@pytest.mark.parametrize("name, lay_out, in_place", [pytest.param(*case, id=case[0]) for case in layouts()])
+@pytest.mark.parametrize(
+    "name, lay_out, in_place", [pytest.param(*case, id=case[0]) for case in layouts()]
+)
 def test_layouts(vae, expected, recorder, name, lay_out, in_place):
     pictures = lay_out(expected.image)
     assert np.array_equal(pictures[:1], expected.image)
@@ -184,7 +211,9 @@ def test_layouts(vae, expected, recorder, name, lay_out, in_place):
     assert equal(mode[:1], expected.mode) and len(mode) == len(pictures)
     assert (recorder.images[0][0] == pictures.__array_interface__["data"][0]) == in_place
     if name == "interleaved":
-        assert equal(vae.encode_latents(pictures.transpose(0, 2, 3, 1), layout="HWC"), expected.mode)
+        assert equal(
+            vae.encode_latents(pictures.transpose(0, 2, 3, 1), layout="HWC"), expected.mode
+        )
 
 
 def test_latents_of_any_layout(vae, expected):
@@ -243,7 +272,11 @@ def test_settings(vae, expected):
 def test_tiles(vae):
     latents = np.random.default_rng(0).standard_normal((1, 4, 24, 40), dtype=np.float32)
     whole = vae.decode(latents).sample
-    assert (vae.tile_sample_min_size, vae.tile_latent_min_size, vae.tile_overlap_factor) == (512, 64, 0.25)
+    assert (vae.tile_sample_min_size, vae.tile_latent_min_size, vae.tile_overlap_factor) == (
+        512,
+        64,
+        0.25,
+    )
     vae.enable_tiling(tile_sample_min_size=128)
     assert vae.use_tiling and vae.options.tile_size == vae.tile_latent_min_size == 16
     plan = vae.plan_decode(24, 40)

@@ -2,8 +2,9 @@
 
     python without_cuda.py FOLDER
 
-Those are gigabytes, and torch's own ask for them when they are loaded. FOLDER gets a stand-in for each, whose
-functions do nothing. With FOLDER in LD_LIBRARY_PATH torch is what it is without a GPU. For tests only.
+Those are gigabytes, and torch's own ask for them when they are loaded. FOLDER gets a stand-in
+for each, whose functions do nothing. With FOLDER in LD_LIBRARY_PATH torch is what it is
+without a GPU. For tests only.
 """
 
 from __future__ import annotations
@@ -32,9 +33,15 @@ def main(folder: Path) -> None:
             (wanted if kind == "U" else there).add(symbol)
         read_needs(library, needed)
     folder.mkdir(parents=True, exist_ok=True)
-    unversioned = {symbol for symbol in wanted - there if re.match(r"(cu|nv|nccl|__cuda|__nv)\w+$", symbol)}
+    unversioned = {
+        symbol for symbol in wanted - there if re.match(r"(cu|nv|nccl|__cuda|__nv)\w+$", symbol)
+    }
     for name, versions in needed.items():
-        build(folder / name, {version: at_version(wanted, version) for version in versions}, unversioned)
+        build(
+            folder / name,
+            {version: at_version(wanted, version) for version in versions},
+            unversioned,
+        )
         unversioned = set()  # the first has them all
     print(f"{folder}: stand-ins for {', '.join(needed)}")
 
@@ -61,7 +68,10 @@ def build(library: Path, versions: dict[str, set[str]], unversioned: set[str]) -
     source, script = library.with_suffix(".c"), library.with_suffix(".map")
     functions = sorted(unversioned.union(*versions.values()))
     source.write_text("".join(f"int {name}(void) {{ return 0; }}\n" for name in functions))
-    nodes = [f"{version} {{ global: {'; '.join(sorted(names))}; }};\n" for version, names in versions.items()]
+    nodes = [
+        f"{version} {{ global: {'; '.join(sorted(names))}; }};\n"
+        for version, names in versions.items()
+    ]
     script.write_text("".join(nodes))
     link = f"-Wl,-soname,{library.name}" + (f",--version-script,{script}" if nodes else "")
     output("cc", "-shared", "-fPIC", "-O0", "-w", "-fno-builtin", link, source, "-o", library)

@@ -1,4 +1,4 @@
-"""The caller's arrays as the C library sees them: numpy's, torch's, and what has DLPack or a buffer.
+"""The caller's arrays as the C library sees them: numpy's, torch's, and DLPack or buffers.
 
 torch is never imported here: who passes a tensor has imported it.
 """
@@ -52,7 +52,9 @@ def dtype_constant(dtype: Any, argument: str) -> int:
     """VAEKL_DTYPE of a dtype of torch or numpy, or of its name."""
     name = dtype_name(dtype)
     if name not in _DTYPES:
-        raise InvalidArgumentError(f"{argument}: one of {', '.join(_DTYPES)} expected, {name} found")
+        raise InvalidArgumentError(
+            f"{argument}: one of {', '.join(_DTYPES)} expected, {name} found"
+        )
     return _DTYPES[name]
 
 
@@ -80,7 +82,9 @@ class View:
         return self.aligned()
 
     def permuted(self, *axes: int) -> View:
-        shape, strides = (tuple(values[axis] for axis in axes) for values in (self.shape, self.strides))
+        shape, strides = (
+            tuple(values[axis] for axis in axes) for values in (self.shape, self.strides)
+        )
         return View(self.owner, self.name, self.address, shape, strides, self.dtype, self.itemsize)
 
 
@@ -89,7 +93,9 @@ def view(x: Any, name: str, axes: str) -> View:
     found = _view_of_tensor(x, name) if is_tensor(x) else _view_of_array(_as_numpy(x), name)
     if len(found.shape) != len(axes) or 0 in found.shape:
         expected = ", ".join(axes)
-        raise InvalidArgumentError(f"{name}: shape [{expected}] expected, {list(found.shape)} found")
+        raise InvalidArgumentError(
+            f"{name}: shape [{expected}] expected, {list(found.shape)} found"
+        )
     return found
 
 
@@ -150,8 +156,8 @@ def latent_struct(x: Any, name: str, scaled: bool) -> tuple[Any, View]:
 def image_structs(x: Any, name: str, layout: str) -> tuple[Any, View]:
     """A vaekl_image for each picture of a batch, [B, C, H, W] or, by `layout`, [B, H, W, C].
 
-    Pixels in planes or interleaved, with rows and pictures at any distance, are used where they are;
-    only what is neither is copied. The view that comes with them is [B, C, H, W].
+    Pixels in planes or interleaved, with rows and pictures at any distance, are used where they
+    are; only what is neither is copied. The view that comes with them is [B, C, H, W].
     """
     if constant("LAYOUT", layout, "layout") == lib.VAEKL_LAYOUT_HWC:
         found = view(x, name, "BHWC")
@@ -176,13 +182,14 @@ def image_structs(x: Any, name: str, layout: str) -> tuple[Any, View]:
 
 
 def _image_strides(found: View) -> tuple[int, int, int] | None:
-    """Layout, row and plane stride of a [B, C, H, W] view as a vaekl_image has them, where one can say it."""
+    """Layout, row and plane stride of a [B, C, H, W] view, where a vaekl_image can say them."""
     _, channels, height, width = found.shape
     _, plane, row, pixel = found.strides
     size, row_bytes = found.itemsize, width * found.itemsize
     if not found.aligned():
         return None
-    # The stride of an axis of length 1 means nothing, and frameworks differ: it is made one that fits.
+    # The stride of an axis of length 1 means nothing, and frameworks differ: it is made one that
+    # fits.
     if width == 1 or pixel == size:
         row_stride = row if height > 1 else row_bytes
         plane_stride = plane if channels > 1 else height * row_stride

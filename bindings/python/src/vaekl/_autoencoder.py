@@ -25,8 +25,9 @@ class AutoencoderKL(DropIn):
     float16 or bfloat16, and are read where they are if their layout allows. Results are of the
     framework and the dtype that came in.
 
-    An instance has one session: calls from several threads are done one after the other. `clone` gives
-    another of the same weights, for calls at the same time. No call holds the GIL while it works.
+    An instance has one session: calls from several threads are done one after the
+    other. `clone` gives another of the same weights, for calls at the same time. No
+    call holds the GIL while it works.
     """
 
     def __init__(self, model: Model, config: Config, options: SessionOptions | None = None) -> None:
@@ -59,11 +60,12 @@ class AutoencoderKL(DropIn):
             subfolder: Of `path`, as "vae".
             variant: "fp16" opens diffusion_pytorch_model.fp16.safetensors.
             config: A config.json, or a folder that has one, to use instead of the folder's own.
-            preset: Family of models whose scaling, shift and statistics replace the configuration's: "sd",
-                "sdxl", "sdxl-fp16-fix", "sd3", "flux", "playground-v2.5", "sd-x4-upscaler", "cogview4".
+            preset: Family of models whose scaling, shift and statistics replace the
+                configuration's: "sd", "sdxl", "sdxl-fp16-fix", "sd3", "flux", "playground-v2.5",
+                "sd-x4-upscaler", "cogview4".
             parts: "both", or "decoder" or "encoder" for a checkpoint with only that half.
-            dtype, torch_dtype: Storage between layers, see `SessionOptions.dtype`; default float32, which
-                is exact. What dtype the weights have does not matter.
+            dtype, torch_dtype: Storage between layers, see `SessionOptions.dtype`; default float32,
+                which is exact. What dtype the weights have does not matter.
             device: "cpu", the only one in this version.
             use_safetensors, local_files_only: For diffusers' sake; always so.
             options: Fields of `SessionOptions`: threads, memory_budget, scratch_dir, progress, ...
@@ -93,12 +95,15 @@ class AutoencoderKL(DropIn):
         device: str = "cpu",
         **options: Any,
     ) -> AutoencoderKL:
-        """Opens a .safetensors file, of an autoencoder or a pipeline, in diffusers' or the original names.
+        """Opens a .safetensors file of an autoencoder or a pipeline.
+
+        Its names may be diffusers' or the original ones.
 
         Args:
             path: The file.
-            config: A config.json, or a folder that has one (in `subfolder`). Without it the shapes tell the
-                architecture, `preset` the rest, and what is left is guessed: `info.guessed` counts that.
+            config: A config.json, or a folder that has one (in `subfolder`). Without it the shapes
+                tell the architecture, `preset` the rest, and what is left is guessed:
+                `info.guessed` counts that.
             norm_num_groups: Groups of the GroupNorms of a file without a configuration; 0 for 32.
             preset, parts, dtype, torch_dtype, device, options: As in `from_pretrained`.
         """
@@ -111,7 +116,9 @@ class AutoencoderKL(DropIn):
             parts=parts,
             device=device,
         )
-        return cls._of(model, given or _config.find(Path(path)), path, dtype or torch_dtype, options)
+        return cls._of(
+            model, given or _config.find(Path(path)), path, dtype or torch_dtype, options
+        )
 
     @classmethod
     def from_bytes(
@@ -125,7 +132,7 @@ class AutoencoderKL(DropIn):
         dtype: Any = None,
         **options: Any,
     ) -> AutoencoderKL:
-        """Opens a .safetensors file in memory: any buffer, kept and not copied, which must not change."""
+        """Opens a .safetensors file in memory: a buffer that is kept and must not change."""
         given = None if config is None else _config.given(config, None)
         model = Model.open_bytes(
             data, config_path=given, preset=preset, norm_num_groups=norm_num_groups, parts=parts
@@ -147,7 +154,7 @@ class AutoencoderKL(DropIn):
 
     @property
     def info(self) -> ModelInfo:
-        """What the library knows of the model: channels, downscale, scaling_factor, parameters, ..."""
+        """What the library knows of the model: channels, downscale, scaling_factor, ..."""
         return self._info
 
     @property
@@ -163,7 +170,7 @@ class AutoencoderKL(DropIn):
                 self._session = Session(session.model, options)
 
     def clone(self, **changes: Any) -> AutoencoderKL:
-        """Another autoencoder of the same weights, with a session and `SessionOptions` of its own."""
+        """Another autoencoder of the same weights, with `SessionOptions` of its own."""
         session = self._open()
         options = _options(changes.pop("dtype", None), changes, session.options)
         copy = type(self)(session.model, self.config, options)
@@ -171,7 +178,10 @@ class AutoencoderKL(DropIn):
         return copy
 
     def close(self) -> None:
-        """Frees threads, workspace and weights, after a call in progress. Later calls raise `StateError`."""
+        """Frees threads, workspace and weights, after a call in progress.
+
+        Later calls raise `StateError`.
+        """
         if self._session is not None:
             with self._use():
                 self._session = None
@@ -188,17 +198,18 @@ class AutoencoderKL(DropIn):
         return self._open().memory
 
     def cancel(self) -> None:
-        """Makes the call in progress raise `CancelledError` a fraction of a second later. From any thread.
+        """Makes the call in progress raise `CancelledError` a fraction of a second later.
 
-        It reaches a call that has entered the library: one that still waits for another, or copies its
-        input, does not see it. A `progress` callback that raises stops a call from its first moment.
+        From any thread. It reaches a call that has entered the library: one that still waits for
+        another, or copies its input, does not see it. A `progress` callback that raises stops a
+        call from its first moment.
         """
         session = self._session
         if session is not None:
             session.cancel()
 
     def plan_decode(self, latent_height: int, latent_width: int) -> Plan:
-        """What a decode of latents of this size would need: workspace_bytes, peak_bytes, tiles, ..."""
+        """What a decode of latents of this size would need: peak_bytes, tiles, ..."""
         return plan(self._open().model, self.options, "decode", latent_height, latent_width)
 
     def plan_encode(self, height: int, width: int) -> Plan:
@@ -211,18 +222,23 @@ class AutoencoderKL(DropIn):
     def encode(self, x: A, return_dict: Literal[True] = True) -> AutoencoderKLOutput[A]: ...
 
     @overload
-    def encode(self, x: A, return_dict: Literal[False]) -> tuple[DiagonalGaussianDistribution[A]]: ...
+    def encode(
+        self, x: A, return_dict: Literal[False]
+    ) -> tuple[DiagonalGaussianDistribution[A]]: ...
 
     def encode(self, x: Any, return_dict: bool = True) -> Any:
-        """Encodes pictures [B, C, H, W], in [-1, 1] or bytes, to a posterior of latents [B, c, h, w].
+        """Encodes pictures [B, C, H, W], in [-1, 1] or bytes, to a posterior over latents.
 
-        h and w are H and W by `info.downscale`. Returns an `AutoencoderKLOutput`, or a tuple.
+        Latents are [B, c, h, w], h and w H and W by `info.downscale`. Returns an
+        `AutoencoderKLOutput`, or a tuple.
         """
         posterior = DiagonalGaussianDistribution(self.encode_latents(x, "moments"))
         return AutoencoderKLOutput(posterior) if return_dict else (posterior,)
 
     @overload
-    def decode(self, z: A, return_dict: Literal[True] = True, generator: Any = None) -> DecoderOutput[A]: ...
+    def decode(
+        self, z: A, return_dict: Literal[True] = True, generator: Any = None
+    ) -> DecoderOutput[A]: ...
 
     @overload
     def decode(self, z: A, return_dict: Literal[False], generator: Any = None) -> tuple[A]: ...
@@ -236,7 +252,11 @@ class AutoencoderKL(DropIn):
         return DecoderOutput(sample) if return_dict else (sample,)
 
     def forward(
-        self, sample: A, sample_posterior: bool = False, return_dict: bool = True, generator: Any = None
+        self,
+        sample: A,
+        sample_posterior: bool = False,
+        return_dict: bool = True,
+        generator: Any = None,
     ) -> Any:
         """Encodes pictures and decodes the posterior's mode, or a sample of it."""
         posterior = self.encode(sample).latent_dist
@@ -260,8 +280,8 @@ class AutoencoderKL(DropIn):
 
         Args:
             images: [B, C, H, W], or [B, H, W, C] with `layout` "HWC". Bytes give float32 latents.
-            posterior: "mode"; "sample", with the noise that torch.randn draws from a CPU generator of
-                `seed`; or "moments", [B, 2c, h, w].
+            posterior: "mode"; "sample", with the noise that torch.randn draws from a CPU generator
+                of `seed`; or "moments", [B, 2c, h, w].
             scaled: Gives what a diffusion model works on: scaling, shift and statistics applied.
         """
         kind = constant("POSTERIOR", posterior, "posterior")
@@ -291,15 +311,20 @@ class AutoencoderKL(DropIn):
             latents: [B, c, h, w].
             dtype: "uint8", where [-1, 1] is [0, 255], or a float dtype, not clamped.
             layout: "HWC" or "CHW".
-            scaled: Takes what a diffusion model works on: scaling, shift and statistics are undone first.
+            scaled: Takes what a diffusion model works on: scaling, shift and
+                statistics are undone first.
         """
         return self._decode(latents, dtype, layout, scaled)
 
-    def stream(self, latents: A, *, rows: int = 64, dtype: Any = "uint8", scaled: bool = False) -> Stream[A]:
-        """Decodes one latent, [1, c, h, w]: an iterator over the picture, arrays [rows, W, C], top to bottom.
+    def stream(
+        self, latents: A, *, rows: int = 64, dtype: Any = "uint8", scaled: bool = False
+    ) -> Stream[A]:
+        """Decodes one latent, [1, c, h, w], to an iterator over the picture, top to bottom.
 
-        Close the stream, or use it in a `with`, if it is not read to its end: the autoencoder is in use
-        until then.
+        It gives arrays [rows, W, C].
+
+        Close the stream, or use it in a `with`, if it is not read to its end: the
+        autoencoder is in use until then.
         """
         struct, given = latent_struct(latents, "latents", scaled)
         _, _, height, width = given.shape
@@ -311,7 +336,7 @@ class AutoencoderKL(DropIn):
     # ---- inside
 
     def _open(self) -> Session:
-        """The session; a new one in a process that forked off, where the old one's threads are not."""
+        """The session; a new one in a process that forked off, which has no old threads."""
         session = self._session
         if session is None:
             raise StateError("the autoencoder is closed")
@@ -336,7 +361,9 @@ class AutoencoderKL(DropIn):
         channels, factor = self._info.image_channels, self._info.downscale
         height, width = height * factor, width * factor
         interleaved = constant("LAYOUT", layout, "layout") == lib.VAEKL_LAYOUT_HWC
-        shape = (batch, height, width, channels) if interleaved else (batch, channels, height, width)
+        shape = (
+            (batch, height, width, channels) if interleaved else (batch, channels, height, width)
+        )
         dtype = given.dtype if dtype is None else dtype_name(dtype)
         dtype_constant(dtype, "dtype")
         result = empty(given.owner, shape, dtype)
@@ -346,12 +373,16 @@ class AutoencoderKL(DropIn):
         return result
 
 
-def _options(dtype: Any, changes: dict[str, Any], old: SessionOptions | None = None) -> SessionOptions:
+def _options(
+    dtype: Any, changes: dict[str, Any], old: SessionOptions | None = None
+) -> SessionOptions:
     """`old` with `changes`. None is the default of an option."""
     known = {field.name: field.default for field in dataclasses.fields(SessionOptions)}
     unknown = [name for name in changes if name not in known]
     if unknown:
-        raise TypeError(f"unexpected keyword argument {unknown[0]!r}; the options are {', '.join(known)}")
+        raise TypeError(
+            f"unexpected keyword argument {unknown[0]!r}; the options are {', '.join(known)}"
+        )
     changes = {name: known[name] if value is None else value for name, value in changes.items()}
     if dtype is not None:
         changes["dtype"] = dtype_name(dtype)

@@ -25,12 +25,13 @@ class Config(dict):  # type: ignore[type-arg]
     def _frozen(self, *_: Any, **__: Any) -> NoReturn:
         raise TypeError("a configuration cannot be changed")
 
-    __setattr__ = __delattr__ = __setitem__ = __delitem__ = __ior__ = _frozen  # type: ignore[assignment]
+    __setattr__ = __delattr__ = _frozen  # type: ignore[assignment]
+    __setitem__ = __delitem__ = __ior__ = _frozen  # type: ignore[assignment]
     pop = popitem = clear = update = setdefault = _frozen  # type: ignore[assignment]
 
 
 def find(path: Path) -> Path | None:
-    """The config.json of a folder, of the pipeline's folder that it is in, or beside a file of weights."""
+    """The config.json of a folder, of the pipeline it is in, or beside a file of weights."""
     if path.is_dir():
         places = [path / CONFIG_NAME, path / "vae" / CONFIG_NAME]
     elif path.name.startswith(WEIGHTS_STEM):
@@ -41,12 +42,12 @@ def find(path: Path) -> Path | None:
 
 
 def given(path: str | os.PathLike[str], subfolder: str | None) -> Path:
-    """The config.json that a caller named, or named the folder of; the library says so if there is none."""
+    """The config.json that a caller named, or whose folder; the library says if it is missing."""
     place = Path(path, subfolder) if subfolder else Path(path)
     return find(place) or (place / CONFIG_NAME if place.is_dir() else place)
 
 
 def of_model(told: str, path: Path | None, name: str | os.PathLike[str]) -> Config:
-    """The configuration that the library tells, with what else a config.json has, such as diffusers' version."""
+    """The library's configuration, with what else a config.json has, as diffusers' version."""
     read = {} if path is None else json.loads(path.read_text(encoding="utf-8"))
     return Config({**read, **json.loads(told), "_name_or_path": os.fspath(name)})

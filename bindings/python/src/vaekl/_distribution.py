@@ -35,9 +35,10 @@ class DiagonalGaussianDistribution(Generic[A]):
     def sample(self, generator: Any = None) -> A:
         """mean + std * noise, [B, C, h, w].
 
-        A posterior of torch tensors draws as diffusers does, the same numbers from the same generator:
-        `generator` is a `torch.Generator`, or a list of one for each of the batch. One of numpy arrays
-        takes a `numpy.random.Generator`; `AutoencoderKL.encode_latents` has torch's numbers without torch.
+        A posterior of torch tensors draws as diffusers does, the same numbers from the same
+        generator: `generator` is a `torch.Generator`, or a list of one for each of the batch. One
+        of numpy arrays takes a `numpy.random.Generator`; `AutoencoderKL.encode_latents` has torch's
+        numbers without torch.
         """
         return self.mean + self.std * self._noise(generator)
 
@@ -79,9 +80,14 @@ class DiagonalGaussianDistribution(Generic[A]):
         options = {"dtype": self.parameters.dtype, "device": self.parameters.device}
         if isinstance(generator, (list, tuple)) and len(generator) != 1:
             if len(generator) != shape[0]:
-                message = f"generator: one for each of a batch of {shape[0]} expected, {len(generator)} found"
+                message = (
+                    f"generator: one for each of a batch of {shape[0]} expected, "
+                    f"{len(generator)} found"
+                )
                 raise InvalidArgumentError(message)
-            draws = [self._math.randn((1, *shape[1:]), generator=one, **options) for one in generator]
+            draws = [
+                self._math.randn((1, *shape[1:]), generator=one, **options) for one in generator
+            ]
             return self._math.cat(draws)
         if isinstance(generator, (list, tuple)):
             (generator,) = generator
@@ -96,7 +102,8 @@ def _numpy_noise(generator: Any, shape: tuple[int, ...]) -> np.ndarray[Any, Any]
         generator = np.random.default_rng()
     if not isinstance(generator, np.random.Generator):
         message = (
-            f"generator: a numpy.random.Generator expected for numpy arrays, {type(generator).__name__} found"
+            "generator: a numpy.random.Generator expected for numpy arrays, "
+            f"{type(generator).__name__} found"
         )
         raise InvalidArgumentError(message)
     return generator.standard_normal(shape, dtype=np.float32)

@@ -15,7 +15,8 @@ class DropIn:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        #: Whether `enable_slicing` was called. It changes nothing: a batch is always worked on one by one.
+        #: Whether `enable_slicing` was called. It changes nothing: a batch is always worked on
+        #: one by one.
         self.use_slicing = False
 
     @property
@@ -51,18 +52,20 @@ class DropIn:
         """Works in tiles.
 
         Args:
-            tile_sample_min_size: Pixels of a tile's side; default what was set before, and if nothing was the
-                model's `sample_size`, or for seamless tiles what the memory budget has room for.
+            tile_sample_min_size: Pixels of a tile's side; default what was set before, and
+                if nothing was the model's `sample_size`, or for seamless tiles what the
+                memory budget has room for.
             tile_overlap_factor: Part of a tile that neighbours share; default 0.25.
-            how: "diffusers" gives diffusers' numbers, seams and all; "seamless" the untiled picture but
-                for an error far below a step of 8 bits (decoding only; encoding is exact).
+            how: "diffusers" gives diffusers' numbers, seams and all; "seamless" the untiled picture
+                but for an error far below a step of 8 bits (decoding only; encoding is exact).
         """
         size = self.options.tile_size
         if tile_sample_min_size is not None:
             size = tile_sample_min_size // self.info.downscale
         if tile_sample_min_size is not None and size < 1:
             message = (
-                f"tile_sample_min_size: {self.info.downscale} or more expected, {tile_sample_min_size} found"
+                f"tile_sample_min_size: {self.info.downscale} or more expected, "
+                f"{tile_sample_min_size} found"
             )
             raise InvalidArgumentError(message)
         overlap = 0
@@ -71,7 +74,7 @@ class DropIn:
         self.set_options(tiling=how, tile_size=size, tile_overlap=overlap)
 
     def disable_tiling(self) -> None:
-        """Works on the whole picture, which is the default. A memory budget is kept without tiles too."""
+        """Works on the whole picture, the default. A memory budget is kept without tiles too."""
         self.set_options(tiling="exact")
 
     @property
@@ -85,7 +88,9 @@ class DropIn:
     @tile_latent_min_size.setter
     def tile_latent_min_size(self, size: int) -> None:
         factor = self.tile_overlap_factor
-        self.set_options(tile_size=size, tile_overlap=0 if factor == 0.25 else _overlap(size, factor))
+        self.set_options(
+            tile_size=size, tile_overlap=0 if factor == 0.25 else _overlap(size, factor)
+        )
 
     @property
     def tile_sample_min_size(self) -> int:
@@ -107,7 +112,7 @@ class DropIn:
         self.set_options(tile_overlap=_overlap(self.tile_latent_min_size, factor))
 
     def enable_slicing(self) -> None:
-        """Changes nothing: a batch is always worked on one by one, and memory does not grow with it."""
+        """Changes nothing: a batch is always worked on one by one, in the memory of one."""
         self.use_slicing = True
 
     def disable_slicing(self) -> None:
@@ -128,7 +133,8 @@ class DropIn:
     def dtype(self) -> Any:
         """Storage between layers: a torch.dtype where torch is in use, otherwise its name.
 
-        float16 is float32 for a model whose `force_upcast` is set: no pipeline needs to see to that.
+        float16 is float32 for a model whose `force_upcast` is set: no pipeline needs to see to
+        that.
         """
         name = self.options.dtype
         if name == "float16" and self.config.get("force_upcast", True):

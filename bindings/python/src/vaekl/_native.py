@@ -17,9 +17,11 @@ _NAME = "libvaekl.dylib" if sys.platform == "darwin" else "libvaekl.so"
 
 
 def _declarations(header: str) -> str:
-    """What cffi reads of vaekl.h: all but the preprocessor, of which it knows integer constants only."""
+    """What cffi reads of vaekl.h: of the preprocessor it knows integer constants only."""
     text = re.sub(r"#ifdef __cplusplus\n.*?#endif", "", header, flags=re.DOTALL)
-    text = re.sub(r"^#define (VAEKL_\w+) \(?(-?\d+)u?\)?$", r"@define \1 \2", text, flags=re.MULTILINE)
+    text = re.sub(
+        r"^#define (VAEKL_\w+) \(?(-?\d+)u?\)?$", r"@define \1 \2", text, flags=re.MULTILINE
+    )
     return re.sub(r"^#.*$", "", text, flags=re.MULTILINE).replace("@define", "#define")
 
 
@@ -50,7 +52,7 @@ def version() -> str:
 
 
 def cpu_level() -> str:
-    """The instruction set in use: "avx512", "avx2" or "portable". VAEKL_CPU in the environment lowers it."""
+    """The instruction set in use: "avx512", "avx2" or "portable"; VAEKL_CPU lowers it."""
     return str(ffi.string(lib.vaekl_cpu_level()).decode())
 
 
@@ -69,8 +71,12 @@ def constant(family: str, name: str, argument: str) -> int:
     prefix = f"VAEKL_{family}_"
     value = getattr(lib, prefix + str(name).upper(), None)
     if value is None:
-        known = sorted(known[len(prefix) :].lower() for known in dir(lib) if known.startswith(prefix))
-        raise InvalidArgumentError(f"{argument}: one of {', '.join(known)} expected, {name!r} found")
+        known = sorted(
+            known[len(prefix) :].lower() for known in dir(lib) if known.startswith(prefix)
+        )
+        raise InvalidArgumentError(
+            f"{argument}: one of {', '.join(known)} expected, {name!r} found"
+        )
     return int(value)
 
 
@@ -109,8 +115,8 @@ def path_bytes(path: str | os.PathLike[str], argument: str) -> Any:
 def owned(pointer: Any, free: Callable[[Any], None], *keep: Any) -> Any:
     """`pointer`, freed once it is out of use; `keep` outlives it.
 
-    A process that forked off shares memory with its parent's objects but has none of their threads: it
-    leaves them alone.
+    A process that forked off shares memory with its parent's objects but has none of their threads:
+    it leaves them alone.
     """
     process = os.getpid()
 

@@ -12,7 +12,8 @@ func unsigned<C: FixedWidthInteger & UnsignedInteger>(_ value: Int, _ name: Stri
 func product(_ sizes: Int..., of name: String) throws -> Int {
     let text = { sizes.map(String.init).joined(separator: "x") }
     guard sizes.allSatisfy({ $0 >= 1 && $0 <= UInt32.max }) else {
-        throw VaeklError.invalid("\(name): sizes of 1 or more, in 32 bits, expected, \(text()) found")
+        throw VaeklError.invalid(
+            "\(name): sizes of 1 or more, in 32 bits, expected, \(text()) found")
     }
     return try sizes.reduce(1) { product, size in
         let (next, overflow) = product.multipliedReportingOverflow(by: size)
@@ -24,7 +25,9 @@ func product(_ sizes: Int..., of name: String) throws -> Int {
 }
 
 /// Gives `body` the text as a C string, or nil for nil.
-func withCString<R>(_ text: String?, _ name: String, _ body: (UnsafePointer<CChar>?) throws -> R) throws -> R {
+func withCString<R>(
+    _ text: String?, _ name: String, _ body: (UnsafePointer<CChar>?) throws -> R
+) throws -> R {
     guard let text else { return try body(nil) }
     if text.utf8.contains(0) {
         throw VaeklError.invalid("\(name): a text without NUL expected")

@@ -1,6 +1,7 @@
 internal import CVaekl
 
-/// Why the library refused or gave up, as far as a program can act on it. A later version may have more.
+/// Why the library refused or gave up, as far as a program can act on it. A later version may have
+/// more.
 public struct Status: RawRepresentable, Hashable, Sendable, CustomStringConvertible {
     /// The number in vaekl.h.
     public let rawValue: Int32
@@ -38,7 +39,8 @@ public struct Status: RawRepresentable, Hashable, Sendable, CustomStringConverti
     public static let nonFinite = Status(rawValue: VAEKL_ERR_NON_FINITE)
 }
 
-/// An error of the library. A call that was stopped throws `CancellationError` instead, whoever stopped it.
+/// An error of the library. A call that was stopped throws `CancellationError`
+/// instead, whoever stopped it.
 public struct VaeklError: Error, Hashable, Sendable, CustomStringConvertible {
     /// What a program can act on.
     public let status: Status
@@ -59,7 +61,9 @@ public struct VaeklError: Error, Hashable, Sendable, CustomStringConvertible {
 ///
 /// - Returns: `VAEKL_OK` or `VAEKL_END`.
 @discardableResult
-func check(_ call: (UnsafeMutablePointer<vaekl_error>) throws -> vaekl_status) throws -> vaekl_status {
+func check(
+    _ call: (UnsafeMutablePointer<vaekl_error>) throws -> vaekl_status
+) throws -> vaekl_status {
     var error = vaekl_error()
     let status = try call(&error)
     if status == VAEKL_ERR_CANCELLED {

@@ -2,18 +2,19 @@ internal import CVaekl
 
 /// An open autoencoder: immutable, shared by any number of sessions, threads and tasks.
 public final class Model: Sendable {
-    // Unsafe for the compiler only: what a const vaekl_model points to may be used from several threads.
+    // Unsafe for the compiler only: what a const vaekl_model points to may be used from several
+    // threads.
     nonisolated(unsafe) let handle: OpaquePointer
     /// What is known of it.
     public let info: Info
     /// Gives back the memory that the model was opened from.
     private let deallocator: (@Sendable () -> Void)?
 
-    /// Opens a diffusers folder or a .safetensors file. The file is mapped: it must not be changed while the model or
-    /// a session of it lives.
+    /// Opens a diffusers folder or a .safetensors file. The file is mapped: it must not be changed
+    /// while the model or a session of it lives.
     ///
-    /// - Throws: `VaeklError` that names the file: `.io` when it cannot be read, `.format` when it is no checkpoint or
-    ///   corrupt, `.model` when it makes no AutoencoderKL.
+    /// - Throws: `VaeklError` that names the file: `.io` when it cannot be read, `.format` when it
+    ///   is no checkpoint or corrupt, `.model` when it makes no AutoencoderKL.
     public convenience init(path: String, options: Options = Options()) throws {
         try self.init(options: options, deallocator: nil) { options, handle, error in
             try withCString(path, "path") { vaekl_model_open($0, options, handle, error) }
@@ -28,11 +29,14 @@ public final class Model: Sendable {
         let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 64)
         copy.copyBytes(from: bytes)
         nonisolated(unsafe) let memory = copy
-        try self.init(bytesNoCopy: UnsafeRawBufferPointer(copy), options: options) { memory.deallocate() }
+        try self.init(bytesNoCopy: UnsafeRawBufferPointer(copy), options: options) {
+            memory.deallocate()
+        }
     }
 
-    /// Opens a .safetensors file in memory, which is borrowed: it must not change until `deallocator` is called, which
-    /// is when the model and all of its sessions are gone, or at once when it cannot be opened. For a mapped asset.
+    /// Opens a .safetensors file in memory, which is borrowed: it must not change until
+    /// `deallocator` is called, which is when the model and all of its sessions are gone, or at
+    /// once when it cannot be opened. For a mapped asset.
     ///
     /// - Throws: as `init(path:options:)`.
     public convenience init(
@@ -52,7 +56,8 @@ public final class Model: Sendable {
     private init(
         options: Options, deallocator: (@Sendable () -> Void)?,
         open: (
-            UnsafePointer<vaekl_model_options>, UnsafeMutablePointer<OpaquePointer?>, UnsafeMutablePointer<vaekl_error>
+            UnsafePointer<vaekl_model_options>, UnsafeMutablePointer<OpaquePointer?>,
+            UnsafeMutablePointer<vaekl_error>
         ) throws -> vaekl_status
     ) throws {
         var model: OpaquePointer?
@@ -89,8 +94,11 @@ public final class Model: Sendable {
     /// What a session with `options` would need to encode pictures of this size, without doing it.
     ///
     /// - Throws: as `planDecode`.
-    public func planEncode(width: Int, height: Int, options: Session.Options = Session.Options()) throws -> Plan {
-        let (width, height): (UInt32, UInt32) = (try unsigned(width, "width"), try unsigned(height, "height"))
+    public func planEncode(
+        width: Int, height: Int, options: Session.Options = Session.Options()
+    ) throws -> Plan {
+        let (width, height): (UInt32, UInt32) = (
+            try unsigned(width, "width"), try unsigned(height, "height"))
         return try Plan { plan in
             try options.withC { options in
                 try check { vaekl_plan_encode(handle, options, width, height, plan, $0) }
@@ -134,19 +142,23 @@ extension Model {
         public var weightDType: DType
         /// A config.json to use; nil: the checkpoint's own, or inferred from shapes.
         public var configPath: String?
-        /// Name of a family of models that tells what shapes cannot, and overrides a configuration: scaling, shift,
-        /// latent statistics. "sd", "sdxl", "sdxl-fp16-fix", "sd3", "flux", "playground-v2.5", "sd-x4-upscaler" or
-        /// "cogview4"; nil: guessed where the checkpoint has no configuration.
+        /// Name of a family of models that tells what shapes cannot, and overrides a configuration:
+        /// scaling, shift, latent statistics. "sd", "sdxl", "sdxl-fp16-fix", "sd3", "flux",
+        /// "playground-v2.5", "sd-x4-upscaler" or "cogview4"; nil: guessed where the checkpoint has
+        /// no configuration.
         public var preset: String?
-        /// Variant of a diffusers folder: "fp16" opens diffusion_pytorch_model.fp16.safetensors; nil: none.
+        /// Variant of a diffusers folder: "fp16" opens
+        /// diffusion_pytorch_model.fp16.safetensors; nil: none.
         public var variant: String?
-        /// Groups of the GroupNorms of a checkpoint without a configuration, whose shapes do not tell; nil: 32.
+        /// Groups of the GroupNorms of a checkpoint without a configuration, whose
+        /// shapes do not tell; nil: 32.
         public var normNumGroups: Int?
 
         /// Defaults, but for what is given.
         public init(
-            device: Device = .cpu, parts: Parts = [.decoder, .encoder], weightDType: DType = .float32,
-            configPath: String? = nil, preset: String? = nil, variant: String? = nil, normNumGroups: Int? = nil
+            device: Device = .cpu, parts: Parts = [.decoder, .encoder],
+            weightDType: DType = .float32, configPath: String? = nil, preset: String? = nil,
+            variant: String? = nil, normNumGroups: Int? = nil
         ) {
             self.device = device
             self.parts = parts
@@ -159,7 +171,9 @@ extension Model {
 
         func withC<R>(_ body: (UnsafePointer<vaekl_model_options>) throws -> R) throws -> R {
             var options = vaekl_model_options()
-            try check { _ in vaekl_model_options_init(&options, MemoryLayout<vaekl_model_options>.size) }
+            try check { _ in
+                vaekl_model_options_init(&options, MemoryLayout<vaekl_model_options>.size)
+            }
             switch device {
             case .cpu: options.device = VAEKL_DEVICE_CPU
             case .cuda(let index):
@@ -198,7 +212,8 @@ extension Model {
         public let scalingFactor: Float
         /// What `LatentScale.scaled` subtracts first; 0 without one.
         public let shiftFactor: Float
-        /// Bytes of the weights in the checkpoint's dtypes; mapped where the model came from a file.
+        /// Bytes of the weights in the checkpoint's dtypes; mapped where the model came from a
+        /// file.
         public let weightBytes: UInt64
         /// Number of weights.
         public let parameters: UInt64

@@ -13,8 +13,11 @@ public struct Picture<Pixel: PixelElement>: Hashable, Sendable {
     /// `width * height * channels` values without gaps.
     public var pixels: [Pixel]
 
-    /// A picture of these values. A number of them that does not fit the size is refused where it is used.
-    public init(width: Int, height: Int, channels: Int = 3, layout: PixelLayout = .hwc, pixels: [Pixel]) {
+    /// A picture of these values. A number of them that does not fit the size is
+    /// refused where it is used.
+    public init(
+        width: Int, height: Int, channels: Int = 3, layout: PixelLayout = .hwc, pixels: [Pixel]
+    ) {
         self.width = width
         self.height = height
         self.channels = channels
@@ -23,7 +26,8 @@ public struct Picture<Pixel: PixelElement>: Hashable, Sendable {
     }
 }
 
-/// Latents, a batch of them: `values` are batch x channels x height x width without gaps, as torch lays them out.
+/// Latents, a batch of them: `values` are batch x channels x height x width without
+/// gaps, as torch lays them out.
 public struct Latents<Value: LatentElement>: Hashable, Sendable {
     /// Latents, 1 or more.
     public var batch: Int
@@ -38,9 +42,11 @@ public struct Latents<Value: LatentElement>: Hashable, Sendable {
     /// All of them.
     public var values: [Value]
 
-    /// Latents of these values. A number of them that does not fit the shape is refused where it is used.
+    /// Latents of these values. A number of them that does not fit the shape is
+    /// refused where it is used.
     public init(
-        batch: Int = 1, channels: Int, height: Int, width: Int, scale: LatentScale = .raw, values: [Value]
+        batch: Int = 1, channels: Int, height: Int, width: Int, scale: LatentScale = .raw,
+        values: [Value]
     ) {
         self.batch = batch
         self.channels = channels
@@ -55,7 +61,8 @@ public struct Latents<Value: LatentElement>: Hashable, Sendable {
         let count = try product(batch, channels, height, width, of: "latents")
         if values.count != count {
             throw VaeklError.invalid(
-                "latents.values: \(batch)x\(channels)x\(height)x\(width) = \(count) expected, \(values.count) found")
+                "latents.values: \(batch)x\(channels)x\(height)x\(width) = \(count) expected, "
+                    + "\(values.count) found")
         }
         return try values.withUnsafeBufferPointer { values in
             // Read only: the library does not write to what it decodes.
@@ -71,7 +78,8 @@ public struct Latents<Value: LatentElement>: Hashable, Sendable {
     ) throws -> Latents {
         let count = try product(batch, channels, height, width, of: "latents")
         var latents = Latents(
-            batch: batch, channels: channels, height: height, width: width, scale: scale, values: [])
+            batch: batch, channels: channels, height: height, width: width, scale: scale,
+            values: [])
         latents.values = try Array(unsafeUninitializedCapacity: count) { values, initialized in
             var view = latents.makeView(of: values.baseAddress)
             try body(&view)
@@ -83,7 +91,8 @@ public struct Latents<Value: LatentElement>: Hashable, Sendable {
     /// Of sizes that are checked.
     private func makeView(of data: UnsafeMutableRawPointer?) -> vaekl_latent {
         vaekl_latent(
-            data: data, batch: UInt32(batch), channels: UInt32(channels), height: UInt32(height), width: UInt32(width),
+            data: data, batch: UInt32(batch), channels: UInt32(channels), height: UInt32(height),
+            width: UInt32(width),
             dtype: Value.dtype.c, scale: scale.c)
     }
 }
@@ -100,7 +109,9 @@ struct PictureBatch<Pixel: PixelElement> {
     /// The values of one picture.
     private var stride: Int { width * height * channels }
 
-    private init(shape count: Int, _ width: Int, _ height: Int, _ channels: Int, _ layout: PixelLayout) throws {
+    private init(
+        shape count: Int, _ width: Int, _ height: Int, _ channels: Int, _ layout: PixelLayout
+    ) throws {
         (self.count, self.width, self.height) = (count, width, height)
         (self.channels, self.layout) = (channels, layout)
         _ = try product(count, width, height, channels, of: "pictures")
@@ -120,7 +131,8 @@ struct PictureBatch<Pixel: PixelElement> {
             }
             if picture.pixels.count != stride {
                 throw VaeklError.invalid(
-                    "pictures[\(index)].pixels: \(found) = \(stride) expected, \(picture.pixels.count) found")
+                    "pictures[\(index)].pixels: \(found) = \(stride) expected, "
+                        + "\(picture.pixels.count) found")
             }
         }
         pixels = count == 1 ? first.pixels : pictures.flatMap(\.pixels)
@@ -150,7 +162,8 @@ struct PictureBatch<Pixel: PixelElement> {
     private func makeViews(of data: UnsafeMutablePointer<Pixel>?) -> [vaekl_image] {
         (0..<count).map { index in
             vaekl_image(
-                data: data.map { $0 + index * stride }, width: UInt32(width), height: UInt32(height),
+                data: data.map { $0 + index * stride }, width: UInt32(width),
+                height: UInt32(height),
                 dtype: Pixel.dtype.c, layout: layout.c, row_stride: 0, plane_stride: 0)
         }
     }
@@ -159,7 +172,8 @@ struct PictureBatch<Pixel: PixelElement> {
     var pictures: [Picture<Pixel>] {
         (0..<count).map { index in
             let own = count == 1 ? pixels : Array(pixels[index * stride..<(index + 1) * stride])
-            return Picture(width: width, height: height, channels: channels, layout: layout, pixels: own)
+            return Picture(
+                width: width, height: height, channels: channels, layout: layout, pixels: own)
         }
     }
 }

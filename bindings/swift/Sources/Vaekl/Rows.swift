@@ -18,8 +18,9 @@ public struct RowBand<Pixel: PixelElement>: Hashable, Sendable {
 ///
 ///     for try await band in session.rows(of: latents) { ... }
 ///
-/// Nothing runs ahead of the loop: a band is made when it is asked for, the first of them with most of the decode. The
-/// session is in use from the first band until the loop ends, after the last band or before. Every loop decodes anew.
+/// Nothing runs ahead of the loop: a band is made when it is asked for, the first of them with most
+/// of the decode. The session is in use from the first band until the loop ends, after the last
+/// band or before. Every loop decodes anew.
 public struct Rows<Pixel: PixelElement>: AsyncSequence, Sendable {
     public typealias Element = RowBand<Pixel>
 
@@ -50,7 +51,8 @@ public struct Rows<Pixel: PixelElement>: AsyncSequence, Sendable {
         ///
         /// - Throws: as `Session.decode`; nil comes after.
         public mutating func next() async throws -> RowBand<Pixel>? {
-            // Unsafe for the compiler only: this is the reader's one iterator, and it waits for the band.
+            // Unsafe for the compiler only: this is the reader's one iterator, and it waits for the
+            // band.
             nonisolated(unsafe) let reader = owner.reader
             return try await reader.session.onQueue(for: reader.call) { try reader.next() }
         }
@@ -62,8 +64,8 @@ public struct Rows<Pixel: PixelElement>: AsyncSequence, Sendable {
 ///     let reader = try session.readRows(of: latents)
 ///     while let band = try reader.next() { ... }
 ///
-/// The session is in use until the last band was read, `close()`, or the reader is gone. A reader is used by one thread
-/// at a time.
+/// The session is in use until the last band was read, `close()`, or the reader is gone. A reader
+/// is used by one thread at a time.
 public final class RowReader<Pixel: PixelElement> {
     /// Rows that are read at a time, at most.
     private let maxRows: Int
@@ -89,7 +91,9 @@ public final class RowReader<Pixel: PixelElement> {
         channels = info.imageChannels
         state = .new { stream in
             try latents.withView { latent in
-                _ = try check { vaekl_stream_open(session.handle, latent, Pixel.dtype.c, &stream, $0) }
+                _ = try check {
+                    vaekl_stream_open(session.handle, latent, Pixel.dtype.c, &stream, $0)
+                }
             }
         }
     }
@@ -144,7 +148,9 @@ public final class RowReader<Pixel: PixelElement> {
         do {
             var stream: OpaquePointer?
             try call.run { try open(&stream) }
-            guard let stream else { throw VaeklError(status: .internal, message: "no stream was opened") }
+            guard let stream else {
+                throw VaeklError(status: .internal, message: "no stream was opened")
+            }
             state = .open(stream, y: 0)
         } catch {
             session.turns.leave()
@@ -155,8 +161,11 @@ public final class RowReader<Pixel: PixelElement> {
     private func read(_ stream: OpaquePointer, _ y: Int) throws -> RowBand<Pixel> {
         let rows = min(maxRows, height - y)
         var count: UInt32 = 0
-        let pixels = try [Pixel](unsafeUninitializedCapacity: rows * width * channels) { pixels, initialized in
-            _ = try check { vaekl_stream_read(stream, pixels.baseAddress, 0, UInt32(rows), &count, $0) }
+        let pixels = try [Pixel](unsafeUninitializedCapacity: rows * width * channels) {
+            pixels, initialized in
+            _ = try check {
+                vaekl_stream_read(stream, pixels.baseAddress, 0, UInt32(rows), &count, $0)
+            }
             initialized = Int(count) * width * channels
         }
         return RowBand(y: y, count: Int(count), width: width, channels: channels, pixels: pixels)
@@ -164,14 +173,16 @@ public final class RowReader<Pixel: PixelElement> {
 }
 
 extension Session {
-    /// The rows of a decode of one latent, `maxRows` at a time. Wrong latents throw when the first band is asked for.
+    /// The rows of a decode of one latent, `maxRows` at a time. Wrong latents throw when the first
+    /// band is asked for.
     public func rows<Value, Pixel>(
         of latents: Latents<Value>, as pixel: Pixel.Type = UInt8.self, maxRows: Int = 16
     ) -> Rows<Pixel> {
         Rows { RowReader(self, latents, maxRows: maxRows) }
     }
 
-    /// Decodes one latent, whose rows are then read, `maxRows` at a time, for programs without tasks.
+    /// Decodes one latent, whose rows are then read, `maxRows` at a time, for programs without
+    /// tasks.
     ///
     /// - Throws: as `decode`.
     public func readRows<Value, Pixel>(

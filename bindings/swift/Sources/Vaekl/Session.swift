@@ -3,35 +3,41 @@ internal import CVaekl
 
 /// One user of a model at a time; owns threads and workspace, which the next call reuses.
 ///
-/// `decode` and `encode` are there twice. With `await` the work is done on a queue of the session's own, never on the
-/// threads that Swift's tasks share; calls wait for each other there, and cancelling the task stops its call. Without
-/// `await`, outside of tasks, the calling thread does the work.
+/// `decode` and `encode` are there twice. With `await` the work is done on a queue of the
+/// session's own, never on the threads that Swift's tasks share; calls wait for each other
+/// there, and cancelling the task stops its call. Without `await`, outside of tasks, the
+/// calling thread does the work.
 ///
-/// A session does one call at a time: a call that meets one on another thread, or rows that are not read to their end,
-/// throws `VaeklError` with status `.state`.
+/// A session does one call at a time: a call that meets one on another thread, or rows that are not
+/// read to their end, throws `VaeklError` with status `.state`.
 public final class Session: Sendable {
     /// The model.
     public let model: Model
-    // Unsafe for the compiler only: `turns` lets one call at a time use it, which is what the library asks for.
+    // Unsafe for the compiler only: `turns` lets one call at a time use it, which is what the
+    // library asks for.
     nonisolated(unsafe) let handle: OpaquePointer
     let turns: Turns
     private let queue = DispatchQueue(label: "vaekl.session")
 
     /// Makes a session.
     ///
-    /// - Throws: `VaeklError`: `.invalidArgument` for an option out of range, `.outOfMemory` without the threads.
+    /// - Throws: `VaeklError`: `.invalidArgument` for an option out of range, `.outOfMemory`
+    ///   without the threads.
     public init(_ model: Model, options: Options = Options()) throws {
         let turns = Turns(onProgress: options.onProgress)
         var session: OpaquePointer?
         try options.withC { options in
             options.pointee.progress = { turns, done, total in
-                Unmanaged<Turns>.fromOpaque(turns!).takeUnretainedValue().report(done: done, total: total)
+                Unmanaged<Turns>.fromOpaque(turns!).takeUnretainedValue().report(
+                    done: done, total: total)
             }
             // Not retained: the session holds it until after it has freed the library's.
             options.pointee.progress_user = Unmanaged.passUnretained(turns).toOpaque()
             _ = try check { vaekl_session_new(model.handle, options, &session, $0) }
         }
-        guard let session else { throw VaeklError(status: .internal, message: "no session was made") }
+        guard let session else {
+            throw VaeklError(status: .internal, message: "no session was made")
+        }
         self.model = model
         self.turns = turns
         handle = session
@@ -42,8 +48,9 @@ public final class Session: Sendable {
         vaekl_session_free(handle)
     }
 
-    /// Makes the call in progress throw `CancellationError` within a fraction of a second, and rows that are being read
-    /// with their next band. From any thread. Calls that wait, and later ones, are not affected.
+    /// Makes the call in progress throw `CancellationError` within a fraction of a second, and rows
+    /// that are being read with their next band. From any thread. Calls that wait, and later ones,
+    /// are not affected.
     public func cancel() {
         turns.stopCurrent()
     }
@@ -55,31 +62,34 @@ public final class Session: Sendable {
 // MARK: - Decode and encode
 
 extension Session {
-    /// Decodes a batch: a picture per latent, each of `downscale` times the latent's width and height.
+    /// Decodes a batch: a picture per latent, each of `downscale` times the
+    /// latent's width and height.
     ///
-    /// - Throws: `VaeklError`: `.invalidArgument` for a wrong shape or a non-finite latent, `.budget`, and others;
-    ///   `CancellationError` when `cancel()` stopped it.
+    /// - Throws: `VaeklError`: `.invalidArgument` for a wrong shape or a non-finite latent,
+    ///   `.budget`, and others; `CancellationError` when `cancel()` stopped it.
     public func decode<Value, Pixel>(
         _ latents: Latents<Value>, as pixel: Pixel.Type = UInt8.self, layout: PixelLayout = .hwc
     ) throws -> [Picture<Pixel>] {
         try now { try decodeNow(latents, layout) }
     }
 
-    /// Decodes a batch: a picture per latent, each of `downscale` times the latent's width and height.
+    /// Decodes a batch: a picture per latent, each of `downscale` times the
+    /// latent's width and height.
     ///
-    /// - Throws: `VaeklError`: `.invalidArgument` for a wrong shape or a non-finite latent, `.budget`, and others;
-    ///   `CancellationError` when the task was cancelled or `cancel()` stopped it.
+    /// - Throws: `VaeklError`: `.invalidArgument` for a wrong shape or a non-finite
+    ///   latent, `.budget`, and others; `CancellationError` when the task was cancelled
+    ///   or `cancel()` stopped it.
     public func decode<Value, Pixel>(
         _ latents: Latents<Value>, as pixel: Pixel.Type = UInt8.self, layout: PixelLayout = .hwc
     ) async throws -> [Picture<Pixel>] {
         try await queued { try self.decodeNow(latents, layout) }
     }
 
-    /// Encodes a batch of pictures of one size and layout: a latent per picture, of its width and height divided by
-    /// `downscale`; each halving drops an odd last row or column.
+    /// Encodes a batch of pictures of one size and layout: a latent per picture, of its width and
+    /// height divided by `downscale`; each halving drops an odd last row or column.
     ///
-    /// - Throws: `VaeklError`: `.invalidArgument` for a wrong size, `.model` without an encoder, `.budget`, and others;
-    ///   `CancellationError` when `cancel()` stopped it.
+    /// - Throws: `VaeklError`: `.invalidArgument` for a wrong size, `.model` without an encoder,
+    ///   `.budget`, and others; `CancellationError` when `cancel()` stopped it.
     public func encode<Pixel, Value>(
         _ pictures: [Picture<Pixel>], posterior: Posterior = .mode, scale: LatentScale = .raw,
         as value: Value.Type = Float.self
@@ -87,11 +97,12 @@ extension Session {
         try now { try encodeNow(pictures, posterior, scale) }
     }
 
-    /// Encodes a batch of pictures of one size and layout: a latent per picture, of its width and height divided by
-    /// `downscale`; each halving drops an odd last row or column.
+    /// Encodes a batch of pictures of one size and layout: a latent per picture, of its width and
+    /// height divided by `downscale`; each halving drops an odd last row or column.
     ///
-    /// - Throws: `VaeklError`: `.invalidArgument` for a wrong size, `.model` without an encoder, `.budget`, and others;
-    ///   `CancellationError` when the task was cancelled or `cancel()` stopped it.
+    /// - Throws: `VaeklError`: `.invalidArgument` for a wrong size, `.model` without an
+    ///   encoder, `.budget`, and others; `CancellationError` when the task was cancelled
+    ///   or `cancel()` stopped it.
     public func encode<Pixel, Value>(
         _ pictures: [Picture<Pixel>], posterior: Posterior = .mode, scale: LatentScale = .raw,
         as value: Value.Type = Float.self
@@ -99,11 +110,14 @@ extension Session {
         try await queued { try self.encodeNow(pictures, posterior, scale) }
     }
 
-    private func decodeNow<Value, Pixel>(_ latents: Latents<Value>, _ layout: PixelLayout) throws -> [Picture<Pixel>] {
+    private func decodeNow<Value, Pixel>(
+        _ latents: Latents<Value>, _ layout: PixelLayout
+    ) throws -> [Picture<Pixel>] {
         let downscale = model.info.downscale
         return try latents.withView { latent in
             let batch = try PictureBatch<Pixel>(
-                count: latents.batch, width: latents.width * downscale, height: latents.height * downscale,
+                count: latents.batch, width: latents.width * downscale,
+                height: latents.height * downscale,
                 channels: model.info.imageChannels, layout: layout
             ) { images in
                 _ = try check { vaekl_decode(handle, latent, images, $0) }
@@ -120,7 +134,8 @@ extension Session {
         let (width, height) = (batch.width / info.downscale, batch.height / info.downscale)
         if width == 0 || height == 0 {
             throw VaeklError.invalid(
-                "pictures: \(info.downscale) pixels a side or more expected, \(batch.width)x\(batch.height) found")
+                "pictures: \(info.downscale) pixels a side or more expected, "
+                    + "\(batch.width)x\(batch.height) found")
         }
         let channels = posterior == .moments ? 2 * info.latentChannels : info.latentChannels
         return try batch.withViews { images in
@@ -150,9 +165,11 @@ extension Session {
         return try await onQueue(for: call) { try self.now(call, body) }
     }
 
-    /// Runs `body` on the session's queue, and stops `call` when the task is cancelled. Calls last for seconds: they
-    /// must not hold one of the few threads that all tasks share.
-    func onQueue<R: Sendable>(for call: Call, _ body: @escaping @Sendable () throws -> R) async throws -> R {
+    /// Runs `body` on the session's queue, and stops `call` when the task is cancelled. Calls last
+    /// for seconds: they must not hold one of the few threads that all tasks share.
+    func onQueue<R: Sendable>(
+        for call: Call, _ body: @escaping @Sendable () throws -> R
+    ) async throws -> R {
         try await withTaskCancellationHandler {
             try await withCheckedThrowingContinuation { continuation in
                 queue.async { continuation.resume(with: Result(catching: body)) }

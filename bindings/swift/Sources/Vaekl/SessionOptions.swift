@@ -1,15 +1,16 @@
 internal import CVaekl
 
-/// How a picture larger than a tile is worked on. `exact` never changes a bit of the result; the other two are asked
-/// for, never chosen. Sizes are latent pixels.
+/// How a picture larger than a tile is worked on. `exact` never changes a bit of the result; the
+/// other two are asked for, never chosen. Sizes are latent pixels.
 public enum Tiling: Hashable, Sendable {
     /// The result of the whole picture in one piece.
     case exact
-    /// The tiles and blends of diffusers. nil: the model's `sample_size`, and a quarter of the tile shared with each
-    /// neighbour.
+    /// The tiles and blends of diffusers. nil: the model's `sample_size`, and a quarter of the tile
+    /// shared with each neighbour.
     case diffusers(tileSize: Int? = nil, tileOverlap: Int? = nil)
-    /// Decoding in tiles that share the statistics of the whole picture: no seams, an error far below a step of 8 bits,
-    /// twice the time or more. Encoding is exact. nil: the most that the budget has room for.
+    /// Decoding in tiles that share the statistics of the whole picture: no seams, an error far
+    /// below a step of 8 bits, twice the time or more. Encoding is exact. nil: the most that the
+    /// budget has room for.
     case seamless(tileSize: Int? = nil)
 }
 
@@ -33,22 +34,26 @@ extension Session {
         public var fraction: Double { Double(done) / Double(max(total, 1)) }
     }
 
-    /// Told from time to time how far a call is, on the thread that does the call. A closure that throws stops the
-    /// call, which then throws the same error. It must not use the session, but for `cancel()` and `memory`.
+    /// Told from time to time how far a call is, on the thread that does the call. A closure that
+    /// throws stops the call, which then throws the same error. It must not use the session, but
+    /// for `cancel()` and `memory`.
     public typealias OnProgress = @Sendable (Progress) throws -> Void
 
     /// How a session works.
     public struct Options: Sendable {
-        /// Bytes that the process may have during a call, weights included; nil: no limit. A call that cannot keep it
-        /// fails with `.budget` before any work. The result is the same bits with any budget.
+        /// Bytes that the process may have during a call, weights included; nil: no limit. A call
+        /// that cannot keep it fails with `.budget` before any work. The result is the same bits
+        /// with any budget.
         public var memoryBudget: Int?
         /// Threads; nil: physical cores.
         public var threads: Int?
-        /// Storage between layers. `.float16` becomes `.float32` for a model whose `force_upcast` is set.
+        /// Storage between layers. `.float16` becomes `.float32` for a model whose `force_upcast`
+        /// is set.
         public var activationDType: DType
         /// How large pictures are worked on.
         public var tiling: Tiling
-        /// A folder where activations may go that the budget has no room for, in a file without a name.
+        /// A folder where activations may go that the budget has no room for, in a file without a
+        /// name.
         public var scratchDirectory: String?
         /// How attention is computed.
         public var attention: Attention
@@ -59,8 +64,9 @@ extension Session {
 
         /// Defaults, but for what is given.
         public init(
-            memoryBudget: Int? = nil, threads: Int? = nil, activationDType: DType = .float32, tiling: Tiling = .exact,
-            scratchDirectory: String? = nil, attention: Attention = .streamed, fuseQKV: Bool = false,
+            memoryBudget: Int? = nil, threads: Int? = nil, activationDType: DType = .float32,
+            tiling: Tiling = .exact, scratchDirectory: String? = nil,
+            attention: Attention = .streamed, fuseQKV: Bool = false,
             onProgress: OnProgress? = nil
         ) {
             self.memoryBudget = memoryBudget
@@ -74,9 +80,13 @@ extension Session {
         }
 
         /// Without progress, which is the session's.
-        func withC<R>(_ body: (UnsafeMutablePointer<vaekl_session_options>) throws -> R) throws -> R {
+        func withC<R>(
+            _ body: (UnsafeMutablePointer<vaekl_session_options>) throws -> R
+        ) throws -> R {
             var options = vaekl_session_options()
-            try check { _ in vaekl_session_options_init(&options, MemoryLayout<vaekl_session_options>.size) }
+            try check { _ in
+                vaekl_session_options_init(&options, MemoryLayout<vaekl_session_options>.size)
+            }
             options.memory_budget = try unsigned(memoryBudget ?? 0, "options.memoryBudget")
             options.threads = try unsigned(threads ?? 0, "options.threads")
             options.activation_dtype = activationDType.c
@@ -111,8 +121,9 @@ public struct Plan: Hashable, Sendable {
     public let workspaceBytes: UInt64
     /// Bytes on disk, 0 without a scratch directory.
     public let scratchBytes: UInt64
-    /// An upper bound of the process's memory during the call: workspace, the weights that are resident at a time, and
-    /// 16 MiB for the process itself. What the program holds, the result among it, comes to that.
+    /// An upper bound of the process's memory during the call: workspace, the weights that are
+    /// resident at a time, and 16 MiB for the process itself. What the program holds, the result
+    /// among it, comes to that.
     public let peakBytes: UInt64
     /// Tiles in a row, 1 when the picture is worked on whole.
     public let tilesX: Int

@@ -12,7 +12,8 @@ final class Call: Sendable {
 
     var isStopped: Bool { reason.withLock { $0 != nil } }
 
-    /// Runs `body` unless stopped before. Throws the reason where the library says that it was stopped.
+    /// Runs `body` unless stopped before. Throws the reason where the library says that it was
+    /// stopped.
     func run<R>(_ body: () throws -> R) throws -> R {
         try throwReason()
         do {
@@ -32,8 +33,9 @@ final class Call: Sendable {
 
 /// Whose turn it is in a session.
 ///
-/// A call is stopped by a mark of its own, which the library's progress callback reads. `vaekl_session_cancel` marks
-/// the session: a mark that comes before the library has begun with the call is lost.
+/// A call is stopped by a mark of its own, which the library's progress callback reads.
+/// `vaekl_session_cancel` marks the session: a mark that comes before the library has begun with
+/// the call is lost.
 final class Turns: Sendable {
     private let current = Mutex<Call?>(nil)
     private let onProgress: Session.OnProgress?

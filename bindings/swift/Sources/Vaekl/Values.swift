@@ -21,7 +21,8 @@ public enum DType: Sendable {
     }
 }
 
-/// What a pixel's channel may be: `UInt8`, `Float`, `Float16` or `BFloat16`. Not for other types to conform to.
+/// What a pixel's channel may be: `UInt8`, `Float`, `Float16` or `BFloat16`. Not for
+/// other types to conform to.
 public protocol PixelElement: BitwiseCopyable, Hashable, Sendable {
     /// How the library calls this type.
     static var dtype: DType { get }
@@ -90,8 +91,8 @@ public enum PixelLayout: Sendable {
 public enum LatentScale: Sendable {
     /// What diffusers' `AutoencoderKL.decode` takes and `.encode` gives.
     case raw
-    /// What the diffusion model works on: scaling factor, shift and statistics are undone before decoding and applied
-    /// after encoding.
+    /// What the diffusion model works on: scaling factor, shift and statistics are undone before
+    /// decoding and applied after encoding.
     case scaled
 
     var c: UInt32 {
@@ -106,7 +107,8 @@ public enum LatentScale: Sendable {
 public enum Posterior: Hashable, Sendable {
     /// The mean.
     case mode
-    /// mean + std * N(0, 1), drawn from the seed for the whole batch as `torch.randn` does on a CPU.
+    /// mean + std * N(0, 1), drawn from the seed for the whole batch as
+    /// `torch.randn` does on a CPU.
     case sample(seed: UInt64)
     /// Mean and logvar: twice as many channels, `LatentScale.raw` only.
     case moments
@@ -131,7 +133,7 @@ public enum Library {
         return (version >> 16, version >> 8 & 0xff, version & 0xff)
     }
 
-    /// The instruction set that sessions will use: "avx512", "avx2" or "portable". The environment variable
-    /// `VAEKL_CPU` lowers it; "invalid" when that is not a level.
+    /// The instruction set that sessions will use: "avx512", "avx2" or "portable". The environment
+    /// variable `VAEKL_CPU` lowers it; "invalid" when that is not a level.
     public static var cpuLevel: String { String(cString: vaekl_cpu_level()) }
 }

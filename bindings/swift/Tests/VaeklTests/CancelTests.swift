@@ -158,7 +158,8 @@ final class CancelTests: XCTestCase {
         XCTAssertEqual((failure.value as? VaeklError)?.status, .state)
         // But it may cancel.
         let other = Shared<Session?>(nil)
-        let cancelled = try Fixture.session(Session.Options(onProgress: { _ in other.value?.cancel() }))
+        let cancelled = try Fixture.session(
+            Session.Options(onProgress: { _ in other.value?.cancel() }))
         other.set { $0 = cancelled }
         await assertCancelled { _ = try await cancelled.decode(Fixture.latents()) }
         other.set { $0 = nil }
@@ -181,7 +182,8 @@ final class ThreadTests: XCTestCase {
                 XCTFail("\(error)")
             }
         }
-        XCTAssertEqual(pictures.value, [Picture<UInt8>](repeating: try Fixture.picture(), count: 10))
+        XCTAssertEqual(
+            pictures.value, [Picture<UInt8>](repeating: try Fixture.picture(), count: 10))
     }
 
     func testTwoSessionsInTwoTasks() async throws {
@@ -222,7 +224,8 @@ final class ThreadTests: XCTestCase {
         let model = try Fixture.model()
         let calls = try (0..<3 * ProcessInfo.processInfo.activeProcessorCount + 3).map { _ in
             let pause = Pause()
-            let session = try Session(model, options: Session.Options(threads: 1, onProgress: pause.onProgress))
+            let session = try Session(
+                model, options: Session.Options(threads: 1, onProgress: pause.onProgress))
             return (pause, Task { try await session.decode(Fixture.latents()) })
         }
         for (pause, _) in calls {

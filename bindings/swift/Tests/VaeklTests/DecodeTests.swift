@@ -42,7 +42,8 @@ final class DecodeTests: XCTestCase {
         let brains = latents.values.map { BFloat16($0) }
         XCTAssertEqual(try session.decode(of(brains)), try session.decode(of(brains.map(\.float))))
         let halves = latents.values.map { Float16($0) }
-        XCTAssertEqual(try session.decode(of(halves)), try session.decode(of(halves.map { Float($0) })))
+        XCTAssertEqual(
+            try session.decode(of(halves)), try session.decode(of(halves.map { Float($0) })))
     }
 
     func testBatchIsOnePictureAfterTheOther() throws {
@@ -88,7 +89,9 @@ final class RowsTests: XCTestCase {
     func testRowsTogetherAreThePicture() async throws {
         for maxRows in [1, 16, 40, 1000] {
             var pixels: [UInt8] = []
-            for try await band in try Fixture.session().rows(of: Fixture.latents(), maxRows: maxRows) {
+            for try await band in try Fixture.session().rows(
+                of: Fixture.latents(), maxRows: maxRows
+            ) {
                 XCTAssertEqual([band.width, band.channels], [56, 3])
                 XCTAssertEqual(band.y * 56 * 3, pixels.count)
                 XCTAssert(1...maxRows ~= band.count)
@@ -113,7 +116,9 @@ final class RowsTests: XCTestCase {
         let rows = session.rows(of: try Fixture.latents(), maxRows: 8)
         for try await band in rows {
             XCTAssertEqual(band.y, 0)
-            await assertFailsAsync(.state, "in use") { _ = try await session.decode(Fixture.latents()) }
+            await assertFailsAsync(.state, "in use") {
+                _ = try await session.decode(Fixture.latents())
+            }
             break
         }
         let pictures = try await session.decode(Fixture.latents())
@@ -163,13 +168,17 @@ final class RowsTests: XCTestCase {
     func testWrongRowsAreRefused() async throws {
         let session = try Fixture.session()
         let latents = try Fixture.latents()
-        assertFails(.invalidArgument, "maxRows", "-1") { _ = try session.readRows(of: latents, maxRows: -1) }
+        assertFails(.invalidArgument, "maxRows", "-1") {
+            _ = try session.readRows(of: latents, maxRows: -1)
+        }
         var two = latents
         two.batch = 2
         two.values += latents.values
         let batch = two
         assertFails(.invalidArgument, "batch") { _ = try session.readRows(of: batch) }
-        await assertFailsAsync(.invalidArgument, "batch") { for try await _ in session.rows(of: batch) {} }
+        await assertFailsAsync(.invalidArgument, "batch") {
+            for try await _ in session.rows(of: batch) {}
+        }
         XCTAssertEqual(try session.readRows(of: latents).next()?.count, 16)
     }
 }

@@ -4,8 +4,12 @@ import XCTest
 final class ErrorTests: XCTestCase {
     func testMissingFile() {
         assertFails(.io, "no/such/model") { _ = try Model(path: "no/such/model") }
-        assertFails(.io, "no/such/model") { _ = try Model(contentsOf: URL(fileURLWithPath: "/no/such/model")) }
-        assertFails(.invalidArgument, "https") { _ = try Model(contentsOf: URL(string: "https://example.org/vae")!) }
+        assertFails(.io, "no/such/model") {
+            _ = try Model(contentsOf: URL(fileURLWithPath: "/no/such/model"))
+        }
+        assertFails(.invalidArgument, "https") {
+            _ = try Model(contentsOf: URL(string: "https://example.org/vae")!)
+        }
     }
 
     func testTheSystemsNumber() {
@@ -67,12 +71,16 @@ final class ErrorTests: XCTestCase {
         assertFails(.invalidArgument, "pictures[0].pixels", "6720 expected, 6719 found") {
             try encode { $0.pixels.removeLast() }
         }
-        assertFails(.invalidArgument, "pictures[0]", "56x40x3", "56x40x1") { try encode { $0.channels = 1 } }
+        assertFails(.invalidArgument, "pictures[0]", "56x40x3", "56x40x1") {
+            try encode { $0.channels = 1 }
+        }
         assertFails(.invalidArgument, "7x40") {
             try encode { ($0.width, $0.pixels) = (7, Array(repeating: 0, count: 7 * 40 * 3)) }
         }
         for height in [0, -1, Int.max] {
-            assertFails(.invalidArgument, "pictures", "\(height)") { try encode { $0.height = height } }
+            assertFails(.invalidArgument, "pictures", "\(height)") {
+                try encode { $0.height = height }
+            }
         }
         assertFails(.invalidArgument, "inf") { try encode { $0.pixels[5] = .infinity } }
     }
@@ -86,11 +94,19 @@ final class ErrorTests: XCTestCase {
         }
         assertFails(.invalidArgument, "memoryBudget", "-1") { try session { $0.memoryBudget = -1 } }
         assertFails(.invalidArgument, "threads", "-1") { try session { $0.threads = -1 } }
-        assertFails(.invalidArgument, "activation_dtype") { try session { $0.activationDType = .uint8 } }
-        assertFails(.invalidArgument, "tileSize", "-4") { try session { $0.tiling = .seamless(tileSize: -4) } }
-        assertFails(.invalidArgument, "scratchDirectory", "NUL") { try session { $0.scratchDirectory = "a\0b" } }
+        assertFails(.invalidArgument, "activation_dtype") {
+            try session { $0.activationDType = .uint8 }
+        }
+        assertFails(.invalidArgument, "tileSize", "-4") {
+            try session { $0.tiling = .seamless(tileSize: -4) }
+        }
+        assertFails(.invalidArgument, "scratchDirectory", "NUL") {
+            try session { $0.scratchDirectory = "a\0b" }
+        }
         assertFails(.invalidArgument, "path", "NUL") { _ = try Model(path: "a\0b") }
-        assertFails(.invalidArgument, "preset", "unheard") { _ = try Fixture.model(.init(preset: "unheard")) }
+        assertFails(.invalidArgument, "preset", "unheard") {
+            _ = try Fixture.model(.init(preset: "unheard"))
+        }
         assertFails(.unsupported, "CUDA") { _ = try Fixture.model(.init(device: .cuda())) }
         assertFails(.invalidArgument, "latentWidth", "-1") {
             _ = try model.planDecode(latentWidth: -1, latentHeight: 4)

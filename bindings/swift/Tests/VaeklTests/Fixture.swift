@@ -4,7 +4,8 @@ import XCTest
 
 /// The pictures that the command made, which all hosts compare with. See scripts/hosts/data.py.
 enum Fixture {
-    static let folder = ProcessInfo.processInfo.environment["VAEKL_TEST_DATA"] ?? "VAEKL_TEST_DATA is not set"
+    static let folder =
+        ProcessInfo.processInfo.environment["VAEKL_TEST_DATA"] ?? "VAEKL_TEST_DATA is not set"
     static let modelPath = folder + "/model"
     static let weightsPath = modelPath + "/diffusion_pytorch_model.safetensors"
 
@@ -48,14 +49,17 @@ enum Fixture {
 }
 
 /// Bit for bit, so that a zero's sign and NaN count.
-func assertSameBits(_ a: [Float], _ b: [Float], file: StaticString = #filePath, line: UInt = #line) {
+func assertSameBits(
+    _ a: [Float], _ b: [Float], file: StaticString = #filePath, line: UInt = #line
+) {
     XCTAssertEqual(a.count, b.count, file: file, line: line)
     let differ = zip(a, b).filter { $0.bitPattern != $1.bitPattern }.count
     XCTAssertEqual(differ, 0, "values differ", file: file, line: line)
 }
 
 func assertClose(
-    _ a: [Float], _ b: [Float], within tolerance: Float, file: StaticString = #filePath, line: UInt = #line
+    _ a: [Float], _ b: [Float], within tolerance: Float, file: StaticString = #filePath,
+    line: UInt = #line
 ) {
     XCTAssertEqual(a.count, b.count, file: file, line: line)
     let worst = zip(a, b).map { abs($0 - $1) }.max() ?? 0
@@ -64,7 +68,8 @@ func assertClose(
 
 /// That `body` throws a `VaeklError` with this status, whose message has these words.
 func assertFails(
-    _ status: Status, _ words: String..., file: StaticString = #filePath, line: UInt = #line, _ body: () throws -> Void
+    _ status: Status, _ words: String..., file: StaticString = #filePath, line: UInt = #line,
+    _ body: () throws -> Void
 ) {
     XCTAssertThrowsError(try body(), file: file, line: line) {
         assertIs($0, status, words, file: file, line: line)
@@ -84,13 +89,17 @@ func assertFailsAsync(
     }
 }
 
-private func assertIs(_ error: any Error, _ status: Status, _ words: [String], file: StaticString, line: UInt) {
+private func assertIs(
+    _ error: any Error, _ status: Status, _ words: [String], file: StaticString, line: UInt
+) {
     guard let error = error as? VaeklError else {
         return XCTFail("\(error) is no VaeklError", file: file, line: line)
     }
     XCTAssertEqual(error.status, status, error.message, file: file, line: line)
     for word in words {
-        XCTAssert(error.message.contains(word), "\"\(error.message)\" without \"\(word)\"", file: file, line: line)
+        XCTAssert(
+            error.message.contains(word), "\"\(error.message)\" without \"\(word)\"", file: file,
+            line: line)
     }
     XCTAssertEqual("\(error)", "\(status): \(error.message)", file: file, line: line)
     XCTAssertEqual(error.localizedDescription, "\(error)", file: file, line: line)
@@ -104,6 +113,7 @@ func assertCancelled(
         try await body()
         XCTFail("not cancelled", file: file, line: line)
     } catch {
-        XCTAssert(error is CancellationError, "\(error) is no CancellationError", file: file, line: line)
+        XCTAssert(
+            error is CancellationError, "\(error) is no CancellationError", file: file, line: line)
     }
 }

@@ -4,7 +4,9 @@ import XCTest
 final class ModelTests: XCTestCase {
     func testInfo() throws {
         let info = try Fixture.model().info
-        XCTAssertEqual([info.imageChannels, info.inputChannels, info.latentChannels, info.downscale], [3, 3, 4, 8])
+        XCTAssertEqual(
+            [info.imageChannels, info.inputChannels, info.latentChannels, info.downscale],
+            [3, 3, 4, 8])
         XCTAssertEqual(info.parts, [.decoder, .encoder])
         XCTAssertEqual(info.scalingFactor, 0.18215)
         XCTAssertEqual(info.shiftFactor, 0)
@@ -53,7 +55,9 @@ final class ModelTests: XCTestCase {
     func testBytesThatDoNotOpenAreGivenBack() {
         let calls = Shared(0)
         assertFails(.invalidArgument, "bytes") {
-            _ = try Model(bytesNoCopy: UnsafeRawBufferPointer(start: nil, count: 0)) { calls.set { $0 += 1 } }
+            _ = try Model(bytesNoCopy: UnsafeRawBufferPointer(start: nil, count: 0)) {
+                calls.set { $0 += 1 }
+            }
         }
         XCTAssertEqual(calls.value, 1)
     }
@@ -67,7 +71,9 @@ final class ModelTests: XCTestCase {
         let flux = try Fixture.model(Model.Options(preset: "flux")).info
         XCTAssertEqual(flux.shiftFactor, 0.1159)
         assertFails(.io, "fp16") { _ = try Fixture.model(Model.Options(variant: "fp16")) }
-        assertFails(.io, "none.json") { _ = try Fixture.model(Model.Options(configPath: "none.json")) }
+        assertFails(.io, "none.json") {
+            _ = try Fixture.model(Model.Options(configPath: "none.json"))
+        }
         _ = try Fixture.model(Model.Options(parts: .decoder))
     }
 }
@@ -75,18 +81,21 @@ final class ModelTests: XCTestCase {
 final class OptionsTests: XCTestCase {
     /// The bytes of a decode with these options.
     private func decode(_ options: Session.Options) throws -> [Float] {
-        try Fixture.session(options).decode(Fixture.latents(), as: Float.self, layout: .chw)[0].pixels
+        try Fixture.session(options)
+            .decode(Fixture.latents(), as: Float.self, layout: .chw)[0].pixels
     }
 
     func testBudgetThreadsAndScratchKeepTheBits() throws {
         let model = try Fixture.model()
         let plain = try model.planDecode(latentWidth: 7, latentHeight: 5)
-        let scratch = URL(fileURLWithPath: NSTemporaryDirectory()).appendingPathComponent("vaekl-\(UUID())").path
+        let scratch = URL(fileURLWithPath: NSTemporaryDirectory())
+            .appendingPathComponent("vaekl-\(UUID())").path
         try FileManager.default.createDirectory(atPath: scratch, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(atPath: scratch) }
         let exact = try Fixture.decoded().pixels
         for options in [
-            Session.Options(threads: 1), Session.Options(threads: 3), Session.Options(scratchDirectory: scratch),
+            Session.Options(threads: 1), Session.Options(threads: 3),
+            Session.Options(scratchDirectory: scratch),
             Session.Options(memoryBudget: Int(plain.peakBytes)),
         ] {
             assertSameBits(try decode(options), exact)
@@ -113,7 +122,8 @@ final class OptionsTests: XCTestCase {
         XCTAssertFalse(plan.isExact)
         XCTAssertNotEqual(try decode(diffusers), exact)
         let seamless = Session.Options(tiling: .seamless(tileSize: 4))
-        XCTAssertGreaterThan(try model.planDecode(latentWidth: 7, latentHeight: 5, options: seamless).tilesX, 1)
+        XCTAssertGreaterThan(
+            try model.planDecode(latentWidth: 7, latentHeight: 5, options: seamless).tilesX, 1)
         assertClose(try decode(seamless), exact, within: 0.01)
     }
 

@@ -17,7 +17,8 @@ final class Shared<Value: Sendable>: Sendable {
     }
 }
 
-/// Holds a call at its first report, so that a test can do something that is sure to meet it in progress.
+/// Holds a call at its first report, so that a test can do something that is sure to meet it in
+/// progress.
 final class Pause: Sendable {
     private let (arrivals, arrive) = AsyncStream<Void>.makeStream()
     private let release = DispatchSemaphore(value: 0)

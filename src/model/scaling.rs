@@ -1,0 +1,118 @@
+#![forbid(unsafe_code)]
+//! Between the latents of the autoencoder and those of the diffusion model.
+
+use ndarray::{ArrayViewMut4, Axis};
+
+use crate::base::error::{Error, Result};
+
+/// What a configuration says of it: the factor, and an offset for all channels or the statistics
+/// of each.
+pub(super) struct Scaling<'a> {
+    /// `latent_channels`.
+    pub(super) channels: usize,
+    /// `scaling_factor`.
+    pub(super) factor: f64,
+    /// `shift_factor`.
+    pub(super) shift: Option<f64>,
+    /// `latents_mean`.
+    pub(super) mean: Option<&'a [f64]>,
+    /// `latents_std`.
+    pub(super) std: Option<&'a [f64]>,
+}
+
+impl Scaling<'_> {
+    /// # Errors
+    /// `Model`, naming the field, with expected and found.
+    pub(super) fn validate(&self) -> Result<()> {
+        let wrong = |message: String| Err(Error::model(message));
+        if !self.factor.is_finite() || self.factor == 0.0 {
+            return wrong(format!(
+                "scaling_factor: a finite number other than 0 expected, {} found",
+                self.factor
+            ));
+        }
+        if self.shift.is_some_and(|shift| !shift.is_finite()) {
+            return wrong("shift_factor: a finite number expected".into());
+        }
+        for (field, values) in [("latents_mean", self.mean), ("latents_std", self.std)] {
+            let Some(values) = values else { continue };
+            if values.len() != self.channels {
+                return wrong(format!(
+                    "{field}: {} numbers expected (latent_channels), {} found",
+                    self.channels,
+                    values.len()
+                ));
+            }
+            if values.iter().any(|v| !v.is_finite() || (field == "latents_std" && *v <= 0.0)) {
+                return wrong(format!("{field}: finite numbers (positive for std) expected"));
+            }
+        }
+        if self.mean.is_some() != self.std.is_some() {
+            return wrong("latents_mean and latents_std: both or neither expected".into());
+        }
+        Ok(())
+    }
+
+    /// From the autoencoder's to the diffusion model's, in place.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the second axis is not `channels` long.
+    pub(super) fn apply(&self, latents: ArrayViewMut4<'_, f32>) -> Result<()> {
+        self.map_channels(latents, |x, (offset, factor)| (x - offset) * factor)
+    }
+
+    /// The inverse of [`Scaling::apply`].
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the second axis is not `channels` long.
+    pub(super) fn undo(&self, latents: ArrayViewMut4<'_, f32>) -> Result<()> {
+        self.map_channels(latents, |x, (offset, factor)| x / factor + offset)
+    }
+
+    /// Maps each value with the offset and the factor of its channel.
+    fn map_channels(
+        &self,
+        mut latents: ArrayViewMut4<'_, f32>,
+        map: impl Fn(f64, (f64, f64)) -> f64,
+    ) -> Result<()> {
+        let (expected, found) = (self.channels, latents.len_of(Axis(1)));
+        if found != expected {
+            return Err(Error::invalid(format!(
+                "latents: {expected} channels expected, {found} found"
+            )));
+        }
+        for (c, mut channel) in latents.axis_iter_mut(Axis(1)).enumerate() {
+            let statistics = match (self.mean, self.std) {
+                (Some(mean), Some(std)) => (mean[c], self.factor / std[c]),
+                _ => (self.shift.unwrap_or(0.0), self.factor),
+            };
+            channel.mapv_inplace(|x| map(f64::from(x), statistics) as f32);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array4;
+
+    use super::*;
+
+    #[test]
+    fn scaling_and_its_inverse() {
+        let mut scaling =
+            Scaling { channels: 4, factor: 0.5, shift: Some(0.25), mean: None, std: None };
+        let original = Array4::from_shape_fn((1, 4, 2, 2), |(_, c, y, x)| (c + y * x) as f32);
+        let mut latents = original.clone();
+        scaling.apply(latents.view_mut()).unwrap();
+        assert_eq!(latents[(0, 3, 1, 1)], (4.0 - 0.25) * 0.5);
+        scaling.undo(latents.view_mut()).unwrap();
+        assert_eq!(latents, original);
+        scaling.mean = Some(&[0.0, 1.0, 2.0, 3.0]);
+        scaling.std = Some(&[1.0, 2.0, 4.0, 8.0]);
+        scaling.apply(latents.view_mut()).unwrap();
+        assert_eq!(latents[(0, 3, 1, 1)], (4.0 - 3.0) * 0.5 / 8.0);
+        let error = scaling.apply(Array4::zeros((1, 3, 1, 1)).view_mut()).unwrap_err();
+        assert!(error.message().contains("4 channels expected, 3 found"));
+    }
+}

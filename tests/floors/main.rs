@@ -1,0 +1,108 @@
+//! The rules of the house, read from its sources: nobody has to take them on trust.
+//!
+//! * A file imports only from its own floor or the floors below it; `unsafe` and the processor's
+//!   intrinsics stand only where the map allows them (here).
+//! * The files of a folder form no circle (`circles`).
+//! * Lines, files and lists of parameters are short (`shape`).
+//!
+//! The other files read: `sources` the repository, `rust` tokens, `paths` the imports among them,
+//! `python` Python's imports. `graph` finds circles.
+
+mod circles;
+mod graph;
+mod paths;
+mod python;
+mod rust;
+mod shape;
+mod sources;
+
+/// Floor of each module of the crate. Modules on one floor do not import each other.
+const FLOORS: &[(&str, usize)] = &[
+    ("base", 0),
+    ("arch", 1),
+    ("kernels", 2),
+    ("ops", 3),
+    ("backend", 4),
+    ("checkpoint", 4),
+    ("model", 5),
+    ("latents", 5),
+    ("run", 6),
+    ("ffi", 7),
+    ("bench", 7),
+];
+
+/// Files that may contain `unsafe`, as prefixes of their paths below `src/`.
+const UNSAFE: &[&str] =
+    &["arch/", "kernels/", "base/buffer.rs", "base/scratch_file.rs", "checkpoint/mmap.rs", "ffi/"];
+
+/// Path below `src/` and code of each source of the library, without comments and strings.
+fn library() -> Vec<(String, String)> {
+    let sources = sources::below("src").into_iter();
+    sources.map(|file| (file.path["src/".len()..].to_string(), rust::code(&file.text))).collect()
+}
+
+fn floor(module: &str) -> Option<usize> {
+    FLOORS.iter().find(|(name, _)| *name == module).map(|(_, floor)| *floor)
+}
+
+/// What `code`, a file's, imports against the order of floors, and how many
+/// imports it has from below.
+fn upward(file: &str, code: &str) -> (Vec<String>, usize) {
+    let Some((module, _)) = file.split_once('/') else { return (Vec::new(), 0) };
+    let own = floor(module).unwrap_or_else(|| panic!("src/{module} has no floor in this test"));
+    let (mut wrong, mut downward) = (Vec::new(), 0);
+    for named in paths::named(&rust::tokens(code), &paths::module_of(file)) {
+        let import = &named.path[0];
+        match floor(import) {
+            _ if !named.absolute => {}
+            Some(_) if import == module => {}
+            Some(other) if other < own => downward += 1,
+            Some(_) => wrong.push(format!("{file} imports crate::{import}")),
+            // `crate::Error` and the like: the public surface is above every floor.
+            None => wrong.push(format!("{file} imports crate::{import}, which has no floor")),
+        }
+    }
+    (wrong, downward)
+}
+
+#[test]
+fn imports_point_downwards() {
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for (file, code) in library() {
+        let (upward, downward) = upward(&file, &code);
+        wrong.extend(upward);
+        seen += downward;
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    assert!(seen > 50, "the test found only {seen} imports: it no longer reads the sources");
+}
+
+#[test]
+fn an_import_that_points_upwards_is_found() {
+    let code = "use crate::base::A; use super::super::{arch, run::Plan}; fn f() -> crate::Level {}";
+    let (wrong, downward) = upward("ops/conv.rs", code);
+    let expected =
+        ["ops/conv.rs imports crate::run", "ops/conv.rs imports crate::Level, which has no floor"];
+    assert_eq!((wrong, downward), (expected.map(String::from).to_vec(), 2));
+}
+
+#[test]
+fn unsafe_stays_at_its_addresses() {
+    let is_unsafe = |code: &str| rust::tokens(code).iter().any(|token| token.text == "unsafe");
+    let allowed = |file: &str| UNSAFE.iter().any(|prefix| file.starts_with(prefix));
+    let wrong: Vec<String> = library()
+        .into_iter()
+        .filter(|(file, code)| !allowed(file) && is_unsafe(code))
+        .map(|(file, _)| file)
+        .collect();
+    assert!(wrong.is_empty(), "unsafe in {wrong:?}");
+}
+
+#[test]
+fn processor_intrinsics_stay_in_arch() {
+    for (file, code) in library() {
+        let allowed = file.starts_with("arch/");
+        assert!(allowed || !code.contains("core::arch"), "core::arch in {file}");
+    }
+}

@@ -1,0 +1,76 @@
+//! The files of the repository that the rules are about.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Folders with sources of our own.
+pub(crate) const FOLDERS: [&str; 10] = [
+    "src",
+    "cli",
+    "tests",
+    "benches",
+    "examples",
+    "scripts",
+    "models",
+    "bindings",
+    "include",
+    "packaging",
+];
+
+/// Sources outside of them.
+const SINGLE: [&str; 3] = ["build.rs", "Makefile", ".ci/run"];
+
+/// Endings of source files. Scripts of the shell may have none: all of `scripts/` is read.
+const LANGUAGES: [&str; 10] = ["rs", "c", "h", "cpp", "hpp", "go", "swift", "py", "sh", "cmake"];
+
+/// A source: its path from the root of the repository, with `/`, and its text.
+pub(crate) struct Source {
+    pub(crate) path: String,
+    pub(crate) text: String,
+}
+
+/// All sources of the repository.
+pub(crate) fn all() -> Vec<Source> {
+    let mut found: Vec<Source> = FOLDERS.iter().flat_map(|folder| below(folder)).collect();
+    found.extend(SINGLE.iter().map(|file| read(&root().join(file))));
+    found
+}
+
+/// The sources below `folder`, a path from the root of the repository.
+pub(crate) fn below(folder: &str) -> Vec<Source> {
+    let mut files = Vec::new();
+    collect(&root().join(folder), &mut files);
+    files.sort();
+    files.iter().map(|path| read(path)).collect()
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &Path) -> Source {
+    let name = path.strip_prefix(root()).unwrap().to_string_lossy().replace('\\', "/");
+    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{name}: {error}"));
+    Source { path: name, text }
+}
+
+fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy();
+        if path.is_dir() {
+            if !name.starts_with('.') && name != "__pycache__" {
+                collect(&path, found);
+            }
+        } else if is_source(&path) {
+            found.push(path);
+        }
+    }
+}
+
+fn is_source(path: &Path) -> bool {
+    match path.extension() {
+        Some(ending) => LANGUAGES.iter().any(|&language| ending == language),
+        None => path.starts_with(root().join("scripts")),
+    }
+}
