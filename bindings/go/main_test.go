@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 	if source, err = os.Getwd(); err == nil {
 		data := os.Getenv("VAEKL_TEST_DATA")
 		if data == "" {
-			data = filepath.Join("..", "..", "target", "hosts", "data")
+			data = filepath.FromSlash("../../target/hosts/ä b/libvaekl/data")
 		}
 		err = os.Chdir(data)
 	}

@@ -86,9 +86,7 @@ pub fn compile_with(
     // A folder for each, and for each thread: tests run at the same time.
     let thread = std::thread::current();
     let test = thread.name().unwrap_or_default();
-    // Without what the linker takes for more than a name.
-    let variant =
-        format!("{}{}", headers.file_name().unwrap().display(), flags.concat()).replace(',', "");
+    let variant = format!("{}{}", headers.file_name().unwrap().display(), flags.concat());
     let folder = scratch(&format!("c-{test}-{name}-{language:?}-{linking:?}-{variant}"));
     let program = folder.join(name);
     let mut command = match language {
@@ -107,7 +105,8 @@ pub fn compile_with(
             let versioned = folder.join("libvaekl.so.0");
             let _ = fs::remove_file(&versioned);
             std::os::unix::fs::symlink(library("libvaekl.so"), &versioned).unwrap();
-            command.arg(&versioned).arg(format!("-Wl,-rpath,{}", folder.display()));
+            // -Wl would cut the path at a comma.
+            command.arg(&versioned).args(["-Xlinker", "-rpath", "-Xlinker"]).arg(&folder);
             command.args(["-lpthread", "-lm"]);
         }
         Linking::Static => {

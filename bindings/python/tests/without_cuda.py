@@ -73,8 +73,10 @@ def build(library: Path, versions: dict[str, set[str]], unversioned: set[str]) -
         for version, names in versions.items()
     ]
     script.write_text("".join(nodes))
-    link = f"-Wl,-soname,{library.name}" + (f",--version-script,{script}" if nodes else "")
-    output("cc", "-shared", "-fPIC", "-O0", "-w", "-fno-builtin", link, source, "-o", library)
+    link = [f"-Wl,-soname,{library.name}"]
+    if nodes:
+        link += ["-Xlinker", f"--version-script={script}"]  # -Wl would cut the path at a comma
+    output("cc", "-shared", "-fPIC", "-O0", "-w", "-fno-builtin", *link, source, "-o", library)
 
 
 if __name__ == "__main__":
