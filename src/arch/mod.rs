@@ -1,4 +1,4 @@
-//! Floor 1: instruction sets. The only place that names a processor feature or an intrinsic.
+//! Floor 2: instruction sets. The only place that names a processor feature or an intrinsic.
 //!
 //! An instruction set is a token ([`isa::Simd`]) that only detection makes, so that holding one proves
 //! that the processor has it. A kernel is written once, generic over the token ([`isa::Kernel`]), and

@@ -1,4 +1,4 @@
-//! Floor 0: what knows nothing of the domain. Errors, element types, shapes, aligned memory, scratch files.
+//! Floor 1: what knows nothing of the domain. Errors, element types, shapes, aligned memory, scratch files.
 
 pub(crate) mod buffer;
 pub(crate) mod dtype;

@@ -4,36 +4,18 @@ use std::fs::{File, FileType};
 use std::ops::Range;
 use std::path::Path;
 
-use memmap2::Mmap;
-
 use super::cannot_open;
 use crate::base::buffer::{Bytes, Owner};
 use crate::base::error::{Error, Result};
+use crate::os::{self, FileMap};
 
-/// A mapped file.
-struct Mapped(Mmap);
-
-impl AsRef<[u8]> for Mapped {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl Owner for Mapped {
+impl Owner for FileMap {
     fn release(&self, range: Range<usize>) {
-        #[cfg(target_os = "linux")]
-        // SAFETY: nobody writes to the mapping, so that its pages are those of the file, and are read from
-        // there again: the bytes do not change.
-        let _ = unsafe {
-            let advice = memmap2::UncheckedAdvice::DontNeed;
-            self.0.unchecked_advise_range(advice, range.start, range.len())
-        };
-        #[cfg(not(target_os = "linux"))]
-        let _ = range;
+        FileMap::release(self, range);
     }
 
     fn releases(&self) -> bool {
-        cfg!(target_os = "linux")
+        Self::RELEASES
     }
 }
 
@@ -59,26 +41,10 @@ pub(super) fn map(path: &Path) -> Result<Bytes> {
         // An empty file cannot be mapped; it is told apart as any other malformed one.
         return Ok(Bytes::new(Vec::new()));
     }
-    // SAFETY: the mapping is private and read-only. That nobody truncates or rewrites the file meanwhile
-    // is asked of the user, above and in the documentation of `Model::open`.
-    let map = unsafe { Mmap::map(&file) }.map_err(failed)?;
-    Ok(Bytes::owned_by(Mapped(map)))
+    Ok(Bytes::owned_by(FileMap::new(&file).map_err(failed)?))
 }
 
 /// What is no regular file, for a person.
 fn name_of(kind: FileType) -> &'static str {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::FileTypeExt;
-        if kind.is_fifo() {
-            return "a FIFO";
-        }
-        if kind.is_char_device() || kind.is_block_device() {
-            return "a device";
-        }
-        if kind.is_socket() {
-            return "a socket";
-        }
-    }
-    if kind.is_dir() { "a folder" } else { "another kind" }
+    if kind.is_dir() { "a folder" } else { os::kind_name(kind) }
 }

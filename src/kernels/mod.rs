@@ -1,4 +1,4 @@
-//! Floor 2: arithmetic on slices, and the one parallel primitive.
+//! Floor 3: arithmetic on slices, and the one parallel primitive.
 //!
 //! Every kernel is written once over the tokens of `arch::isa` and compiled for each instruction
 //! set; [`Kernels`] holds the token of a session. The kernels here know rows, strides and panels,

@@ -1,4 +1,4 @@
-//! Floor 6: running the network. Plans, sessions, progress and cancelling.
+//! Floor 7: running the network. Plans, sessions, progress and cancelling.
 
 mod budget;
 mod execute;

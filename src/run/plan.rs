@@ -3,12 +3,11 @@
 
 use crate::arch::Level;
 use crate::backend::{Algorithm, Backend, Slot};
-use crate::base::buffer::physical_memory;
 use crate::base::dtype::DType;
 use crate::base::error::{Error, ErrorKind, Result};
 #[cfg(feature = "bench")]
 use crate::base::shape::Shape;
-use crate::kernels::{Kernels, threads};
+use crate::kernels::Kernels;
 use crate::model::blocks::Settings;
 use crate::model::window::Window;
 use crate::model::{Model, decoder, encoder};
@@ -57,7 +56,7 @@ impl Plan {
     /// # Errors
     /// `OutOfMemory`, with the bytes needed and those the machine has.
     pub fn fits_machine(&self) -> Result<()> {
-        match physical_memory() {
+        match crate::os::physical_memory() {
             Some(have) if self.workspace_bytes > have => {
                 let need = self.workspace_bytes;
                 let message = format!("{need} bytes of workspace needed, the machine has {have}");
@@ -249,5 +248,5 @@ pub(super) fn check_finite(
 
 /// Threads of a session that did not ask for a number.
 pub(crate) fn default_threads() -> usize {
-    threads::physical_cores()
+    crate::os::physical_cores()
 }
