@@ -41,9 +41,6 @@
 //! | 8 | `ffi` | the C interface |
 //! | 8 | `bench` | what the benches measure; only with the feature `bench` |
 
-// The portable level, the only one elsewhere, has no use for register tiles.
-#![cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
-
 mod arch;
 mod backend;
 mod base;

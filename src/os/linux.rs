@@ -12,20 +12,20 @@ pub(super) const RELEASES: bool = true;
 
 /// Drops the pages of `range`, which is in bounds, until they are read again.
 pub(super) fn release(map: &Mmap, range: Range<usize>) {
-    // SAFETY: the map is shared and nobody writes through it, so that it has no pages of its own to lose:
-    // what is dropped is read again from the file, which does not change while it is mapped.
+    // SAFETY: the map is shared and nobody writes through it, so that it has no pages of its own to
+    // lose: what is dropped is read again from the file, which does not change while it is mapped.
     let _ =
         unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len()) };
 }
 
-/// Asks for huge pages: tiles of many rows far apart would miss the translation cache of small ones. It is
-/// advice; a system without huge pages declines, and nothing else changes.
+/// Asks for huge pages: tiles of many rows far apart would miss the translation cache of small
+/// ones. It is advice; a system without huge pages declines, and nothing else changes.
 pub(super) fn prefer_huge(map: &MmapMut) {
     let _ = map.advise(Advice::HugePage);
 }
 
-/// Sets the length of `file` and, where the file system can, reserves its room, so that a disk that is too
-/// full is known before the work.
+/// Sets the length of `file` and, where the file system can, reserves its room, so that a disk that
+/// is too full is known before the work.
 pub(crate) fn reserve(file: &File, bytes: u64) -> io::Result<()> {
     let length = libc::off_t::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
     // SAFETY: the descriptor is open, and no memory is passed.

@@ -17,16 +17,17 @@ impl FileMap {
 
     /// Maps all of `file`, which is not empty.
     ///
-    /// The file must not change while it is mapped. Nothing can hold other programs to that: whoever asks
-    /// for a map asks its own caller for it.
+    /// The file must not change while it is mapped. Nothing can hold other programs to that:
+    /// whoever asks for a map asks its own caller for it.
     pub(crate) fn new(file: &File) -> io::Result<Self> {
-        // SAFETY: the map is shared and read-only, so nobody writes through it. That nobody rewrites or
-        // truncates the file meanwhile is the promise above, which `Model::open` documents.
+        // SAFETY: the map is shared and read-only, so nobody writes through it. That nobody
+        // rewrites or truncates the file meanwhile is the promise above, which `Model::open`
+        // documents.
         unsafe { Mmap::map(file) }.map(Self)
     }
 
-    /// Lets the system have the memory of `range` until it is read again. Panics when `range` is out of
-    /// bounds.
+    /// Lets the system have the memory of `range` until it is read again. Panics when `range` is
+    /// out of bounds.
     pub(crate) fn release(&self, range: Range<usize>) {
         // The system's call has no such check, and would drop the pages of a neighbour.
         assert!(range.start <= range.end && range.end <= self.0.len());

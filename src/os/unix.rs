@@ -8,8 +8,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// Makes a file to read and write that is gone with its last user. `name` is a path where it may stand for
-/// a moment.
+/// Makes a file to read and write that is gone with its last user. `name` is a path where it may
+/// stand for a moment.
 pub(crate) fn unnamed_file(name: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     let file = options.read(true).write(true).create_new(true).mode(0o600).open(name)?;
@@ -33,8 +33,8 @@ pub(crate) fn permissions(path: &Path) -> Option<Permissions> {
     Some(Permissions::from_mode(metadata.permissions().mode() & 0o777))
 }
 
-/// Makes a file at `path`, where nothing may stand, not even a link. Meanwhile no more people may read it
-/// than `permissions` lets; without, the umask decides.
+/// Makes a file at `path`, where nothing may stand, not even a link. Meanwhile no more people may
+/// read it than `permissions` lets; without, the umask decides.
 pub(crate) fn create_beside(path: &Path, permissions: Option<&Permissions>) -> io::Result<File> {
     // Its writer opens it once more, whatever it will be in the end.
     let mode = permissions.map_or(0o666, |permissions| permissions.mode() & 0o777 | 0o600);
@@ -55,8 +55,8 @@ pub(crate) fn close(file: File) -> io::Result<()> {
     }
 }
 
-/// Puts the names in `folder` on the disk. A folder that cannot be opened to read, or a file system that
-/// does not know the call, leaves that to the system.
+/// Puts the names in `folder` on the disk. A folder that cannot be opened to read, or a file system
+/// that does not know the call, leaves that to the system.
 pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     let Ok(folder) = File::open(folder) else { return Ok(()) };
     match folder.sync_all() {

@@ -199,7 +199,7 @@ fn for_options(
     width: usize,
 ) -> Result<Plan> {
     let threads = options.resolve_threads()?;
-    let kernels = Kernels::new(Level::detect()?);
+    let kernels = Kernels::new(Level::detect()?)?;
     let dtype = options.resolve_dtype(model)?;
     let resources = options.resources(model, dtype, &kernels, threads);
     check_size(direction, height, width)?;
@@ -215,7 +215,7 @@ pub(crate) fn planned(
     height: usize,
     width: usize,
 ) -> Result<(Planned, Resources, Shape)> {
-    let kernels = Kernels::new(Level::detect()?);
+    let kernels = Kernels::new(Level::detect()?)?;
     let (threads, dtype) = (options.resolve_threads()?, options.resolve_dtype(model)?);
     let resources = options.resources(model, dtype, &kernels, threads);
     let planned = Call::new(model, direction, height, width).plan(resources)?;

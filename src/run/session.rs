@@ -106,7 +106,7 @@ impl Session {
         Ok(Self {
             model: model.clone(),
             dtype: options.resolve_dtype(model)?,
-            kernels: Kernels::new(Level::detect()?),
+            kernels: Kernels::new(Level::detect()?)?,
             threads: Threads::new(options.resolve_threads()?)?,
             options: options.clone(),
             arena: AlignedBuf::zeroed(0, "workspace")?,
