@@ -29,7 +29,7 @@
 //! | floor | module | what lives there |
 //! |---|---|---|
 //! | 0 | `os` | what differs by system: maps, files, memory and cores |
-//! | 1 | `base` | errors, element types, shapes, aligned memory, scratch files |
+//! | 1 | `base` | errors, element types, shapes, aligned memory, scratch and output files |
 //! | 2 | `arch` | instruction sets: the only `core::arch` |
 //! | 3 | `kernels` | arithmetic on slices, and the one parallel primitive |
 //! | 4 | `ops` | convolution and attention over blocks of a picture |
@@ -57,6 +57,7 @@ mod os;
 mod run;
 
 pub use arch::Level;
+pub use base::atomic_file::AtomicFile;
 pub use base::dtype::DType;
 pub use base::error::{Error, ErrorKind, Result};
 pub use latents::{DiagonalGaussian, Generator};

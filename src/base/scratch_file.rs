@@ -1,3 +1,4 @@
+#![forbid(unsafe_code)]
 //! A scratch file: where activations stay that memory has no room for.
 
 use std::fs::File;

@@ -1,3 +1,4 @@
+#![forbid(unsafe_code)]
 //! Mapping a file into memory.
 
 use std::fs::{File, FileType};
@@ -19,18 +20,19 @@ impl Owner for FileMap {
     }
 }
 
-/// Maps the regular file at `path`, or where a link there leads. Pages are read when they are first used
-/// and may be dropped by the system.
+/// Maps the regular file at `path`, or where a link there leads. Pages are read when they are first
+/// used and may be dropped by the system.
 ///
-/// The file must not change while it is mapped: a file cut short under us ends the process with SIGBUS,
-/// as with every program that maps its weights. Replacing it by renaming another over it is harmless.
+/// The file must not change while it is mapped: a file cut short under us ends the process with
+/// SIGBUS, as with every program that maps its weights. Replacing it by renaming another over it is
+/// harmless.
 ///
 /// # Errors
 /// `Io`, naming the file; `Format` for what is no regular file.
 pub(super) fn map(path: &Path) -> Result<Bytes> {
     let failed = |error| cannot_open(path, &error);
-    // Looked at before it is opened: the opening of a FIFO waits for a writer, that of a device may do
-    // anything.
+    // Looked at before it is opened: the opening of a FIFO waits for a writer, that of a device may
+    // do anything.
     let kind = std::fs::metadata(path).map_err(failed)?.file_type();
     if !kind.is_file() {
         let (path, found) = (path.display(), name_of(kind));

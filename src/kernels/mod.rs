@@ -2,8 +2,8 @@
 //!
 //! Every kernel is written once over the tokens of `arch::isa` and compiled for each instruction
 //! set; [`Kernels`] holds the token of a session. The kernels here know rows, strides and panels,
-//! nothing of slots or pictures. Compiled for the portable set, whose vectors have one lane, they are
-//! the specification that the others are tested against.
+//! nothing of slots or pictures. Compiled for the portable set, whose vectors have one lane, they
+//! are the specification that the others are tested against.
 
 pub(crate) mod convert;
 // The portable level, the only one elsewhere, multiplies without register tiles.
