@@ -21,9 +21,9 @@ const ATTEMPTS: usize = 100;
 /// leaves nothing, and what stood at the path stays.
 ///
 /// No error of a write is lost: one that an encoder swallows, as destructors do, fails
-/// [`AtomicFile::finish`] and `commit` too. A replaced file passes on its permissions; those of a new
-/// one are the system's default. No link is followed: a link at the path is replaced, and the file
-/// it leads to stays as it is.
+/// [`AtomicFile::finish`] and `commit` too. A replaced file passes on its permissions; those of a
+/// new one are the system's default. No link is followed: a link at the path is replaced, and the
+/// file it leads to stays as it is.
 ///
 /// ```
 /// use std::io::Write;
