@@ -38,12 +38,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     options.threads = threads;
     let level = Level::detect()?;
 
-    let before = peak(level, threads);
+    let before = peak(level, threads)?;
     let mut runs = Vec::new();
     for _ in 0..3 {
         runs.push(operators(&model, &options, encode, size, size)?);
     }
-    let after = peak(level, threads);
+    let after = peak(level, threads)?;
     let total = |run: &Vec<Operator>| run.iter().map(|o| o.seconds).sum::<f64>();
     runs.sort_by(|a, b| total(a).total_cmp(&total(b)));
     let run = &runs[1];

@@ -8,7 +8,7 @@ use vaekl::{Level, Result};
 
 fn main() -> Result<()> {
     for level in Level::available() {
-        let peak = bench::peak(level, 1);
+        let peak = bench::peak(level, 1)?;
         println!("{level}: peak {peak:.1} GFLOP/s");
         for (what, rows, taps, depth, columns, pairs) in [
             ("3x3, 128 to 128 channels", 56, 9, 128, 128, 1),
@@ -38,7 +38,7 @@ fn main() -> Result<()> {
                 "  {what:<32} {time:6.3} ns a value, {share:.1} % of F(8,3)'s products at the peak"
             );
         }
-        println!("  peak again {:.1} GFLOP/s", bench::peak(level, 1));
+        println!("  peak again {:.1} GFLOP/s", bench::peak(level, 1)?);
     }
     Ok(())
 }

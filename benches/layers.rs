@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let threads = arguments.first().map_or(Ok(2), |threads| threads.parse())?;
     let wanted = arguments.get(1).cloned().unwrap_or_default();
     let level = Level::detect()?;
-    println!("{level}, {threads} threads, peak {:.0} GFLOP/s", peak(level, threads));
+    println!("{level}, {threads} threads, peak {:.0} GFLOP/s", peak(level, threads)?);
     println!(
         "{:<40} {:>9} {:>8} {:>7} {:>6} {:>5} {:>8}",
         "", "", "ms", "direct", "true", "peak", "error"
@@ -55,13 +55,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut winograd = (0.0, 0.0);
     let mut peaks = Vec::new();
     for &(size, from, to, kernel, resample, residual, decodes, encodes) in LAYERS {
-        let before = peak(level, threads);
+        let before = peak(level, threads)?;
         let shape = Layer { size, from, to, kernel, resample, residual };
         if !format!("{size}x{size}x{from} {to} {kernel} {resample}").starts_with(&wanted) {
             continue;
         }
         let (run, error) = layer(shape, level, threads, 5)?;
-        let peak = (before + peak(level, threads)) / 2.0;
+        let peak = (before + peak(level, threads)?) / 2.0;
         peaks.push(peak);
         let rate = |work: u64| 2.0 * work as f64 / run.seconds / 1e9;
         println!(

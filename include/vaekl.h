@@ -92,7 +92,7 @@ const char *vaekl_version_string(void);
 const char *vaekl_status_name(vaekl_status status);
 
 // The instruction set that sessions will use: "avx512", "avx2" or "portable". The environment
-// variable VAEKL_CPU lowers it; "invalid" when that is not a level. Static.
+// variable VAEKL_CPU lowers it; "invalid" when that is no level of this architecture. Static.
 const char *vaekl_cpu_level(void);
 
 /* ---- value types ----------------------------------------------------------- */

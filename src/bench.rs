@@ -17,8 +17,8 @@ use crate::run::{Planned, Request, planned};
 use crate::{Encoding, Level, Model, Result, SessionOptions, Storage};
 
 /// The fused multiply-adds of `threads` threads at once, in GFLOP/s.
-pub fn peak(level: Level, threads: usize) -> f64 {
-    let kernels = Kernels::new(level);
+pub fn peak(level: Level, threads: usize) -> Result<f64> {
+    let kernels = Kernels::new(level)?;
     let (stop, start) = (AtomicBool::new(false), Instant::now());
     let work = || {
         let mut flops = 0.0;
@@ -33,7 +33,7 @@ pub fn peak(level: Level, threads: usize) -> f64 {
         stop.store(true, Ordering::Relaxed);
         workers.into_iter().map(|worker| worker.join().expect("no panic in a loop")).sum()
     });
-    flops / start.elapsed().as_secs_f64() / 1e9
+    Ok(flops / start.elapsed().as_secs_f64() / 1e9)
 }
 
 /// A number in [-1, 1) that looks random.
@@ -63,7 +63,7 @@ pub struct Product {
 /// GFLOP/s of one thread multiplying, the best of several tenths of a second.
 pub fn gemm(level: Level, product: Product) -> Result<f64> {
     let Product { rows, taps, depth, columns, pairs } = product;
-    let kernels = Kernels::new(level);
+    let kernels = Kernels::new(level)?;
     let panels = columns.div_ceil(kernels.nr());
     let columns = panels * kernels.nr();
     let stride = depth + 16;
@@ -128,7 +128,7 @@ pub enum Pass {
 pub fn pass(level: Level, pass: Pass) -> Result<f64> {
     const CHANNELS: usize = 128;
     const SLICE: usize = 32;
-    let kernels = Kernels::new(level);
+    let kernels = Kernels::new(level)?;
     let winograd = Winograd::F8;
     let (down, across) = (2, 13);
     let (rows, columns) = (down * winograd.outputs(), across * winograd.outputs());
@@ -237,7 +237,7 @@ pub fn layer(
     let weight: Vec<u8> =
         (0..to * from * kernel * kernel).flat_map(|i| number(i).to_le_bytes()).collect();
     let weight = Bytes::new(weight);
-    let (kernels, threads) = (Kernels::new(level), Threads::new(threads)?);
+    let (kernels, threads) = (Kernels::new(level)?, Threads::new(threads)?);
     let filters = [Filter {
         name: "layer",
         weight: &weight,

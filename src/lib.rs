@@ -28,20 +28,18 @@
 //!
 //! | floor | module | what lives there |
 //! |---|---|---|
-//! | 0 | `base` | errors, element types, shapes, aligned memory, scratch files |
-//! | 1 | `arch` | instruction sets: the only `core::arch` |
-//! | 2 | `kernels` | arithmetic on slices, and the one parallel primitive |
-//! | 3 | `ops` | convolution and attention over blocks of a picture |
-//! | 4 | `backend` | the `Backend` trait on slots; the processor and the recorder behind it |
-//! | 4 | `checkpoint` | files to named tensors |
-//! | 5 | `model` | configuration, weights, encoder and decoder |
-//! | 5 | `latents` | the posterior and its random numbers |
-//! | 6 | `run` | plans, sessions, progress, cancelling |
-//! | 7 | `ffi` | the C interface |
-//! | 7 | `bench` | what the benches measure; only with the feature `bench` |
-
-// The portable level, the only one elsewhere, has no use for register tiles.
-#![cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+//! | 0 | `os` | what differs by system: maps, files, memory and cores |
+//! | 1 | `base` | errors, element types, shapes, aligned memory, scratch and output files |
+//! | 2 | `arch` | instruction sets: the only `core::arch` |
+//! | 3 | `kernels` | arithmetic on slices, and the one parallel primitive |
+//! | 4 | `ops` | convolution and attention over blocks of a picture |
+//! | 5 | `backend` | the `Backend` trait on slots; the processor and the recorder behind it |
+//! | 5 | `checkpoint` | files to named tensors |
+//! | 6 | `model` | configuration, weights, encoder and decoder |
+//! | 6 | `latents` | the posterior and its random numbers |
+//! | 7 | `run` | plans, sessions, progress, cancelling |
+//! | 8 | `ffi` | the C interface |
+//! | 8 | `bench` | what the benches measure; only with the feature `bench` |
 
 mod arch;
 mod backend;
@@ -55,9 +53,11 @@ mod kernels;
 mod latents;
 mod model;
 mod ops;
+mod os;
 mod run;
 
 pub use arch::Level;
+pub use base::atomic_file::AtomicFile;
 pub use base::encoding::Encoding;
 pub use base::error::{Error, ErrorKind, Result};
 pub use base::storage::Storage;

@@ -25,7 +25,7 @@ func Version() string {
 }
 
 // CPULevel is the instruction set that sessions will use: "avx512", "avx2" or "portable". The
-// environment variable VAEKL_CPU lowers it; "invalid" when that is not a level.
+// environment variable VAEKL_CPU lowers it; "invalid" when that is no level of this architecture.
 func CPULevel() string {
 	return C.GoString(C.vaekl_cpu_level())
 }

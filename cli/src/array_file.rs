@@ -1,7 +1,7 @@
 //! Arrays in files: `.npy` and `.safetensors`, pictures or latents `[batch, channels, h, w]`.
 
 use std::borrow::Cow;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::Path;
 
 use ndarray::{Array4, ArrayView4};
@@ -46,15 +46,12 @@ pub(crate) fn read(path: &Path, names: &[&str]) -> Result<Array4<f32>> {
 pub(crate) fn write(target: &mut Target, name: &str, array: ArrayView4<'_, f32>) -> Result<()> {
     let format = target.format();
     target.write(|file| {
-        let mut out = BufWriter::new(file);
         if format == Format::Npy {
-            npy::write(&mut out, array.shape(), array.iter().copied())?;
-        } else {
-            let tensor = [(name, LittleEndian(array))];
-            let bytes = safetensors::serialize(tensor, None).map_err(std::io::Error::other)?;
-            out.write_all(&bytes)?;
+            return npy::write(file, array.shape(), array.iter().copied());
         }
-        out.flush()
+        let tensor = [(name, LittleEndian(array))];
+        let bytes = safetensors::serialize(tensor, None).map_err(std::io::Error::other)?;
+        file.write_all(&bytes)
     })
 }
 

@@ -1,12 +1,11 @@
 //! Files that appear whole or not at all.
 
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tempfile::{Builder, TempPath};
+use vaekl::AtomicFile;
 
 use crate::failure::{AtPath, Failure, Result};
 
@@ -58,16 +57,17 @@ impl Format {
     }
 }
 
-/// Every temporary file of this process, for [`abandon`]. Of the process, as the signals are that call
-/// for it. A file that was renamed stays listed: its random name is nobody else's.
+/// Every temporary file of this process, for [`abandon`]. Of the process, as the signals are that
+/// call for it. A file that was renamed stays listed: its random name is nobody else's.
 static TEMPORARY: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 fn temporary() -> MutexGuard<'static, Vec<PathBuf>> {
     TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Removes all temporary files, tells of `failure` and ends the process. Other threads may be anywhere, but neither make
-/// nor rename another file meanwhile: that takes the lock which is never given back here.
+/// Removes all temporary files, tells of `failure` and ends the process. Other threads may be
+/// anywhere, but neither make nor rename another file meanwhile: that takes the lock which is never
+/// given back here.
 pub(crate) fn abandon(failure: &Failure) -> ! {
     let files = temporary();
     for file in files.iter() {
@@ -77,55 +77,34 @@ pub(crate) fn abandon(failure: &Failure) -> ! {
     std::process::exit(failure.tell().into())
 }
 
-/// An output on its way: a temporary file beside `path` until [`Target::commit`] renames it.
-/// Dropped without, it leaves nothing.
+/// An output on its way: an [`AtomicFile`] and what it will hold.
 pub(crate) struct Target {
-    path: PathBuf,
+    file: AtomicFile,
     format: Format,
-    // Not an open file: a batch may have more pictures than a process may have files open.
-    temporary: TempPath,
 }
 
 impl Target {
     /// Makes the temporary file, which shows before the work that the folder can be written to.
     pub(crate) fn create(path: &Path) -> Result<Self> {
         let format = Format::of(path)?;
-        if path.is_dir() {
-            return Err(Failure::at(path, "is a folder"));
-        }
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        if !folder.is_dir() {
-            return Err(Failure::at(path, format!("no folder {}", folder.display())));
-        }
-        let mut builder = Builder::new();
-        builder.prefix(".vaekl-").suffix(".tmp");
-        // tempfile's default keeps others from reading; the umask should decide, as for any file.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         // Listed under the same lock: `abandon` finds no file that is there and not listed.
         let mut temporary = temporary();
-        // The error's own text names the temporary file, which nobody asked for.
-        let file = builder.tempfile_in(folder).map_err(|error| {
-            Failure::at(path, format!("cannot write to {}: {}", folder.display(), error.kind()))
-        })?;
-        temporary.push(file.path().to_owned());
-        Ok(Self { path: path.to_owned(), format, temporary: file.into_temp_path() })
+        let file = AtomicFile::create(path)?;
+        temporary.push(file.temporary().to_owned());
+        Ok(Self { file, format })
     }
 
     /// A target for picture `index` of a batch: `out.png` becomes `out_0.png`.
     pub(crate) fn numbered(&self, index: usize) -> Result<Self> {
-        let mut name = OsString::from(self.path.file_stem().unwrap_or_default());
+        let mut name = OsString::from(self.path().file_stem().unwrap_or_default());
         name.push(format!("_{index}."));
-        name.push(self.path.extension().unwrap_or_default());
-        Self::create(&self.path.with_file_name(name))
+        name.push(self.path().extension().unwrap_or_default());
+        Self::create(&self.path().with_file_name(name))
     }
 
     /// Where the file will be.
     pub(crate) fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
     /// What it will hold.
@@ -133,16 +112,19 @@ impl Target {
         self.format
     }
 
-    /// Writes the temporary file.
-    pub(crate) fn write(&mut self, body: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
-        let open = OpenOptions::new().write(true).truncate(true).open(&self.temporary);
-        open.and_then(|mut file| body(&mut file)).at(&self.path)
+    /// Writes all that the file will hold, through a buffer. An error of any byte is an error here,
+    /// though an encoder keeps it to itself.
+    pub(crate) fn write(
+        &mut self,
+        body: impl FnOnce(&mut AtomicFile) -> io::Result<()>,
+    ) -> Result<()> {
+        body(&mut self.file).at(self.file.path())?;
+        Ok(self.file.finish()?)
     }
 
     /// Renames the temporary file to its name, in place of what was there.
     pub(crate) fn commit(self) -> Result<()> {
         let _lock = temporary();
-        self.temporary.persist(&self.path).map_err(|error| error.error).at(&self.path)?;
-        Ok(())
+        Ok(self.file.commit()?)
     }
 }

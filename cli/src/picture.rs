@@ -1,7 +1,7 @@
 //! Pictures in files: png, jpeg and webp.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::path::Path;
 
 use image::codecs::jpeg::JpegEncoder;
@@ -15,7 +15,7 @@ use ndarray::{Array4, ArrayView3};
 
 use crate::failure::{AtPath, Failure, Result};
 use crate::output::{Format, Target};
-use crate::png_rows::{PngReader, PngRows};
+use crate::png_rows::{self, PngReader, PngRows};
 use crate::resize;
 
 /// Pixels a picture may have: 16384 x 16384. An encoder needs about 1 kB for each, so more is a
@@ -230,26 +230,27 @@ pub(crate) fn write(target: &mut Target, array: ArrayView3<'_, f32>) -> Result<(
     let format = target.format();
     if format == Format::Png {
         return target.write(|file| {
-            let mut png = PngRows::new(file, [channels, height, width])?;
+            let mut png = png_rows::begin(file, [channels, height, width])?;
+            let mut rows = PngRows::new(&mut png)?;
             let mut values = Vec::with_capacity(width * channels);
             for row in interleaved.outer_iter() {
                 values.clear();
                 values.extend(row.iter().copied());
-                png.row(&values)?;
+                rows.row(&values)?;
             }
-            png.finish()
+            rows.finish()?;
+            Ok(png.finish()?)
         });
     }
     let samples: Vec<u8> = interleaved.iter().map(|&value| to_sample(value)).collect();
     let (width, height) = (width as u32, height as u32);
     target.write(|file| {
-        let mut out = BufWriter::new(file);
         match format {
-            Format::Jpeg => JpegEncoder::new_with_quality(&mut out, 95)
-                .write_image(&samples, width, height, color),
-            _ => WebPEncoder::new_lossless(&mut out).write_image(&samples, width, height, color),
+            Format::Jpeg => {
+                JpegEncoder::new_with_quality(file, 95).write_image(&samples, width, height, color)
+            }
+            _ => WebPEncoder::new_lossless(file).write_image(&samples, width, height, color),
         }
-        .map_err(io::Error::other)?;
-        out.flush()
+        .map_err(io::Error::other)
     })
 }

@@ -1,7 +1,7 @@
 //! Png pictures row by row, which are then never whole in memory.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Write};
+use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use image::{DynamicImage, ImageBuffer};
@@ -11,23 +11,30 @@ use vaekl::ErrorKind;
 use crate::failure::{AtPath, Result};
 use crate::picture::{Picture, to_sample};
 
-/// An 8-bit png, grey or RGB, that is written row by row: the picture is never whole in memory.
-pub(crate) struct PngRows {
-    stream: png::StreamWriter<'static, BufWriter<File>>,
+/// Begins an 8-bit png, grey or RGB, of `[channels, height, width]`. It ends by
+/// [`png::Writer::finish`]: dropped, the encoder keeps its errors to itself.
+pub(crate) fn begin<W: Write>(
+    out: W,
+    [channels, height, width]: [usize; 3],
+) -> io::Result<png::Writer<W>> {
+    let side = |length: usize| u32::try_from(length).map_err(io::Error::other);
+    let mut encoder = png::Encoder::new(out, side(width)?, side(height)?);
+    let grey = channels == 1;
+    encoder.set_color(if grey { ColorType::Grayscale } else { ColorType::Rgb });
+    encoder.set_depth(BitDepth::Eight);
+    Ok(encoder.write_header()?)
+}
+
+/// The pixels of a png, written row by row: the picture is never whole in memory.
+pub(crate) struct PngRows<'a, W: Write> {
+    stream: png::StreamWriter<'a, W>,
     samples: Vec<u8>,
 }
 
-impl PngRows {
-    /// Begins a picture of `[channels, height, width]`.
-    pub(crate) fn new(file: &File, [channels, height, width]: [usize; 3]) -> io::Result<Self> {
-        let side = |length: usize| u32::try_from(length).map_err(io::Error::other);
-        let mut encoder =
-            png::Encoder::new(BufWriter::new(file.try_clone()?), side(width)?, side(height)?);
-        let grey = channels == 1;
-        encoder.set_color(if grey { ColorType::Grayscale } else { ColorType::Rgb });
-        encoder.set_depth(BitDepth::Eight);
-        let stream = encoder.write_header()?.into_stream_writer()?;
-        Ok(Self { stream, samples: Vec::with_capacity(width * channels) })
+impl<'a, W: Write> PngRows<'a, W> {
+    /// The pixels of `png`, which [`begin`] began.
+    pub(crate) fn new(png: &'a mut png::Writer<W>) -> io::Result<Self> {
+        Ok(Self { stream: png.stream_writer()?, samples: Vec::new() })
     }
 
     /// Writes the next row, interleaved values in [-1, 1].
@@ -37,7 +44,7 @@ impl PngRows {
         self.stream.write_all(&self.samples)
     }
 
-    /// Ends the picture, of which all rows are written.
+    /// Ends the pixels, of which all rows are written.
     pub(crate) fn finish(self) -> io::Result<()> {
         Ok(self.stream.finish()?)
     }

@@ -3,8 +3,9 @@
 
 mod common;
 
+use std::fs::Permissions;
 use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -129,8 +130,27 @@ fn a_closed_stdout_is_no_error() {
 fn outputs_have_the_permissions_of_any_file() {
     let folder = Folder::new();
     let picture = data("photo_40x24.png");
-    folder.succeed(["reconstruct", picture.to_str().unwrap(), "-o", "out.png"]);
+    let write = || folder.succeed(["reconstruct", picture.to_str().unwrap(), "-o", "out.png"]);
     let mode = |name| folder.path(name).metadata().unwrap().permissions().mode();
+    write();
     folder.write("plain", b"");
     assert_eq!(mode("out.png"), mode("plain"));
+    // Those of a file that is replaced are kept, though it may not be written to.
+    for kept in [0o600, 0o444] {
+        std::fs::set_permissions(folder.path("out.png"), Permissions::from_mode(kept)).unwrap();
+        write();
+        assert_eq!(mode("out.png") & 0o777, kept);
+    }
+}
+
+#[test]
+fn a_link_is_replaced_and_not_followed() {
+    let folder = Folder::new();
+    let picture = data("photo_40x24.png");
+    folder.write("elsewhere", b"somebody's");
+    symlink("elsewhere", folder.path("out.png")).unwrap();
+    folder.succeed(["reconstruct", picture.to_str().unwrap(), "-o", "out.png"]);
+    assert_eq!(folder.read("elsewhere"), b"somebody's");
+    assert!(folder.path("out.png").symlink_metadata().unwrap().is_file());
+    assert_eq!(folder.files(), ["elsewhere", "out.png"]);
 }

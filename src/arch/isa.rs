@@ -22,6 +22,7 @@ pub(crate) unsafe trait Simd: Copy + Send + Sync {
     const LANES: usize;
     /// Rows of the register tile of the GEMM: with two vectors a row, the accumulators and the
     /// operands fill the registers.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     const TILE_ROWS: usize;
 
     fn splat(self, x: f32) -> Self::V;
@@ -74,6 +75,7 @@ pub(crate) unsafe trait Simd: Copy + Send + Sync {
     /// Asks for the cache line at `at`, which need not be readable.
     fn prefetch(self, at: *const f32);
     /// The same, as far as the second-level cache.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     fn prefetch_second(self, at: *const f32);
 
     #[inline(always)]

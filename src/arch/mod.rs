@@ -1,14 +1,17 @@
-//! Floor 1: instruction sets. The only place that names a processor feature or an intrinsic.
+//! Floor 2: instruction sets. The only place that names a processor feature or an intrinsic.
 //!
-//! An instruction set is a token ([`isa::Simd`]) that only detection makes, so that holding one proves
-//! that the processor has it. A kernel is written once, generic over the token ([`isa::Kernel`]), and
-//! [`Isa::run`] compiles it for each set and picks one.
+//! An instruction set is a token ([`isa::Simd`]) that only detection makes, so that holding one
+//! proves that the processor has it. A kernel is written once, generic over the token
+//! ([`isa::Kernel`]), and [`Isa::run`] compiles it for each set and picks one.
 
 pub(crate) mod isa;
 mod scalar;
 #[cfg(target_arch = "x86_64")]
+mod token;
+#[cfg(target_arch = "x86_64")]
 mod x86_64;
 
+use std::ffi::CStr;
 use std::fmt;
 use std::str::FromStr;
 
@@ -18,8 +21,8 @@ pub(crate) use scalar::Scalar;
 #[cfg(target_arch = "x86_64")]
 use x86_64::{Avx2, Avx512};
 
-/// A set of processor instructions that kernels are compiled for, slowest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A set of processor instructions that kernels are compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Level {
     /// Any processor.
@@ -31,40 +34,60 @@ pub enum Level {
 }
 
 impl Level {
-    const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
+    /// The levels of this architecture, slowest first.
+    #[cfg(target_arch = "x86_64")]
+    const HERE: &[Self] = &[Self::Portable, Self::Avx2, Self::Avx512];
+    #[cfg(not(target_arch = "x86_64"))]
+    const HERE: &[Self] = &[Self::Portable];
+
+    /// The name as C has it.
+    pub(crate) const fn c_name(self) -> &'static CStr {
+        match self {
+            Self::Portable => c"portable",
+            Self::Avx2 => c"avx2",
+            Self::Avx512 => c"avx512",
+        }
+    }
 
     /// `portable`, `avx2` or `avx512`.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Portable => "portable",
-            Self::Avx2 => "avx2",
-            Self::Avx512 => "avx512",
+        match self.c_name().to_str() {
+            Ok(name) => name,
+            Err(_) => unreachable!(),
         }
     }
 
     /// Every level of this processor, slowest first.
     pub fn available() -> Vec<Self> {
-        Self::ALL.into_iter().filter(|&level| Isa::new(level).is_some()).collect()
+        Self::HERE.iter().copied().filter(|&level| Isa::new(level).is_some()).collect()
     }
 
     /// The best level of this processor, or the lower one that the environment variable `VAEKL_CPU`
-    /// names; naming a level that the processor lacks changes nothing.
+    /// names; naming a level of this architecture that the processor lacks changes nothing.
     ///
     /// # Errors
-    /// `InvalidArgument` when `VAEKL_CPU` is no level's name.
+    /// `InvalidArgument` when `VAEKL_CPU` names no level of this architecture.
     pub fn detect() -> Result<Self> {
-        let best = Self::available().into_iter().next_back().unwrap_or(Self::Portable);
-        match std::env::var_os("VAEKL_CPU") {
-            Some(name) if !name.is_empty() => {
-                let limit: Self = name
-                    .to_string_lossy()
-                    .parse()
-                    .map_err(|error: Error| error.within("environment variable VAEKL_CPU"))?;
-                Ok(best.min(limit))
-            }
-            _ => Ok(best),
-        }
+        let limit = std::env::var_os("VAEKL_CPU").filter(|name| !name.is_empty());
+        let limit = limit.as_ref().map(|name| name.to_string_lossy());
+        best(Self::HERE, limit.as_deref(), |level| Isa::new(level).is_some())
+            .map_err(|error| error.within("environment variable VAEKL_CPU"))
     }
+}
+
+/// The best of `levels`, which are slowest first, that the processor has; none above the one that
+/// `limit` names.
+fn best(levels: &[Level], limit: Option<&str>, has: impl Fn(Level) -> bool) -> Result<Level> {
+    let last = limit.map_or(Ok(levels.len() - 1), |name| rank(levels, name))?;
+    Ok(levels[..=last].iter().copied().rfind(|&level| has(level)).unwrap_or(Level::Portable))
+}
+
+/// Where in `levels` the one of this name is.
+fn rank(levels: &[Level], name: &str) -> Result<usize> {
+    levels.iter().position(|level| level.name() == name).ok_or_else(|| {
+        let names: Vec<&str> = levels.iter().map(|level| level.name()).collect();
+        Error::invalid(format!("{} expected, \"{name}\" found", names.join(" or ")))
+    })
 }
 
 impl fmt::Display for Level {
@@ -73,12 +96,11 @@ impl fmt::Display for Level {
     }
 }
 
+/// Knows the levels of this architecture alone.
 impl FromStr for Level {
     type Err = Error;
     fn from_str(name: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|level| level.name() == name).ok_or_else(|| {
-            Error::invalid(format!("portable, avx2 or avx512 expected, \"{name}\" found"))
-        })
+        rank(Self::HERE, name).map(|rank| Self::HERE[rank])
     }
 }
 
@@ -121,15 +143,44 @@ impl Isa {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::error::ErrorKind;
+
+    const X86: &[Level] = &[Level::Portable, Level::Avx2, Level::Avx512];
+    const PLAIN: &[Level] = &[Level::Portable];
 
     #[test]
-    fn levels_have_names_and_an_order() {
-        for level in Level::ALL {
+    fn levels_have_names() {
+        for &level in Level::HERE {
             assert_eq!(level.name().parse::<Level>().unwrap(), level);
         }
-        assert!(Level::Portable < Level::Avx2 && Level::Avx2 < Level::Avx512);
-        let message = "sse9".parse::<Level>().unwrap_err().to_string();
-        assert!(message.contains("sse9") && message.contains("avx512"), "{message}");
         assert_eq!(Level::available()[0], Level::Portable);
+    }
+
+    #[test]
+    fn the_best_level_is_lowered_and_never_raised() {
+        let without_avx512 = |level| level != Level::Avx512;
+        let cases = [
+            (None, Level::Avx2),
+            (Some("avx512"), Level::Avx2),
+            (Some("avx2"), Level::Avx2),
+            (Some("portable"), Level::Portable),
+        ];
+        for (limit, expected) in cases {
+            assert_eq!(best(X86, limit, without_avx512).unwrap(), expected, "{limit:?}");
+        }
+        assert_eq!(best(X86, None, |_| true).unwrap(), Level::Avx512);
+        assert_eq!(best(PLAIN, None, |_| true).unwrap(), Level::Portable);
+    }
+
+    #[test]
+    fn a_level_of_another_architecture_is_refused() {
+        for (levels, name) in [(PLAIN, "avx2"), (X86, "neon"), (X86, "AVX2"), (X86, "")] {
+            let error = best(levels, Some(name), |_| true).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+            let message = error.message();
+            assert!(message.contains(&format!("\"{name}\" found")), "{message}");
+            let expected = if levels.len() == 1 { "portable" } else { "avx2 or avx512" };
+            assert!(message.contains(&format!("{expected} expected")), "{message}");
+        }
     }
 }

@@ -74,8 +74,8 @@ unsafe impl Simd for Scalar {
     }
     #[inline(always)]
     fn fma(self, a: f32, b: f32, c: f32) -> f32 {
-        // f32::mul_add is a library call where the target has no such instruction. The product of two
-        // f32 is exact in f64, and the one rounding too many is no matter here.
+        // f32::mul_add is a library call where the target has no such instruction. The product of
+        // two f32 is exact in f64, and the one rounding too many is no matter here.
         (f64::from(a) * f64::from(b) + f64::from(c)) as f32
     }
     #[inline(always)]

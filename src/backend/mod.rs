@@ -1,4 +1,4 @@
-//! Floor 4: what the network is written against.
+//! Floor 5: what the network is written against.
 //!
 //! A [`Backend`] owns activations, known outside as [`Slot`]s, and runs fused operators on them. A
 //! [`Machine`] says what each operator needs. The planner runs the network on the

@@ -4,10 +4,10 @@ use std::ops::{Deref, DerefMut, Range};
 use std::sync::Arc;
 
 use half::{bf16, f16};
-use memmap2::MmapMut;
 
 use super::error::{Error, ErrorKind, Result};
 use super::storage::Storage;
+use crate::os::{self, AnonymousMap};
 
 /// Alignment of everything carved out of a buffer: a cache line, and a zmm register.
 pub(crate) const ALIGN: usize = 64;
@@ -20,7 +20,7 @@ pub(crate) const fn align_up(bytes: usize) -> usize {
 /// Owned bytes, zeroed, aligned to a page: fresh memory of the system, which becomes resident where it is
 /// touched, in huge pages where the system has them.
 #[derive(Default)]
-pub(crate) struct AlignedBuf(Option<MmapMut>);
+pub(crate) struct AlignedBuf(Option<AnonymousMap>);
 
 impl AlignedBuf {
     /// Allocates `len` zero bytes.
@@ -36,29 +36,11 @@ impl AlignedBuf {
             Error::new(ErrorKind::OutOfMemory, message)
         };
         // A system that promises more than it has would kill the process later instead.
-        if physical_memory().is_some_and(|have| len as u64 > have) {
+        if os::physical_memory().is_some_and(|have| len as u64 > have) {
             return Err(out_of_memory());
         }
-        let map = MmapMut::map_anon(len).map_err(|_| out_of_memory())?;
-        // Tiles of many rows far apart would miss the translation cache of small pages. It is advice: a
-        // system without huge pages declines, and nothing else changes.
-        #[cfg(target_os = "linux")]
-        let _ = map.advise(memmap2::Advice::HugePage);
-        Ok(Self(Some(map)))
+        AnonymousMap::new(len).map(|map| Self(Some(map))).map_err(|_| out_of_memory())
     }
-}
-
-/// Bytes of memory the machine has, where the system tells.
-pub(crate) fn physical_memory() -> Option<u64> {
-    #[cfg(unix)]
-    {
-        // SAFETY: sysconf takes no pointers.
-        let (pages, size) =
-            unsafe { (libc::sysconf(libc::_SC_PHYS_PAGES), libc::sysconf(libc::_SC_PAGESIZE)) };
-        u64::try_from(pages).ok()?.checked_mul(u64::try_from(size).ok()?)
-    }
-    #[cfg(not(unix))]
-    None
 }
 
 impl Deref for AlignedBuf {

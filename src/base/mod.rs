@@ -1,5 +1,7 @@
-//! Floor 0: what knows nothing of the domain. Errors, element types, shapes, aligned memory, scratch files.
+//! Floor 1: what knows nothing of the domain. Errors, element types, shapes, aligned memory,
+//! scratch files, output files.
 
+pub(crate) mod atomic_file;
 pub(crate) mod buffer;
 pub(crate) mod encoding;
 pub(crate) mod error;

@@ -1,12 +1,14 @@
+#![forbid(unsafe_code)]
 //! A scratch file: where activations stay that memory has no room for.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::error::{Error, Result};
+use crate::os;
 
 /// A file without a name, which is gone with its last user, however that ends.
 #[derive(Debug)]
@@ -30,13 +32,8 @@ impl ScratchFile {
                 if full(&error) { format!(" ({bytes} bytes needed)") } else { String::new() };
             Error::io(format_args!("scratch folder {}{room}", folder.display()), error)
         };
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(&path).map_err(failed)?;
-        fs::remove_file(&path).map_err(failed)?;
-        reserve(&file, bytes).map_err(failed)?;
+        let file = os::unnamed_file(&path).map_err(failed)?;
+        os::reserve(&file, bytes).map_err(failed)?;
         Ok(Self { file, folder: folder.to_owned() })
     }
 
@@ -64,7 +61,7 @@ impl Stored<'_> {
     /// `Io` when the system fails, `Internal` when the part is shorter.
     pub(crate) fn read(&self, at: u64, bytes: &mut [u8]) -> Result<()> {
         let at = self.position(at, bytes.len())?;
-        read_at(&self.file.file, bytes, at).map_err(|error| self.file.failed(error))
+        os::read_at(&self.file.file, bytes, at).map_err(|error| self.file.failed(error))
     }
 
     /// Writes from byte `at` of the part on.
@@ -73,7 +70,7 @@ impl Stored<'_> {
     /// As [`Stored::read`].
     pub(crate) fn write(&self, at: u64, bytes: &[u8]) -> Result<()> {
         let at = self.position(at, bytes.len())?;
-        write_at(&self.file.file, bytes, at).map_err(|error| self.file.failed(error))
+        os::write_at(&self.file.file, bytes, at).map_err(|error| self.file.failed(error))
     }
 
     fn position(&self, at: u64, bytes: usize) -> Result<u64> {
@@ -88,52 +85,16 @@ impl Stored<'_> {
     }
 }
 
-#[cfg(unix)]
-fn read_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, bytes, at)
-}
-
-#[cfg(unix)]
-fn write_at(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
-    std::os::unix::fs::FileExt::write_all_at(file, bytes, at)
-}
-
-#[cfg(not(unix))]
-fn read_at(_: &File, _: &mut [u8], _: u64) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
-#[cfg(not(unix))]
-fn write_at(_: &File, _: &[u8], _: u64) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
-/// Sets the length; where the system can, with the room on the disk, so that a disk that fills up is known
-/// before the work.
-fn reserve(file: &File, bytes: u64) -> io::Result<()> {
-    #[cfg(target_os = "linux")]
-    {
-        use std::os::fd::AsRawFd;
-        let length = libc::off_t::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
-        // SAFETY: the descriptor is open, and no memory is passed.
-        match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, length) } {
-            0 => return Ok(()),
-            // The file system cannot.
-            libc::EOPNOTSUPP | libc::EINVAL => {}
-            code => return Err(io::Error::from_raw_os_error(code)),
-        }
-    }
-    file.set_len(bytes)
-}
-
 fn full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::error::ErrorKind;
+    use std::fs;
+
     use super::*;
+    use crate::base::error::ErrorKind;
 
     #[test]
     fn parts_hold_what_was_written_and_the_folder_stays_empty() {

@@ -1,4 +1,4 @@
-//! Floor 4: bytes to named tensors.
+//! Floor 5: bytes to named tensors.
 //!
 //! A [`Checkpoint`] is what a diffusers folder, a single file or bytes in memory hold: tensors
 //! under the names that diffusers gives them today ([`keys`]), still in the file's own dtype and

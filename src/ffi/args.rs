@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::base::error::{Error, Result};
 use crate::base::storage::Storage;
+use crate::os;
 
 use super::types::{VAEKL_DTYPE_BF16, VAEKL_DTYPE_F16, VAEKL_DTYPE_F32, vaekl_dtype};
 
@@ -61,23 +62,13 @@ pub(super) unsafe fn text<'a>(string: *const c_char, name: &str) -> Result<Optio
 /// # Safety
 /// As [`text`].
 pub(super) unsafe fn path(string: *const c_char, name: &str) -> Result<Option<PathBuf>> {
-    #[cfg(unix)]
-    {
-        use std::ffi::OsStr;
-        use std::os::unix::ffi::OsStrExt;
-        let _ = name;
-        if string.is_null() {
-            return Ok(None);
-        }
-        // SAFETY: not NULL, the rest by the caller's contract.
-        let bytes = unsafe { CStr::from_ptr(string) }.to_bytes();
-        Ok(Some(PathBuf::from(OsStr::from_bytes(bytes))))
+    if string.is_null() {
+        return Ok(None);
     }
-    #[cfg(not(unix))]
-    {
-        // SAFETY: the caller's contract is the same.
-        Ok(unsafe { text(string, name) }?.map(PathBuf::from))
-    }
+    // SAFETY: not NULL, the rest by the caller's contract.
+    let string = unsafe { CStr::from_ptr(string) };
+    let not_utf8 = || Error::invalid(format!("{name}: UTF-8 expected, {string:?} found"));
+    os::path_of(string.to_bytes()).map(Some).ok_or_else(not_utf8)
 }
 
 /// `bytes` if so many from `address` on can be one object; `None` is a number that overflowed.

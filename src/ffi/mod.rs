@@ -1,4 +1,4 @@
-//! Floor 7: the C interface, `include/vaekl.h`.
+//! Floor 8: the C interface, `include/vaekl.h`.
 //!
 //! `tests/header.rs` generates the header from this folder, one section per file: [`status`],
 //! [`types`], [`model`], [`turn`], [`session`], [`plan`], [`decode`], [`stream`] and [`encode`].

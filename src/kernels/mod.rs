@@ -1,11 +1,13 @@
-//! Floor 2: arithmetic on slices, and the one parallel primitive.
+//! Floor 3: arithmetic on slices, and the one parallel primitive.
 //!
 //! Every kernel is written once over the tokens of `arch::isa` and compiled for each instruction
 //! set; [`Kernels`] holds the token of a session. The kernels here know rows, strides and panels,
-//! nothing of slots or pictures. Compiled for the portable set, whose vectors have one lane, they are
-//! the specification that the others are tested against.
+//! nothing of slots or pictures. Compiled for the portable set, whose vectors have one lane, they
+//! are the specification that the others are tested against.
 
 pub(crate) mod convert;
+// The portable level, the only one elsewhere, multiplies without register tiles.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 mod gemm;
 mod math;
 mod norm;
@@ -28,6 +30,7 @@ pub(crate) use store::{Store, Sum};
 pub(crate) use winograd::{Tiles, Winograd};
 
 use crate::arch::{Isa, Level};
+use crate::base::error::{Error, ErrorKind, Result};
 
 /// The kernels of one level. Chosen once per session; nothing below asks the processor again.
 #[derive(Clone, Copy, Debug)]
@@ -37,12 +40,16 @@ pub(crate) struct Kernels {
 }
 
 impl Kernels {
-    /// The kernels of `level`, or portable ones where the processor lacks it.
-    pub(crate) fn new(level: Level) -> Self {
-        match Isa::new(level) {
-            Some(isa) => Self { isa, level },
-            None => Self { isa: Isa::Scalar(crate::arch::Scalar), level: Level::Portable },
-        }
+    /// The kernels of `level`.
+    ///
+    /// # Errors
+    /// `Unsupported` where the processor lacks it.
+    pub(crate) fn new(level: Level) -> Result<Self> {
+        let lacking = || {
+            let message = format!("instruction set {level}: this processor does not have it");
+            Error::new(ErrorKind::Unsupported, message)
+        };
+        Ok(Self { isa: Isa::new(level).ok_or_else(lacking)?, level })
     }
 
     pub(crate) fn level(&self) -> Level {

@@ -148,20 +148,6 @@ impl Drop for StopOnDrop<'_> {
     }
 }
 
-/// Physical cores that this process may use, or its processors where the system does not tell.
-pub(crate) fn physical_cores() -> usize {
-    let allowed = std::thread::available_parallelism().map_or(1, |n| n.get());
-    let mut cores: Vec<String> = (0..)
-        .map_while(|cpu| {
-            let path = format!("/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list");
-            std::fs::read_to_string(path).ok()
-        })
-        .collect();
-    cores.sort();
-    cores.dedup();
-    if cores.is_empty() { allowed } else { allowed.min(cores.len()) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,4 +1,4 @@
-//! Floor 5: what stands between encoder and diffusion model. The posterior and torch's noise.
+//! Floor 6: what stands between encoder and diffusion model. The posterior and torch's noise.
 
 mod posterior;
 mod rng;

@@ -1,4 +1,4 @@
-//! Floor 3: the operators of the network, over blocks of a picture.
+//! Floor 4: the operators of the network, over blocks of a picture.
 //!
 //! An operator decides how the work is cut into blocks, which bytes of scratch memory each worker
 //! needs, and which kernels run; it knows nothing of slots or of the network.

@@ -106,7 +106,7 @@ mod tests {
             }
         }
         for level in Level::available() {
-            let kernels = Kernels::new(level);
+            let kernels = Kernels::new(level).unwrap();
             for count in 1..4 {
                 let threads = Threads::new(count).unwrap();
                 let pixels = Pixels { values: Elements::F32(&values), width, channels, pitch };

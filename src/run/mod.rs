@@ -1,4 +1,4 @@
-//! Floor 6: running the network. A street with one direction, from the top:
+//! Floor 7: running the network. A street with one direction, from the top:
 //!
 //! | file | what it does |
 //! |---|---|

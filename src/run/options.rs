@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use crate::backend::Algorithm;
 use crate::base::error::{Error, Result};
 use crate::base::storage::Storage;
-use crate::kernels::threads;
 use crate::model::Model;
+use crate::os;
 
 /// How attention is computed; the two agree up to rounding. diffusers' `set_attn_processor`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -93,7 +93,7 @@ impl SessionOptions {
     /// `InvalidArgument` for too many.
     pub(super) fn resolve_threads(&self) -> Result<usize> {
         match self.threads {
-            0 => Ok(threads::physical_cores()),
+            0 => Ok(os::physical_cores()),
             n if n <= Self::MOST_THREADS => Ok(n),
             n => Err(Error::invalid(format!(
                 "threads: at most {} expected, {n} found",

@@ -1,8 +1,8 @@
 #![forbid(unsafe_code)]
 //! What a call will need.
 
-use crate::base::buffer::physical_memory;
 use crate::base::error::{Error, ErrorKind, Result};
+use crate::os::physical_memory;
 
 /// What a call will need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

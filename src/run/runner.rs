@@ -141,7 +141,7 @@ impl Runner {
     pub(super) fn new(options: &SessionOptions, model: &Model) -> Result<Self> {
         Ok(Self {
             threads: Threads::new(options.resolve_threads()?)?,
-            kernels: Kernels::new(Level::detect()?),
+            kernels: Kernels::new(Level::detect()?)?,
             storage: options.resolve_storage(model),
             control: Control::default(),
             workspace: Workspace::Own(AlignedBuf::zeroed(0, "workspace")?),

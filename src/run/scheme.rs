@@ -142,7 +142,7 @@ pub fn plan_encode(
 fn for_options(model: &Model, options: &SessionOptions, request: Request) -> Result<Scheme> {
     let Request { direction, height, width } = request;
     let (threads, storage) = (options.resolve_threads()?, options.resolve_storage(model));
-    let kernels = Kernels::new(Level::detect()?);
+    let kernels = Kernels::new(Level::detect()?)?;
     check_size(direction, height, width)?;
     Scheme::choose(model, request, Resources::new(options, model, storage, kernels, threads))
 }

@@ -12,7 +12,7 @@ use crate::array_file;
 use crate::engine::{self, Engine};
 use crate::failure::{Failure, Result};
 use crate::output::Target;
-use crate::png_rows::PngRows;
+use crate::png_rows::{self, PngRows};
 use crate::report::{self, Report};
 use crate::sample::SampleTarget;
 
@@ -73,9 +73,10 @@ fn decode_png(
     for (target, latents) in targets.iter_mut().zip(latents.outer_iter()) {
         let mut decoded = Ok(0.0);
         target.write(|file| {
-            let mut png = PngRows::new(file, shape)?;
+            let mut png = png_rows::begin(file, shape)?;
+            let mut rows = PngRows::new(&mut png)?;
             let mut failed = None;
-            decoded = engine.decode_rows(input, latents, &mut |_, row| match png.row(row) {
+            decoded = engine.decode_rows(input, latents, &mut |_, row| match rows.row(row) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(error) => {
                     failed = Some(error);
@@ -84,7 +85,10 @@ fn decode_png(
             });
             match (failed, &decoded) {
                 (Some(error), _) => Err(error),
-                (None, Ok(_)) => png.finish(),
+                (None, Ok(_)) => {
+                    rows.finish()?;
+                    Ok(png.finish()?)
+                }
                 (None, Err(_)) => Ok(()),
             }
         })?;

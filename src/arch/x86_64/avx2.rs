@@ -4,18 +4,14 @@ use std::arch::x86_64::*;
 
 use half::{bf16, f16};
 
-use super::token;
 use crate::arch::isa::{Kernel, Simd};
+use crate::arch::token::{ops, token};
 
-token!(
+token! {
     /// Proof of AVX2, FMA and F16C.
-    Avx2,
-    "avx2",
-    "fma",
-    "f16c"
-);
+    Avx2: is_x86_feature_detected, "avx2", "fma", "f16c"
+}
 
-// Every method below is called with a token, which proves the features: that is the SAFETY of each.
 // SAFETY: the token is made by detection only.
 unsafe impl Simd for Avx2 {
     type V = __m256;
@@ -84,75 +80,34 @@ unsafe impl Simd for Avx2 {
             let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(x, x));
             let quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x0040_0000));
             let high = _mm256_srli_epi32::<16>(_mm256_blendv_epi8(rounded, quiet, nan));
-            // Packing works within halves of 128 bits; the permutation brings the two results together.
+            // Packing works within halves of 128 bits; the permutation brings the two results
+            // together.
             let packed = _mm256_permute4x64_epi64::<0b1000>(_mm256_packus_epi32(high, high));
             _mm_storeu_si128(to.as_mut_ptr().cast(), _mm256_castsi256_si128(packed));
         }
     }
-    #[inline(always)]
-    fn add(self, a: __m256, b: __m256) -> __m256 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm256_add_ps(a, b) }
-    }
-    #[inline(always)]
-    fn sub(self, a: __m256, b: __m256) -> __m256 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm256_sub_ps(a, b) }
-    }
-    #[inline(always)]
-    fn mul(self, a: __m256, b: __m256) -> __m256 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm256_mul_ps(a, b) }
-    }
-    #[inline(always)]
-    fn div(self, a: __m256, b: __m256) -> __m256 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm256_div_ps(a, b) }
+    ops! {
+        add(a, b) = _mm256_add_ps(a, b);
+        sub(a, b) = _mm256_sub_ps(a, b);
+        mul(a, b) = _mm256_mul_ps(a, b);
+        div(a, b) = _mm256_div_ps(a, b);
+        fma(a, b, c) = _mm256_fmadd_ps(a, b, c);
+        max(a, b) = _mm256_max_ps(a, b);
+        min(a, b) = _mm256_min_ps(a, b);
+        round(x) = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x);
+        scale(x, n) = {
+            let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+            _mm256_mul_ps(x, _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent)))
+        };
+        select_lt(a, b, x, y) = _mm256_blendv_ps(y, x, _mm256_cmp_ps::<_CMP_LT_OQ>(a, b));
+        copysign(x, sign) = {
+            let bit = _mm256_set1_ps(-0.0);
+            _mm256_or_ps(_mm256_andnot_ps(bit, x), _mm256_and_ps(bit, sign))
+        };
     }
     #[inline(always)]
     fn div_near(self, a: __m256, b: __m256) -> __m256 {
         self.div(a, b)
-    }
-    #[inline(always)]
-    fn fma(self, a: __m256, b: __m256, c: __m256) -> __m256 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm256_fmadd_ps(a, b, c) }
-    }
-    #[inline(always)]
-    fn max(self, a: __m256, b: __m256) -> __m256 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm256_max_ps(a, b) }
-    }
-    #[inline(always)]
-    fn min(self, a: __m256, b: __m256) -> __m256 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm256_min_ps(a, b) }
-    }
-    #[inline(always)]
-    fn round(self, x: __m256) -> __m256 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x) }
-    }
-    #[inline(always)]
-    fn scale(self, x: __m256, n: __m256) -> __m256 {
-        // SAFETY: the token proves the features.
-        unsafe {
-            let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
-            _mm256_mul_ps(x, _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent)))
-        }
-    }
-    #[inline(always)]
-    fn select_lt(self, a: __m256, b: __m256, x: __m256, y: __m256) -> __m256 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm256_blendv_ps(y, x, _mm256_cmp_ps::<_CMP_LT_OQ>(a, b)) }
-    }
-    #[inline(always)]
-    fn copysign(self, x: __m256, sign: __m256) -> __m256 {
-        // SAFETY: the token proves the features.
-        unsafe {
-            let bit = _mm256_set1_ps(-0.0);
-            _mm256_or_ps(_mm256_andnot_ps(bit, x), _mm256_and_ps(bit, sign))
-        }
     }
     #[inline(always)]
     fn accumulate(self, x: __m256, sum: &mut Self::Wide, square: &mut Self::Wide) {

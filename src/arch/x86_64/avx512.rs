@@ -4,29 +4,22 @@ use std::arch::x86_64::*;
 
 use half::{bf16, f16};
 
-use super::token;
 use crate::arch::isa::{Kernel, Simd};
+use crate::arch::token::{ops, token};
 
-token!(
+token! {
     /// Proof of AVX-512 F, BW, DQ and VL, and of what AVX2 proves.
-    Avx512,
-    "avx512f",
-    "avx512bw",
-    "avx512dq",
-    "avx512vl",
-    "avx2",
-    "fma",
-    "f16c"
-);
+    Avx512: is_x86_feature_detected,
+    "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx2", "fma", "f16c"
+}
 
-// Every method below is called with a token, which proves the features: that is the SAFETY of each.
 // SAFETY: the token is made by detection only.
 unsafe impl Simd for Avx512 {
     type V = __m512;
     type Wide = [__m512d; 2];
     const LANES: usize = 16;
-    /// 13 rows of two accumulators, two operands and one broadcast value in 32 registers; a row more
-    /// would fit, but the compiler spills it.
+    /// 13 rows of two accumulators, two operands and one broadcast value in 32 registers; a row
+    /// more would fit, but the compiler spills it.
     const TILE_ROWS: usize = 13;
 
     #[inline(always)]
@@ -93,74 +86,29 @@ unsafe impl Simd for Avx512 {
             _mm256_storeu_si256(to.as_mut_ptr().cast(), halves);
         }
     }
-    #[inline(always)]
-    fn add(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_add_ps(a, b) }
-    }
-    #[inline(always)]
-    fn sub(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_sub_ps(a, b) }
-    }
-    #[inline(always)]
-    fn mul(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_mul_ps(a, b) }
-    }
-    #[inline(always)]
-    fn div(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_div_ps(a, b) }
-    }
-    #[inline(always)]
-    fn div_near(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe {
-            // One step of Newton's method takes the reciprocal's 14 bits to 28: half the time of a division.
+    ops! {
+        add(a, b) = _mm512_add_ps(a, b);
+        sub(a, b) = _mm512_sub_ps(a, b);
+        mul(a, b) = _mm512_mul_ps(a, b);
+        div(a, b) = _mm512_div_ps(a, b);
+        div_near(a, b) = {
+            // One step of Newton's method takes the reciprocal's 14 bits to 28: half the time of a
+            // division.
             let near = _mm512_rcp14_ps(b);
             let error = _mm512_fnmadd_ps(b, near, _mm512_set1_ps(1.0));
             let quotient = _mm512_mul_ps(a, near);
             _mm512_fmadd_ps(quotient, error, quotient)
-        }
-    }
-    #[inline(always)]
-    fn fma(self, a: __m512, b: __m512, c: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_fmadd_ps(a, b, c) }
-    }
-    #[inline(always)]
-    fn max(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_max_ps(a, b) }
-    }
-    #[inline(always)]
-    fn min(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_min_ps(a, b) }
-    }
-    #[inline(always)]
-    fn round(self, x: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x) }
-    }
-    #[inline(always)]
-    fn scale(self, x: __m512, n: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_scalef_ps(x, n) }
-    }
-    #[inline(always)]
-    fn select_lt(self, a: __m512, b: __m512, x: __m512, y: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b), y, x) }
-    }
-    #[inline(always)]
-    fn copysign(self, x: __m512, sign: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe {
+        };
+        fma(a, b, c) = _mm512_fmadd_ps(a, b, c);
+        max(a, b) = _mm512_max_ps(a, b);
+        min(a, b) = _mm512_min_ps(a, b);
+        round(x) = _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x);
+        scale(x, n) = _mm512_scalef_ps(x, n);
+        select_lt(a, b, x, y) = _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b), y, x);
+        copysign(x, sign) = {
             let bit = _mm512_set1_ps(-0.0);
             _mm512_or_ps(_mm512_andnot_ps(bit, x), _mm512_and_ps(bit, sign))
-        }
+        };
     }
     #[inline(always)]
     fn accumulate(self, x: __m512, sum: &mut Self::Wide, square: &mut Self::Wide) {

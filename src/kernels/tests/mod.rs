@@ -17,7 +17,7 @@ const MARGIN: usize = 40;
 
 /// Kernels of each level of this processor.
 fn levels() -> impl Iterator<Item = Kernels> {
-    Level::available().into_iter().map(Kernels::new)
+    Level::available().into_iter().map(|level| Kernels::new(level).unwrap())
 }
 
 /// Numbers in [-1, 1) that are the same in every run.

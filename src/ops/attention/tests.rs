@@ -44,7 +44,7 @@ fn run(
     };
     let geometry = Geometry::new(tokens, channels, algorithm, kept);
     let (kernels, threads) =
-        (Kernels::new(Level::detect().unwrap()), Threads::new(threads).unwrap());
+        (Kernels::new(Level::detect().unwrap()).unwrap(), Threads::new(threads).unwrap());
     let staged = match in_file {
         true => Staged { input: pitch * F32, output: channels * F32 },
         false => Staged::default(),

@@ -91,7 +91,7 @@ impl Layer {
             source.fill(0xff);
         }
         let (kernels, threads) =
-            (Kernels::new(Level::detect().unwrap()), Threads::new(how.threads).unwrap());
+            (Kernels::new(Level::detect().unwrap()).unwrap(), Threads::new(how.threads).unwrap());
         let bytes = geometry.scratch(kernels.nr(), how.threads, staged).unwrap();
         let mut scratch = AlignedBuf::zeroed(bytes, "test").unwrap();
         let job = Job {
@@ -215,7 +215,7 @@ impl Bank {
 
 #[test]
 fn a_fork_gives_what_its_convolutions_give_one_by_one() {
-    let kernels = Kernels::new(Level::detect().unwrap());
+    let kernels = Kernels::new(Level::detect().unwrap()).unwrap();
     let mut tick = |_, _| ControlFlow::Continue(());
     for (height, width, channels) in
         [(101, 90, 64), (16, 30, 32), (40, 7, 32), (1, 5, 8), (3, 3, 6)]

@@ -134,6 +134,6 @@ public enum Library {
     }
 
     /// The instruction set that sessions will use: "avx512", "avx2" or "portable". The environment
-    /// variable `VAEKL_CPU` lowers it; "invalid" when that is not a level.
+    /// variable `VAEKL_CPU` lowers it; "invalid" when that is no level of this architecture.
     public static var cpuLevel: String { String(cString: vaekl_cpu_level()) }
 }

@@ -1,0 +1,37 @@
+//! Floor 0: what differs by system. No file above this folder asks which system it is compiled for.
+//!
+//! `linux` and `unix` hold what those systems do their own way, `other` what the standard library
+//! can do anywhere. A system is added as a file beside them and a few `use` lines here.
+
+#[cfg(target_os = "linux")]
+mod linux;
+mod map;
+// A Unix takes from it only what Linux does its own way.
+#[cfg(not(target_os = "linux"))]
+#[cfg_attr(unix, allow(dead_code))]
+mod other;
+#[cfg(unix)]
+mod unix;
+
+pub(crate) use map::{AnonymousMap, FileMap};
+
+#[cfg(target_os = "linux")]
+use linux as pages;
+#[cfg(not(target_os = "linux"))]
+use other as pages;
+
+#[cfg(target_os = "linux")]
+pub(crate) use linux::{physical_cores, reserve};
+#[cfg(not(target_os = "linux"))]
+pub(crate) use other::{physical_cores, reserve};
+
+#[cfg(not(unix))]
+pub(crate) use other::{
+    close, create_beside, kind_name, open_no_link, path_of, permissions, physical_memory, read_at,
+    sync_folder, unnamed_file, write_at,
+};
+#[cfg(unix)]
+pub(crate) use unix::{
+    close, create_beside, kind_name, open_no_link, path_of, permissions, physical_memory, read_at,
+    sync_folder, unnamed_file, write_at,
+};

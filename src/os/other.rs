@@ -1,0 +1,83 @@
+//! What the standard library can do anywhere, for systems without a way of their own.
+
+use std::fs::{File, FileType, OpenOptions, Permissions};
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use memmap2::{Mmap, MmapMut};
+
+/// Whether [`release`] frees memory.
+pub(super) const RELEASES: bool = false;
+
+/// Leaves the pages to the system.
+pub(super) fn release(_: &Mmap, _: Range<usize>) {}
+
+/// Leaves the size of pages to the system.
+pub(super) fn prefer_huge(_: &MmapMut) {}
+
+/// Sets the length of `file`.
+pub(crate) fn reserve(file: &File, bytes: u64) -> io::Result<()> {
+    file.set_len(bytes)
+}
+
+/// Processors that this process may use.
+pub(crate) fn physical_cores() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| n.get())
+}
+
+/// There is no such file here.
+pub(crate) fn unnamed_file(_: &Path) -> io::Result<File> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Unsupported, as [`unnamed_file`] is.
+pub(crate) fn read_at(_: &File, _: &mut [u8], _: u64) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Unsupported, as [`unnamed_file`] is.
+pub(crate) fn write_at(_: &File, _: &[u8], _: u64) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Not told: the folder decides.
+pub(crate) fn permissions(_: &Path) -> Option<Permissions> {
+    None
+}
+
+/// Makes a file at `path`, where nothing may stand.
+pub(crate) fn create_beside(path: &Path, _: Option<&Permissions>) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).open(path)
+}
+
+/// Opens the file at `path` to write.
+pub(crate) fn open_no_link(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).open(path)
+}
+
+/// Closes `file`, whose bytes the caller has synced.
+pub(crate) fn close(file: File) -> io::Result<()> {
+    drop(file);
+    Ok(())
+}
+
+/// Leaves the names in a folder to the system.
+pub(crate) fn sync_folder(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// Not told.
+pub(crate) fn physical_memory() -> Option<u64> {
+    None
+}
+
+/// The path that a C string names, in UTF-8; `None` for other bytes.
+pub(crate) fn path_of(bytes: &[u8]) -> Option<PathBuf> {
+    std::str::from_utf8(bytes).ok().map(PathBuf::from)
+}
+
+/// What is neither a regular file nor a folder, for a person.
+pub(crate) fn kind_name(_: FileType) -> &'static str {
+    "another kind"
+}

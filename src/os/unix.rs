@@ -1,0 +1,92 @@
+//! What all Unix systems share: files without a name, positions, modes and paths of any bytes.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, FileType, OpenOptions, Permissions};
+use std::io;
+use std::os::fd::IntoRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// Makes a file to read and write that is gone with its last user. `name` is a path where it may
+/// stand for a moment.
+pub(crate) fn unnamed_file(name: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let file = options.read(true).write(true).create_new(true).mode(0o600).open(name)?;
+    fs::remove_file(name)?;
+    Ok(file)
+}
+
+/// Fills `bytes` from position `at` of `file`.
+pub(crate) fn read_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<()> {
+    file.read_exact_at(bytes, at)
+}
+
+/// Writes all of `bytes` at position `at` of `file`.
+pub(crate) fn write_at(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+    file.write_all_at(bytes, at)
+}
+
+/// Who may read, write and run the regular file at `path` itself; `None` where there is none.
+pub(crate) fn permissions(path: &Path) -> Option<Permissions> {
+    let metadata = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file)?;
+    Some(Permissions::from_mode(metadata.permissions().mode() & 0o777))
+}
+
+/// Makes a file at `path`, where nothing may stand, not even a link. Meanwhile no more people may
+/// read it than `permissions` lets; without, the umask decides.
+pub(crate) fn create_beside(path: &Path, permissions: Option<&Permissions>) -> io::Result<File> {
+    // Its writer opens it once more, whatever it will be in the end.
+    let mode = permissions.map_or(0o666, |permissions| permissions.mode() & 0o777 | 0o600);
+    OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
+}
+
+/// Opens the file at `path` itself to write; a link is refused.
+pub(crate) fn open_no_link(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW).open(path)
+}
+
+/// Closes `file`, and tells of an error that dropping it would swallow.
+pub(crate) fn close(file: File) -> io::Result<()> {
+    // SAFETY: the descriptor is open and, as its owner gave it up here, nobody else's.
+    match unsafe { libc::close(file.into_raw_fd()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Puts the names in `folder` on the disk. A folder that cannot be opened to read, or a file system
+/// that does not know the call, leaves that to the system.
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
+    let Ok(folder) = File::open(folder) else { return Ok(()) };
+    match folder.sync_all() {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOTSUP)) => Ok(()),
+        synced => synced,
+    }
+}
+
+/// Bytes of memory the machine has, where the system tells.
+pub(crate) fn physical_memory() -> Option<u64> {
+    // SAFETY: sysconf takes no pointers.
+    let (pages, size) =
+        unsafe { (libc::sysconf(libc::_SC_PHYS_PAGES), libc::sysconf(libc::_SC_PAGESIZE)) };
+    u64::try_from(pages).ok()?.checked_mul(u64::try_from(size).ok()?)
+}
+
+/// The path that a C string names: any bytes make one.
+pub(crate) fn path_of(bytes: &[u8]) -> Option<PathBuf> {
+    Some(PathBuf::from(OsStr::from_bytes(bytes)))
+}
+
+/// What is neither a regular file nor a folder, for a person.
+pub(crate) fn kind_name(kind: FileType) -> &'static str {
+    if kind.is_fifo() {
+        "a FIFO"
+    } else if kind.is_char_device() || kind.is_block_device() {
+        "a device"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "another kind"
+    }
+}
