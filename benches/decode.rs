@@ -1,10 +1,11 @@
-//! Where the time of a decode (or an encode) goes: each operator, with its rate in multiplications that
-//! were really done and the share of the peak of fused multiply-adds in the same process.
+//! Where the time of a decode (or an encode) goes: each operator, with its rate in multiplications
+//! that were really done and the share of the peak of fused multiply-adds in the same process.
 //!
-//!     cargo bench --features bench --bench decode -- MODEL [--encode] [--size 64] [--threads 2] [--all]
+//!     cargo bench --features bench --bench decode -- MODEL [--encode] [--size 64] [--threads 2]
+//!         [--all]
 //!
-//! Operators of one kind and shape are summed; `--all` lists each. Size is that of the input, in latents
-//! or in pixels. Times are the median of three runs.
+//! Operators of one kind and shape are summed; `--all` lists each. Size is that of the input, in
+//! latents or in pixels. Times are the median of three runs.
 
 use std::collections::BTreeMap;
 

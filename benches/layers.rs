@@ -1,14 +1,14 @@
-//! Every convolution shape of Stable Diffusion's decoder and encoder at 512x512, by itself and warm: time,
-//! rate counted as direct convolution, rate of multiplications really done, its share of the peak of fused
-//! multiply-adds in the same process, and the relative rms error against f64.
+//! Every convolution shape of Stable Diffusion's decoder and encoder at 512x512, by itself and
+//! warm: time, rate counted as direct convolution, rate of multiplications really done, its share
+//! of the peak of fused multiply-adds in the same process, and the relative rms error against f64.
 //!
 //!     cargo bench --features bench --bench layers -- [THREADS [FIRST_WORDS_OF_A_SHAPE]]
 
 use vaekl::Level;
 use vaekl::bench::{Layer, layer, peak};
 
-/// Input size, channels from and to, filter size, resampling, residual, and how often a decode and an
-/// encode run it.
+/// Input size, channels from and to, filter size, resampling, residual, and how often a decode and
+/// an encode run it.
 type Row = (usize, usize, usize, usize, i8, bool, u32, u32);
 
 const LAYERS: &[Row] = &[
