@@ -23,6 +23,8 @@ pub(crate) unsafe trait Simd: Copy + Send + Sync {
     /// Rows of the register tile of the GEMM: with two vectors a row, the accumulators and the
     /// operands fill the registers.
     const TILE_ROWS: usize;
+    /// Columns of it, and so of a panel of a packed operand.
+    const TILE_COLUMNS: usize = 2 * Self::LANES;
 
     fn splat(self, x: f32) -> Self::V;
     /// # Safety

@@ -14,9 +14,11 @@ use crate::base::shape::Shape;
 use crate::base::storage::Storage;
 use crate::kernels::threads::Threads;
 use crate::kernels::{Kernels, Sum};
-use crate::ops::attention::{self, Algorithm, Data, Rows};
-use crate::ops::conv::{self, Geometry, Prologue, Source, Staged, Target};
-use crate::ops::sums::{Pixels, group_sums};
+use crate::ops::attention::{self, Algorithm, Rows};
+use crate::ops::conv::{self, Branches, Geometry, Input, Operands, Prologue};
+use crate::ops::exec::Exec;
+use crate::ops::place::{Source, Staged, Target};
+use crate::ops::sums::{Picture, group_sums};
 
 /// What a run on the processor borrows from its session.
 pub(crate) struct Cpu<'a> {
@@ -138,7 +140,7 @@ impl<'a> Cpu<'a> {
         let work = geometry.multiply_adds();
         let to = out.unwrap_or(input);
         let staged = Staged { input: out.map_or(0, |_| input.staged()), output: to.staged() };
-        let bytes = geometry.scratch(self.kernels.nr(), self.threads.count(), staged)?;
+        let bytes = geometry.scratch(self.kernels.panels(), self.threads.count(), staged)?;
         let (read, written) = (self.stored(input)?, self.stored(to)?);
         let (from, scratch) = (self.in_arena(input)?, self.entry(bytes)?.1);
         let ranges = match out {
@@ -146,13 +148,12 @@ impl<'a> Cpu<'a> {
             None => [from.start..from.start, from, scratch],
         };
         let [source, target, scratch] = carve(self.arena, ranges);
-        let job = conv::Job {
-            geometry,
+        let operands = Operands {
             filters: conv.filters,
             input: match (out, read) {
-                (None, _) => Source::InPlace,
-                (_, Some(stored)) => Source::File(stored, input.dtype),
-                _ => Source::Memory(Elements::new(input.dtype, source)),
+                (None, _) => Input::InPlace,
+                (_, Some(stored)) => Input::Whole(Source::File(stored, input.dtype)),
+                _ => Input::Whole(Source::Memory(Elements::new(input.dtype, source))),
             },
             input_pitch: input.pitch,
             output_pitch: to.pitch,
@@ -166,9 +167,9 @@ impl<'a> Cpu<'a> {
             Some(stored) => Target::File(stored, to.dtype),
             None => Target::Memory(ElementsMut::new(to.dtype, target)),
         };
-        let sums = job
-            .run(self.threads, self.kernels, target, scratch, &mut tick)?
-            .ok_or_else(cancelled)?;
+        let exec = Exec { threads: self.threads, kernels: self.kernels };
+        let job = conv::Job { geometry: &geometry, operands };
+        let sums = job.run(exec, target, scratch, &mut tick)?.ok_or_else(cancelled)?;
         for filter in conv.filters {
             filter.weight.release();
         }
@@ -241,8 +242,9 @@ impl<'a> Cpu<'a> {
         }
         let Shape { width, channels, .. } = slot.shape;
         let values = Elements::new(slot.dtype, &self.arena[range]);
-        let pixels = Pixels { values, width, channels, pitch: slot.pitch };
-        Ok(group_sums(self.threads, self.kernels, pixels, region, groups))
+        let picture = Picture { values, width, channels, pitch: slot.pitch };
+        let exec = Exec { threads: self.threads, kernels: self.kernels };
+        Ok(group_sums(exec, picture, region, groups))
     }
 }
 
@@ -306,7 +308,7 @@ impl<'a> Backend for Cpu<'a> {
     }
 
     fn fork(&mut self, conv: &Conv<'_>, shortcut: &Conv<'_>, slot: Slot) -> Result<(Slot, Slot)> {
-        let Some(fork) = self.strategy.fork(conv, shortcut, &slot)? else {
+        let Some(split) = self.strategy.fork(conv, shortcut, &slot)? else {
             return self.fork_apart(conv, shortcut, slot);
         };
         let name = conv.filters.first().map_or("convolution", |filter| filter.name);
@@ -315,30 +317,30 @@ impl<'a> Backend for Cpu<'a> {
             None => None,
         };
         let (hidden, _) = self.entry(0)?;
-        let bytes = fork.scratch(self.kernels.nr(), self.threads.count(), slot.dtype)?;
+        let bytes = split.scratch(self.kernels.panels(), self.threads.count(), slot.dtype)?;
         let (range, scratch) = (self.range(&slot)?, self.entry(bytes)?.1);
         let [memory, scratch] = carve(self.arena, [range, scratch]);
-        let job = conv::ForkJob {
-            fork: &fork,
-            filters: [conv.filters, shortcut.filters],
+        let job = conv::SplitJob {
+            split: &split,
+            filters: Branches { conv: conv.filters, shortcut: shortcut.filters },
             prologue,
-            groups: [conv.groups, shortcut.groups],
+            groups: Branches { conv: conv.groups, shortcut: shortcut.groups },
             dtype: slot.dtype,
         };
-        let work = fork.multiply_adds();
+        let work = split.multiply_adds();
         let mut tick = ticker(self.progress, self.multiply_adds, work);
-        let sums = job.run(self.threads, self.kernels, memory, scratch, &mut tick)?;
-        let [sums, of_shortcut] = sums.ok_or_else(cancelled)?;
-        for (conv, sums) in [(conv, &sums), (shortcut, &of_shortcut)] {
+        let exec = Exec { threads: self.threads, kernels: self.kernels };
+        let sums = job.run(exec, memory, scratch, &mut tick)?.ok_or_else(cancelled)?;
+        for (conv, sums) in [(conv, &sums.conv), (shortcut, &sums.shortcut)] {
             check_sums(conv, sums, slot.dtype)?;
             for filter in conv.filters {
                 filter.weight.release();
             }
         }
-        let (first, second) = fork.channels();
-        let (out, hidden) = slot.forked(first, (hidden, second))?;
-        self.sums[hidden.id] = sums;
-        self.sums[out.id] = of_shortcut;
+        let channels = split.channels();
+        let (out, hidden) = slot.forked(channels.shortcut, (hidden, channels.conv))?;
+        self.sums[hidden.id] = sums.conv;
+        self.sums[out.id] = sums.shortcut;
         self.multiply_adds += work;
         Ok((out, hidden))
     }
@@ -363,7 +365,7 @@ impl<'a> Backend for Cpu<'a> {
         let work = geometry.multiply_adds();
         let operands = [attention.query, attention.key, attention.value];
         let staged = attention.staged(out);
-        let bytes = geometry.scratch(self.kernels.nr(), self.threads.count(), staged)?;
+        let bytes = geometry.scratch(self.kernels.panels(), self.threads.count(), staged)?;
         if let Some(odd) = operands.iter().find(|o| o.slot.shape.pixels() != tokens) {
             let found = odd.slot.shape;
             return Err(Error::internal(format!(
@@ -388,14 +390,14 @@ impl<'a> Backend for Cpu<'a> {
         let [first, second, third, target, scratch] = carve(self.arena, ranges);
         let data = [&*first, &*second, &*third];
         let rows = |Columns { slot, first }: Columns<'_>, stored: Option<Stored<'a>>| {
-            let data = match stored {
-                Some(stored) => Data::File(stored, slot.dtype),
+            let source = match stored {
+                Some(stored) => Source::File(stored, slot.dtype),
                 None => {
                     let at = held.iter().position(|other| other.id == slot.id).unwrap_or(0);
-                    Data::Memory(Elements::new(slot.dtype, data[at]))
+                    Source::Memory(Elements::new(slot.dtype, data[at]))
                 }
             };
-            Rows { data, stride: slot.pitch, first }
+            Rows { source, stride: slot.pitch, first }
         };
         let [query, key, value] = operands;
         let [of_query, of_key, of_value] = stored;
@@ -406,7 +408,8 @@ impl<'a> Backend for Cpu<'a> {
             Some(stored) => Target::File(stored, out.dtype),
             None => Target::Memory(ElementsMut::new(out.dtype, target)),
         };
-        if job.run(self.threads, self.kernels, target, scratch, &mut tick)?.is_break() {
+        let exec = Exec { threads: self.threads, kernels: self.kernels };
+        if job.run(exec, target, scratch, &mut tick)?.is_break() {
             return Err(cancelled());
         }
         self.multiply_adds += work;

@@ -19,8 +19,9 @@ use crate::base::shape::Shape;
 use crate::base::storage::Storage;
 pub(crate) use crate::kernels::Act;
 pub(crate) use crate::ops::attention::Algorithm;
+use crate::ops::conv::{Branches, Split};
 pub(crate) use crate::ops::conv::{Filter, Resample};
-use crate::ops::conv::{Fork, Staged};
+use crate::ops::place::Staged;
 
 /// An activation held by a backend. Not `Clone`: whoever holds it frees it.
 #[derive(Debug)]
@@ -165,11 +166,12 @@ impl Strategy {
     pub(crate) const IN_MEMORY: Self = Self { stored: usize::MAX, kept: usize::MAX, forked: false };
 
     /// How `conv` and `shortcut` run in place of their input `slot`, where they do: in memory.
-    fn fork(&self, conv: &Conv<'_>, shortcut: &Conv<'_>, slot: &Slot) -> Result<Option<Fork>> {
+    fn fork(&self, conv: &Conv<'_>, shortcut: &Conv<'_>, slot: &Slot) -> Result<Option<Split>> {
         if !self.forked || slot.stored || slot.pitch != slot.shape.channels {
             return Ok(None);
         }
-        Fork::new(slot.shape, conv.filters, shortcut.filters)
+        let filters = Branches { conv: conv.filters, shortcut: shortcut.filters };
+        Split::new(slot.shape, filters)
     }
 
     fn stores(&self, bytes: usize) -> bool {

@@ -5,13 +5,15 @@ use super::{Attention, Backend, Conv, Entry, Region, Slot, Strategy, Tail};
 use crate::base::error::Result;
 use crate::base::shape::Shape;
 use crate::base::storage::Storage;
+use crate::kernels::Panels;
 use crate::ops::attention::{self, Algorithm};
-use crate::ops::conv::{Geometry, Staged};
+use crate::ops::conv::Geometry;
+use crate::ops::place::Staged;
 
 /// Records lifetimes, scratch memory and multiply-adds of a run.
 pub(crate) struct Recorder {
-    /// Columns of a packed panel, which the size of the scratch memory depends on.
-    nr: usize,
+    /// How the kernels pack, which the size of the scratch memory depends on.
+    panels: Panels,
     threads: usize,
     algorithm: Algorithm,
     strategy: Strategy,
@@ -39,9 +41,14 @@ pub(crate) struct Recording {
 }
 
 impl Recorder {
-    pub(crate) fn new(nr: usize, threads: usize, algorithm: Algorithm, strategy: Strategy) -> Self {
+    pub(crate) fn new(
+        panels: Panels,
+        threads: usize,
+        algorithm: Algorithm,
+        strategy: Strategy,
+    ) -> Self {
         Self {
-            nr,
+            panels,
             threads,
             algorithm,
             strategy,
@@ -69,7 +76,7 @@ impl Recorder {
     fn convolution(&mut self, conv: &Conv<'_>, input: &Slot, staged: Staged) -> Result<Geometry> {
         let kept = self.strategy.kept;
         let geometry = Geometry::new(input.shape, conv.filters, conv.resample, kept)?;
-        let scratch = geometry.scratch(self.nr, self.threads, staged)?;
+        let scratch = geometry.scratch(self.panels, self.threads, staged)?;
         self.operator(scratch, geometry.multiply_adds());
         self.weigh(&[conv]);
         Ok(geometry)
@@ -126,16 +133,16 @@ impl Backend for Recorder {
     }
 
     fn fork(&mut self, conv: &Conv<'_>, shortcut: &Conv<'_>, slot: Slot) -> Result<(Slot, Slot)> {
-        let Some(fork) = self.strategy.fork(conv, shortcut, &slot)? else {
+        let Some(split) = self.strategy.fork(conv, shortcut, &slot)? else {
             return self.fork_apart(conv, shortcut, slot);
         };
         let hidden = self.alloc(Shape::new(0, 0, 0), slot.dtype)?;
-        let scratch = fork.scratch(self.nr, self.threads, slot.dtype)?;
-        self.operator(scratch, fork.multiply_adds());
+        let scratch = split.scratch(self.panels, self.threads, slot.dtype)?;
+        self.operator(scratch, split.multiply_adds());
         self.weigh(&[conv, shortcut]);
         let home = slot.home.0;
-        let (first, second) = fork.channels();
-        let (out, hidden) = slot.forked(first, (hidden.id, second))?;
+        let channels = split.channels();
+        let (out, hidden) = slot.forked(channels.shortcut, (hidden.id, channels.conv))?;
         self.entries[home].tail = Some(Tail { first: out.bytes()?, death: usize::MAX });
         Ok((out, hidden))
     }
@@ -148,7 +155,7 @@ impl Backend for Recorder {
         let (tokens, channels) = (out.shape.pixels(), out.shape.channels);
         let geometry =
             attention::Geometry::new(tokens, channels, self.algorithm, self.strategy.kept);
-        let scratch = geometry.scratch(self.nr, self.threads, attention.staged(out))?;
+        let scratch = geometry.scratch(self.panels, self.threads, attention.staged(out))?;
         self.operator(scratch, geometry.multiply_adds());
         Ok(())
     }

@@ -2,14 +2,15 @@
 //!
 //! Every kernel is written once over the tokens of `arch::isa` and compiled for each instruction
 //! set; [`Kernels`] holds the token of a session. The kernels here know rows, strides and panels,
-//! nothing of slots or pictures. Compiled for the portable set, whose vectors have one lane, they are
-//! the specification that the others are tested against.
+//! nothing of slots or pictures. Compiled for the portable set, whose vectors have one lane, they
+//! are the specification that the others are tested against.
 
 pub(crate) mod convert;
 mod gemm;
 mod math;
 mod norm;
 mod pack;
+mod panels;
 #[cfg(feature = "bench")]
 mod peak;
 mod softmax;
@@ -23,6 +24,7 @@ pub(crate) use gemm::{Ahead, Gemm, Init};
 pub(crate) use math::Act;
 pub(crate) use norm::AffineAct;
 pub(crate) use pack::PackConv;
+pub(crate) use panels::Panels;
 pub(crate) use softmax::Softmax;
 pub(crate) use store::{Store, Sum};
 pub(crate) use winograd::{Tiles, Winograd};

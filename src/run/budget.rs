@@ -126,8 +126,8 @@ impl<'m> Call<'m> {
 
     /// The same, with the bytes of each activation.
     fn record(&self, resources: Resources, strategy: Strategy) -> Result<(Planned, Vec<usize>)> {
-        let Resources { settings, algorithm, nr, threads, .. } = resources;
-        let mut recorder = Recorder::new(nr, threads, algorithm, strategy);
+        let Resources { settings, algorithm, panels, threads, .. } = resources;
+        let mut recorder = Recorder::new(panels, threads, algorithm, strategy);
         let (shape, dtype) = self.input(settings)?;
         let input = recorder.alloc(shape, dtype)?;
         let part = (self.direction, self.part);

@@ -113,7 +113,7 @@ impl SessionOptions {
         Resources {
             settings,
             algorithm,
-            nr: kernels.nr(),
+            panels: kernels.panels(),
             threads,
             budget: self.memory_budget,
             scratch: self.scratch_dir.is_some(),

@@ -8,7 +8,7 @@ use crate::base::error::{Error, ErrorKind, Result};
 #[cfg(feature = "bench")]
 use crate::base::shape::Shape;
 use crate::base::storage::Storage;
-use crate::kernels::{Kernels, threads};
+use crate::kernels::{Kernels, Panels, threads};
 use crate::model::blocks::Settings;
 use crate::model::window::Window;
 use crate::model::{Model, decoder, encoder};
@@ -80,7 +80,7 @@ pub(crate) enum Direction {
 pub(crate) struct Resources {
     pub(crate) settings: Settings,
     pub(crate) algorithm: Algorithm,
-    pub(crate) nr: usize,
+    pub(crate) panels: Panels,
     pub(crate) threads: usize,
     /// Bytes, 0 for no limit.
     pub(crate) budget: u64,
