@@ -12,7 +12,9 @@ use crate::base::shape::Shape;
 use crate::kernels::threads::Threads;
 use crate::kernels::{AffineAct, Ahead, Gemm, Init, Kernels, Store, Sum, Tiles, Winograd};
 use crate::model::network::{Direction, Part};
-use crate::ops::conv::{self, Filter, Geometry, Prologue, Resample, Source, Staged, Target};
+use crate::ops::conv::{self, Filter, Geometry, Input, Operands, Prologue, Resample};
+use crate::ops::exec::Exec;
+use crate::ops::place::{Source, Staged, Target};
 use crate::run::{Planned, Request, planned};
 use crate::{Encoding, Level, Model, Result, SessionOptions, Storage};
 
@@ -55,8 +57,8 @@ pub struct Product {
     pub depth: usize,
     /// Columns of the second operand.
     pub columns: usize,
-    /// Pairs of operands, multiplied one after the other: with 64, as in Winograd's F(6,3), they come from
-    /// the third-level cache.
+    /// Pairs of operands, multiplied one after the other: with 64, as in Winograd's F(6,3), they
+    /// come from the third-level cache.
     pub pairs: usize,
 }
 
@@ -64,8 +66,7 @@ pub struct Product {
 pub fn gemm(level: Level, product: Product) -> Result<f64> {
     let Product { rows, taps, depth, columns, pairs } = product;
     let kernels = Kernels::new(level)?;
-    let panels = columns.div_ceil(kernels.nr());
-    let columns = panels * kernels.nr();
+    let columns = kernels.panels().filled(columns);
     let stride = depth + 16;
     let offsets: Vec<usize> = (0..taps).map(|tap| tap * stride).collect();
     let (a_len, b_len, c_len) =
@@ -77,7 +78,7 @@ pub fn gemm(level: Level, product: Product) -> Result<f64> {
             *value = number(i);
         }
     }
-    let (a, b, c) = (cast::<f32>(&a), cast::<f32>(&b), cast_mut::<f32>(&mut c));
+    let (a, c) = (cast::<f32>(&a), cast_mut::<f32>(&mut c));
     let mut all = || {
         for pair in 0..pairs {
             let gemm = Gemm {
@@ -86,8 +87,8 @@ pub fn gemm(level: Level, product: Product) -> Result<f64> {
                 rows,
                 taps: &offsets,
                 depth,
-                b: &b[pair * b_len..],
-                panels,
+                b: &b[pair * b_len * size_of::<f32>()..],
+                columns,
                 init: Init::Zero,
                 c_stride: columns,
                 ahead: Ahead::Panel,
@@ -108,8 +109,8 @@ pub fn gemm(level: Level, product: Product) -> Result<f64> {
     Ok(best)
 }
 
-/// A pass over a block of a picture by itself: 2 by 13 tiles of F(8, 3) with 128 channels, as they pass
-/// through a convolution.
+/// A pass over a block of a picture by itself: 2 by 13 tiles of F(8, 3) with 128 channels, as they
+/// pass through a convolution.
 #[derive(Clone, Copy, Debug)]
 pub enum Pass {
     /// GroupNorm's scale and shift, and SiLU.
@@ -124,7 +125,8 @@ pub enum Pass {
     Residual,
 }
 
-/// Nanoseconds of one thread for a value of a block's output, the best of several tenths of a second.
+/// Nanoseconds of one thread for a value of a block's output, the best of several tenths of a
+/// second.
 pub fn pass(level: Level, pass: Pass) -> Result<f64> {
     const CHANNELS: usize = 128;
     const SLICE: usize = 32;
@@ -224,9 +226,9 @@ pub struct Layer {
     pub residual: bool,
 }
 
-/// Runs a layer `runs` times after a first one; gives its method and the median of the times, and the
-/// error against f64: rms of the difference by rms of the result, over a few pixels. A residual, which
-/// grows with each run, has none.
+/// Runs a layer `runs` times after a first one; gives its method and the median of the times, and
+/// the error against f64: rms of the difference by rms of the result, over a few pixels. A
+/// residual, which grows with each run, has none.
 pub fn layer(
     layer: Layer,
     level: Level,
@@ -260,12 +262,11 @@ pub fn layer(
         *value = number(i);
     }
     let mut target = AlignedBuf::zeroed(geometry.output().bytes(Storage::F32)?, "output")?;
-    let bytes = geometry.scratch(kernels.nr(), threads.count(), Staged::default())?;
+    let bytes = geometry.scratch(kernels.panels(), threads.count(), Staged::default())?;
     let mut scratch = AlignedBuf::zeroed(bytes, "scratch")?;
-    let job = conv::Job {
-        geometry: geometry.clone(),
+    let operands = Operands {
         filters: &filters,
-        input: Source::Memory(Elements::new(Storage::F32, &source)),
+        input: Input::Whole(Source::Memory(Elements::new(Storage::F32, &source))),
         input_pitch: from,
         output_pitch: to,
         prologue: normalised.then(|| Prologue {
@@ -277,12 +278,14 @@ pub fn layer(
         groups: if to.is_multiple_of(32) { 32 } else { 1 },
         staged: Staged::default(),
     };
+    let exec = Exec { threads: &threads, kernels: &kernels };
+    let job = conv::Job { geometry: &geometry, operands };
     let mut times = Vec::new();
     for _ in 0..=runs {
         let out = Target::Memory(ElementsMut::new(Storage::F32, &mut target));
         let start = Instant::now();
         let mut tick = |_, _| ControlFlow::Continue(());
-        std::hint::black_box(job.run(&threads, &kernels, out, &mut scratch, &mut tick)?);
+        std::hint::black_box(job.run(exec, out, &mut scratch, &mut tick)?);
         times.push(start.elapsed().as_secs_f64());
     }
     times.remove(0);
@@ -314,7 +317,7 @@ fn error(layer: &Layer, job: &conv::Job<'_>, source: &[f32], target: &[f32]) -> 
         let inside = |at: isize| usize::try_from(at).ok().filter(|&at| at < size * repeat);
         let (Some(y), Some(x)) = (inside(y), inside(x)) else { return 0.0 };
         let value = f64::from(source[((y / repeat) * size + x / repeat) * from + channel]);
-        match &job.prologue {
+        match &job.operands.prologue {
             None => value,
             Some(p) => {
                 let x = value * f64::from(p.scale[channel]) + f64::from(p.shift[channel]);
@@ -457,7 +460,8 @@ impl Backend for Watched<'_, '_> {
     }
 }
 
-/// Runs a decode (or an encode) of noise, `height` rows of `width`, and gives the time of each operator.
+/// Runs a decode (or an encode) of noise, `height` rows of `width`, and gives the time of each
+/// operator.
 ///
 /// # Errors
 /// As [`Session::decode`](crate::Session::decode).

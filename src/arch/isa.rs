@@ -24,6 +24,8 @@ pub(crate) unsafe trait Simd: Copy + Send + Sync {
     /// operands fill the registers.
     #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     const TILE_ROWS: usize;
+    /// Columns of it, and so of a panel of a packed operand.
+    const TILE_COLUMNS: usize = 2 * Self::LANES;
 
     fn splat(self, x: f32) -> Self::V;
     /// # Safety

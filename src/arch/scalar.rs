@@ -14,6 +14,8 @@ unsafe impl Simd for Scalar {
     type Wide = f64;
     const LANES: usize = 1;
     const TILE_ROWS: usize = 4;
+    /// A panel's, which `matrixmultiply` computes.
+    const TILE_COLUMNS: usize = 16;
 
     #[inline(always)]
     fn splat(self, x: f32) -> f32 {

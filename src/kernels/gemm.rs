@@ -1,35 +1,37 @@
 //! Matrix multiplication of unpacked rows by packed panels.
 //!
 //! The first operand is read in place: row `i` at tap `t` is the run of `depth` values from
-//! `a[i * a_stride + taps[t]]`. With the pixels of a padded band as rows and the offsets of a filter's
-//! taps this is a convolution, with a single tap at 0 a matrix product.
+//! `a[i * a_stride + taps[t]]`. With the pixels of a padded band as rows and the offsets of a
+//! filter's taps this is a convolution, with a single tap at 0 a matrix product.
 //!
 //! ```text
-//! LOOP 3: panels of nr columns of b              a panel comes from the second- or third-level cache
-//! LOOP 2:     tiles of at most TILE_ROWS rows    the panel stays in the second-level cache
-//! LOOP 1:         taps, and the values of each   one tile of c in registers, b streams through the first
+//! LOOP 3: panels of nr columns of b            a panel comes from the second- or third-level cache
+//! LOOP 2:     tiles of at most TILE_ROWS rows  the panel stays in the second-level cache
+//! LOOP 1:         taps, and their values       a tile of c in registers, b streams by
 //! ```
 //!
-//! Each value of `c` is the sum of chains of `CHAIN` fused multiply-adds over taps and depth in order,
-//! whatever tile it falls into, so that the way rows are cut moves no bit. Short chains round less: over 512
-//! channels the error is half that of one chain.
+//! Each value of `c` is the sum of chains of `CHAIN` fused multiply-adds over taps and depth in
+//! order, whatever tile it falls into, so that the way rows are cut moves no bit. Short chains
+//! round less: over 512 channels the error is half that of one chain.
 
 use super::Kernels;
 use crate::arch::Isa;
 use crate::arch::isa::{Kernel, Simd};
+use crate::base::buffer::cast;
 
-/// `c[i][j] = init + sum over taps t and k < depth of a[i * a_stride + taps[t] + k] * b[t * depth + k][j]`.
+/// `c[i][j] = init + sum of a[i * a_stride + taps[t] + k] * b[t * depth + k][j]`, over all taps `t`
+/// and all `k` below `depth`.
 pub(crate) struct Gemm<'a> {
     pub(crate) a: &'a [f32],
     pub(crate) a_stride: usize,
     pub(crate) rows: usize,
     pub(crate) taps: &'a [usize],
     pub(crate) depth: usize,
-    /// `[panels][taps * depth][nr]`.
-    pub(crate) b: &'a [f32],
-    pub(crate) panels: usize,
+    /// `taps * depth` rows of `columns` columns, packed as [`Panels`](super::Panels) says.
+    pub(crate) b: &'a [u8],
+    pub(crate) columns: usize,
     pub(crate) init: Init<'a>,
-    /// Values from a row of `c` to the next, `panels * nr` or more.
+    /// Values from a row of `c` to the next: the columns filled up to whole panels, or more.
     pub(crate) c_stride: usize,
     /// What is read next and far away: asked for the second-level cache meanwhile, evenly.
     pub(crate) ahead: Ahead<'a>,
@@ -47,52 +49,40 @@ pub(crate) enum Ahead<'a> {
 #[derive(Clone, Copy)]
 pub(crate) enum Init<'a> {
     Zero,
-    /// A value for each column, `panels * nr` in all.
+    /// A value for each column, filled up to whole panels.
     Bias(&'a [f32]),
     /// What `c` holds.
     Keep,
 }
 
-/// Columns of a panel at the portable level, which `matrixmultiply` computes.
-const PORTABLE_NR: usize = 16;
-
 impl Kernels {
-    /// Columns of a panel: two vectors.
-    pub(crate) fn nr(&self) -> usize {
-        match self.isa {
-            Isa::Scalar(_) => PORTABLE_NR,
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2(_) => 16,
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512(_) => 32,
-        }
-    }
-
     /// Multiplies into `c`. Panics when a slice is too short for what `gemm` says.
     pub(crate) fn gemm(&self, gemm: &Gemm<'_>, c: &mut [f32]) {
-        let (nr, columns) = (self.nr(), gemm.panels * self.nr());
-        assert!(gemm.rows > 0 && gemm.panels > 0 && gemm.depth > 0 && !gemm.taps.is_empty());
+        let panels = self.panels();
+        let columns = panels.filled(gemm.columns);
+        assert!(gemm.rows > 0 && columns > 0 && gemm.depth > 0 && !gemm.taps.is_empty());
         let furthest = gemm.taps.iter().copied().max().unwrap_or(0);
         assert!((gemm.rows - 1) * gemm.a_stride + furthest + gemm.depth <= gemm.a.len());
-        assert!(gemm.b.len() >= gemm.taps.len() * gemm.depth * columns);
+        assert!(gemm.b.len() >= panels.bytes(gemm.taps.len() * gemm.depth, columns));
         assert!(gemm.c_stride >= columns && (gemm.rows - 1) * gemm.c_stride + columns <= c.len());
         if let Init::Bias(bias) = gemm.init {
             assert!(bias.len() >= columns);
         }
-        match self.isa {
-            Isa::Scalar(_) => portable(gemm, nr, c),
+        if matches!(self.isa, Isa::Scalar(_)) {
+            portable(gemm, panels.width(), c);
+        } else {
             // SAFETY: the lengths are checked above.
-            #[cfg(target_arch = "x86_64")]
-            isa => isa.run(unsafe { Tiles::new(gemm, c) }),
+            self.isa.run(unsafe { Tiles::new(gemm, c) });
         }
     }
 }
 
-/// The product at the portable level, by `matrixmultiply`: a call for each tap and panel, which adds to
-/// `c`. Its result for a row does not depend on the other rows.
+/// The product at the portable level, by `matrixmultiply`: a call for each tap and panel, which
+/// adds to `c`. Its result for a row does not depend on the other rows.
 fn portable(gemm: &Gemm<'_>, nr: usize, c: &mut [f32]) {
+    let panels = gemm.columns.div_ceil(nr);
     for row in 0..gemm.rows {
-        let row = &mut c[row * gemm.c_stride..][..gemm.panels * nr];
+        let row = &mut c[row * gemm.c_stride..][..panels * nr];
         match gemm.init {
             Init::Zero => row.fill(0.0),
             Init::Bias(bias) => row.copy_from_slice(&bias[..row.len()]),
@@ -100,11 +90,12 @@ fn portable(gemm: &Gemm<'_>, nr: usize, c: &mut [f32]) {
         }
     }
     let panel = gemm.taps.len() * gemm.depth * nr;
-    for (index, b) in gemm.b.chunks_exact(panel).take(gemm.panels).enumerate() {
+    for (index, b) in cast(gemm.b).chunks_exact(panel).take(panels).enumerate() {
         for (&tap, b) in gemm.taps.iter().zip(b.chunks_exact(gemm.depth * nr)) {
             let (a, c) = (&gemm.a[tap..], &mut c[index * nr..]);
-            // SAFETY: `rows` rows of `depth` values `a_stride` apart lie in `a`, `depth` rows of `nr` in
-            // `b`, and `rows` rows of `nr` values `c_stride` apart in `c`: checked by the caller.
+            // SAFETY: `rows` rows of `depth` values `a_stride` apart lie in `a`, `depth` rows of
+            // `nr` in `b`, and `rows` rows of `nr` values `c_stride` apart in `c`: checked by the
+            // caller.
             unsafe {
                 matrixmultiply::sgemm(
                     gemm.rows,
@@ -146,8 +137,11 @@ impl Kernel for Tiles<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Gemm { a, a_stride, rows, taps, depth, b, panels, init, c_stride, ahead } = *self.gemm;
-        let nr = 2 * S::LANES;
+        let Gemm { a, a_stride, rows, taps, depth, b, columns, init, c_stride, ahead } = *self.gemm;
+        let b: &[f32] = cast(b);
+        let nr = S::TILE_COLUMNS;
+        assert_eq!(nr, 2 * S::LANES);
+        let panels = columns.div_ceil(nr);
         // Tiles of one height or one less: none is left with a row or two, which would run at the
         // latency of its few chains of multiply-adds.
         let tiles = rows.div_ceil(S::TILE_ROWS);
@@ -272,8 +266,8 @@ impl Tile<'_> {
             for (index, &tap) in taps.iter().enumerate() {
                 let mut k = 0;
                 while k < depth {
-                    // Three rows to a pointer: base, base + stride and base + 2 * stride are addressing
-                    // modes, so that five registers reach 13 rows.
+                    // Three rows to a pointer: base, base + stride and base + 2 * stride are
+                    // addressing modes, so that five registers reach 13 rows.
                     let mut bases = [a.add(tap + k); 5];
                     for (i, base) in bases.iter_mut().enumerate().take(ROWS.div_ceil(3)) {
                         *base = base.add(3 * i * a_stride);

@@ -23,8 +23,9 @@ pub(super) fn exp<S: Simd>(s: S, x: S::V) -> S::V {
 
 /// `e^x` for `x` from `LOWEST` to 89.
 ///
-/// `x = n ln 2 + r` with `|r| <= ln 2 / 2`, `ln 2` in two parts (Cody and Waite), and the polynomial of the
-/// sixth degree that is nearest to `e^r` (Remez), 1.6e-8 with its coefficients rounded.
+/// `x = n ln 2 + r` with `|r| <= ln 2 / 2`, `ln 2` in two parts (Cody and Waite), and the
+/// polynomial of the sixth degree that is nearest to `e^r` (Remez), 1.6e-8 with its coefficients
+/// rounded.
 #[inline(always)]
 fn exp_within<S: Simd>(s: S, x: S::V) -> S::V {
     const LN2_HIGH: f32 = 355.0 / 512.0; // its products with n are exact

@@ -12,6 +12,7 @@ mod gemm;
 mod math;
 mod norm;
 mod pack;
+mod panels;
 #[cfg(feature = "bench")]
 mod peak;
 mod softmax;
@@ -25,6 +26,7 @@ pub(crate) use gemm::{Ahead, Gemm, Init};
 pub(crate) use math::Act;
 pub(crate) use norm::AffineAct;
 pub(crate) use pack::PackConv;
+pub(crate) use panels::Panels;
 pub(crate) use softmax::Softmax;
 pub(crate) use store::{Store, Sum};
 pub(crate) use winograd::{Tiles, Winograd};

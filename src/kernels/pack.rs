@@ -1,10 +1,10 @@
-//! Packing of the second operand of a GEMM into panels: `nr` columns wide, one row of the operand after
-//! the other, the last panel filled with zeros.
+//! Packing of the second operand of a GEMM, as [`Panels`](super::Panels) says: panels of `nr`
+//! columns.
 
 use super::Kernels;
 use super::convert::{Element, Stored, StoredBf16, StoredF16, StoredF32, StoredF64};
 use crate::arch::isa::{Kernel, Simd};
-use crate::base::buffer::Elements;
+use crate::base::buffer::{Elements, cast_mut};
 use crate::base::encoding::Encoding;
 
 /// Filters `[out_channels, in_channels, taps]` as a checkpoint has them.
@@ -19,9 +19,10 @@ pub(crate) struct PackConv<'a> {
 }
 
 impl Kernels {
-    /// Packs the filters of panel `index` as `[tap][in_channel][nr]`. Panics when a slice does not fit.
-    pub(crate) fn pack_conv(&self, job: &PackConv<'_>, index: usize, dst: &mut [f32]) {
-        let nr = self.nr();
+    /// Packs the filters of panel `index` as `[tap][in_channel][nr]`. Panics when a slice does not
+    /// fit.
+    pub(crate) fn pack_conv(&self, job: &PackConv<'_>, index: usize, dst: &mut [u8]) {
+        let (nr, dst) = (self.panels().width(), cast_mut(dst));
         match job.dtype {
             Encoding::F32 => pack_filters::<StoredF32>(job, index, nr, dst),
             Encoding::F16 => pack_filters::<StoredF16>(job, index, nr, dst),
@@ -30,17 +31,17 @@ impl Kernels {
         }
     }
 
-    /// Packs `rows` (at most `nr`) rows of `depth` values, `stride` apart, as the columns of one panel:
-    /// the keys of attention.
+    /// Packs `rows` (at most `nr`) rows of `depth` values, `stride` apart, as the columns of one
+    /// panel: the keys of attention.
     pub(crate) fn pack_rows_transposed(
         &self,
         src: Elements<'_>,
         stride: usize,
         rows: usize,
         depth: usize,
-        dst: &mut [f32],
+        dst: &mut [u8],
     ) {
-        let nr = self.nr();
+        let (nr, dst) = (self.panels().width(), cast_mut(dst));
         match src {
             Elements::F32(src) => transpose(src, stride, rows, depth, nr, dst),
             Elements::F16(src) => transpose(src, stride, rows, depth, nr, dst),
@@ -48,17 +49,17 @@ impl Kernels {
         }
     }
 
-    /// Packs a matrix of `depth` rows of `columns` values, `stride` apart, as `[columns / nr][depth][nr]`:
-    /// the values of attention.
+    /// Packs a matrix of `depth` rows of `columns` values, `stride` apart, as
+    /// `[columns / nr][depth][nr]`: the values of attention.
     pub(crate) fn pack_rows(
         &self,
         src: Elements<'_>,
         stride: usize,
         depth: usize,
         columns: usize,
-        dst: &mut [f32],
+        dst: &mut [u8],
     ) {
-        let nr = self.nr();
+        let (nr, dst) = (self.panels().width(), cast_mut(dst));
         match src {
             Elements::F32(src) => self.isa.run(PackRows { src, stride, depth, columns, nr, dst }),
             Elements::F16(src) => self.isa.run(PackRows { src, stride, depth, columns, nr, dst }),
@@ -67,8 +68,8 @@ impl Kernels {
     }
 }
 
-/// Input channels packed at a time: a cache line of each of the panel's filters, taps and all, is read
-/// once, and the rows written stay in the first-level cache.
+/// Input channels packed at a time: a cache line of each of the panel's filters, taps and all, is
+/// read once, and the rows written stay in the first-level cache.
 const CHANNELS: usize = 8;
 
 fn pack_filters<T: Stored>(job: &PackConv<'_>, index: usize, nr: usize, dst: &mut [f32]) {
@@ -98,7 +99,8 @@ pub(super) fn gather<T: Stored>(
     });
 }
 
-/// Calls `put(channel, tap, lane, value)` for each tap of a panel, zeros where it has no more filters.
+/// Calls `put(channel, tap, lane, value)` for each tap of a panel, zeros where it has no more
+/// filters.
 #[inline(always)]
 fn visit<T: Stored>(
     job: &PackConv<'_>,

@@ -3,7 +3,8 @@
 use super::Kernels;
 use crate::arch::isa::{Kernel, Simd};
 
-/// Twelve chains of fused multiply-adds in registers: as many as hide the latency, and nothing else.
+/// Twelve chains of fused multiply-adds in registers: as many as hide the latency, and nothing
+/// else.
 struct Chains {
     length: u32,
 }

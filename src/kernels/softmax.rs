@@ -17,8 +17,8 @@ pub(crate) struct Softmax {
 impl Kernels {
     /// Takes a block of scores into the running softmax of each row: with `m` the new maximum,
     /// `scores = exp(scores * scale - m)`, `correction = exp(maximum - m)`,
-    /// `sum = sum * correction + sum of scores`, `maximum = m`. Begin with a maximum of -infinity and a
-    /// sum of 0.
+    /// `sum = sum * correction + sum of scores`, `maximum = m`. Begin with a maximum of -infinity
+    /// and a sum of 0.
     pub(crate) fn softmax_update(
         &self,
         block: &Softmax,

@@ -7,8 +7,8 @@ use super::convert::Element;
 use crate::arch::isa::{Kernel, Simd};
 use crate::base::buffer::ElementsMut;
 
-/// `dst[p * dst_stride + c] = acc[p * acc_stride + c] (+ dst[p * dst_stride + c])`, rounded to `dst`'s
-/// type.
+/// `dst[p * dst_stride + c] = acc[p * acc_stride + c] (+ dst[p * dst_stride + c])`, rounded to
+/// `dst`'s type.
 pub(crate) struct Store<'a> {
     pub(crate) acc: &'a [f32],
     pub(crate) acc_stride: usize,
@@ -16,8 +16,9 @@ pub(crate) struct Store<'a> {
     pub(crate) channels: usize,
     /// Add what `dst` holds.
     pub(crate) residual: bool,
-    /// Write past the caches, where f32 lines allow it: for what is too large to be found there again. A
-    /// line is then not read before it is written, nor does it drive out what the caches hold.
+    /// Write past the caches, where f32 lines allow it: for what is too large to be found there
+    /// again. A line is then not read before it is written, nor does it drive out what the caches
+    /// hold.
     pub(crate) stream: bool,
     pub(crate) dst_stride: usize,
 }

@@ -1,19 +1,18 @@
-#![forbid(unsafe_code)]
 //! Sums over a part of an activation, for statistics that no operator gathered while it stored.
 
 use std::ops::ControlFlow;
 
 use crate::base::buffer::Elements;
 use crate::base::shape::Region;
-use crate::kernels::threads::Threads;
 use crate::kernels::{AffineAct, Kernels, Sum};
+use crate::ops::exec::Exec;
 
 /// Pixels that are summed at a time.
 const PIXELS: usize = 64;
 
 /// An activation in memory.
 #[derive(Clone, Copy)]
-pub(crate) struct Pixels<'a> {
+pub(crate) struct Picture<'a> {
     pub(crate) values: Elements<'a>,
     pub(crate) width: usize,
     pub(crate) channels: usize,
@@ -21,16 +20,16 @@ pub(crate) struct Pixels<'a> {
     pub(crate) pitch: usize,
 }
 
-/// The sums of each of `groups` groups of channels over `region`. Rows are added in their order, whatever
-/// the threads.
+/// The sums of each of `groups` groups of channels over `region`. Rows are added in their order,
+/// whatever the threads.
 pub(crate) fn group_sums(
-    threads: &Threads,
-    kernels: &Kernels,
-    pixels: Pixels<'_>,
+    exec: Exec<'_>,
+    picture: Picture<'_>,
     region: &Region,
     groups: usize,
 ) -> Vec<Sum> {
-    let channels = pixels.channels;
+    let Exec { threads, kernels } = exec;
+    let channels = picture.channels;
     let mut rows = vec![Sum::default(); region.height * groups];
     let items: Vec<_> = region.rows().zip(rows.chunks_exact_mut(groups)).collect();
     let worker = (vec![0.0; PIXELS * channels], vec![Sum::default(); channels]);
@@ -40,7 +39,7 @@ pub(crate) fn group_sums(
         sums.fill(Sum::default());
         for first in region.columns().step_by(PIXELS) {
             let count = PIXELS.min(region.left + region.width - first);
-            pixels.load(kernels, y, first, count, line);
+            picture.load(kernels, y, first, count, line);
             for pixel in line[..count * channels].chunks_exact(channels) {
                 for (sum, &value) in sums.iter_mut().zip(pixel) {
                     let value = f64::from(value);
@@ -67,7 +66,7 @@ pub(crate) fn merge(parts: &[Sum], groups: usize) -> Vec<Sum> {
     total
 }
 
-impl Pixels<'_> {
+impl Picture<'_> {
     /// The values of `count` pixels of row `y` from column `x` on.
     fn load(&self, kernels: &Kernels, y: usize, x: usize, count: usize, to: &mut [f32]) {
         let Self { values, width, channels, pitch } = *self;
@@ -89,6 +88,7 @@ impl Pixels<'_> {
 mod tests {
     use super::*;
     use crate::arch::Level;
+    use crate::kernels::threads::Threads;
 
     #[test]
     fn sums_are_those_of_the_region_whatever_the_threads() {
@@ -109,9 +109,10 @@ mod tests {
             let kernels = Kernels::new(level).unwrap();
             for count in 1..4 {
                 let threads = Threads::new(count).unwrap();
-                let pixels = Pixels { values: Elements::F32(&values), width, channels, pitch };
+                let exec = Exec { threads: &threads, kernels: &kernels };
+                let picture = Picture { values: Elements::F32(&values), width, channels, pitch };
                 // Sums of whole numbers are exact.
-                let found = group_sums(&threads, &kernels, pixels, &region, 2);
+                let found = group_sums(exec, picture, &region, 2);
                 assert_eq!(found, expected, "{level:?}, {count} threads");
             }
         }

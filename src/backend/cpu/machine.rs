@@ -6,7 +6,8 @@ use crate::backend::{Attention, Conv, Demand, Machine, Slot, Strategy};
 use crate::base::error::Result;
 use crate::kernels::Kernels;
 use crate::ops::attention::{self, Algorithm};
-use crate::ops::conv::{Fork, Geometry, Staged};
+use crate::ops::conv::{Branches, Geometry, Split};
+use crate::ops::place::Staged;
 
 /// The processor, with what of a session the work is cut by.
 #[derive(Clone, Copy)]
@@ -38,7 +39,7 @@ impl CpuMachine {
             Some(out) => Staged { input: input.staged(), output: out.staged() },
             None => Staged { input: 0, output: input.staged() },
         };
-        let scratch = geometry.scratch(self.kernels.nr(), self.threads, staged)?;
+        let scratch = geometry.scratch(self.kernels.panels(), self.threads, staged)?;
         let demand = Demand { scratch, multiply_adds: geometry.multiply_adds() };
         Ok(Operator { geometry, staged, demand })
     }
@@ -50,14 +51,13 @@ impl CpuMachine {
         shortcut: &Conv<'_>,
         slot: &Slot,
         strategy: Strategy,
-    ) -> Result<Option<Operator<Fork>>> {
+    ) -> Result<Option<Operator<Split>>> {
         if !strategy.forked || slot.stored || slot.pitch != slot.shape.channels {
             return Ok(None);
         }
-        let Some(geometry) = Fork::new(slot.shape, conv.filters, shortcut.filters)? else {
-            return Ok(None);
-        };
-        let scratch = geometry.scratch(self.kernels.nr(), self.threads, slot.dtype)?;
+        let filters = Branches { conv: conv.filters, shortcut: shortcut.filters };
+        let Some(geometry) = Split::new(slot.shape, filters)? else { return Ok(None) };
+        let scratch = geometry.scratch(self.kernels.panels(), self.threads, slot.dtype)?;
         let demand = Demand { scratch, multiply_adds: geometry.multiply_adds() };
         Ok(Some(Operator { geometry, staged: Staged::default(), demand }))
     }
@@ -74,7 +74,7 @@ impl CpuMachine {
         let operands = [attention.query, attention.key, attention.value];
         let input = operands.iter().map(|operand| operand.slot.staged()).max().unwrap_or(0);
         let staged = Staged { input, output: out.staged() };
-        let scratch = geometry.scratch(self.kernels.nr(), self.threads, staged)?;
+        let scratch = geometry.scratch(self.kernels.panels(), self.threads, staged)?;
         let demand = Demand { scratch, multiply_adds: geometry.multiply_adds() };
         Ok(Operator { geometry, staged, demand })
     }

@@ -22,9 +22,11 @@ use crate::base::shape::Shape;
 use crate::base::storage::Storage;
 use crate::kernels::Sum;
 use crate::kernels::threads::Threads;
-use crate::ops::attention::{self, Data, Rows};
-use crate::ops::conv::{self, Geometry, Prologue, Source, Target};
-use crate::ops::sums::{Pixels, group_sums};
+use crate::ops::attention::{self, Rows};
+use crate::ops::conv::{self, Branches, Geometry, Input, Operands, Prologue};
+use crate::ops::exec::Exec;
+use crate::ops::place::{Source, Target};
+use crate::ops::sums::{Picture, group_sums};
 
 /// What a run on the processor borrows from its session.
 pub(crate) struct Cpu<'a> {
@@ -98,13 +100,12 @@ impl<'a> Cpu<'a> {
             None => [from.start..from.start, from, scratch],
         };
         let [source, target, scratch] = carve(self.memory.arena, ranges);
-        let job = conv::Job {
-            geometry,
+        let operands = Operands {
             filters: conv.filters,
             input: match (out, read) {
-                (None, _) => Source::InPlace,
-                (_, Some(stored)) => Source::File(stored, input.dtype),
-                _ => Source::Memory(Elements::new(input.dtype, source)),
+                (None, _) => Input::InPlace,
+                (_, Some(stored)) => Input::Whole(Source::File(stored, input.dtype)),
+                _ => Input::Whole(Source::Memory(Elements::new(input.dtype, source))),
             },
             input_pitch: input.pitch,
             output_pitch: to.pitch,
@@ -118,9 +119,9 @@ impl<'a> Cpu<'a> {
             Some(stored) => Target::File(stored, to.dtype),
             None => Target::Memory(ElementsMut::new(to.dtype, target)),
         };
-        let sums = job
-            .run(self.threads, &self.machine.kernels, target, scratch, &mut tick)?
-            .ok_or_else(cancelled)?;
+        let exec = Exec { threads: self.threads, kernels: &self.machine.kernels };
+        let job = conv::Job { geometry: &geometry, operands };
+        let sums = job.run(exec, target, scratch, &mut tick)?.ok_or_else(cancelled)?;
         finish(conv, &sums, to.dtype)?;
         self.sums[to.id] = sums;
         self.multiply_adds += demand.multiply_adds;
@@ -163,8 +164,9 @@ impl<'a> Cpu<'a> {
             }
             let Shape { width, channels, .. } = input.shape;
             let values = Elements::new(input.dtype, &memory.arena[range]);
-            let pixels = Pixels { values, width, channels, pitch: input.pitch };
-            Ok(group_sums(threads, &machine.kernels, pixels, region, norm.groups))
+            let picture = Picture { values, width, channels, pitch: input.pitch };
+            let exec = Exec { threads, kernels: &machine.kernels };
+            Ok(group_sums(exec, picture, region, norm.groups))
         };
         let sums = Sums { shape: input.shape, stored: &sums[input.id], over: &over };
         statistics.resolve(norm, &sums)
@@ -299,21 +301,21 @@ impl<'a> Backend for Cpu<'a> {
         let (id, _) = self.entry(0)?;
         let (range, scratch) = (self.memory.in_arena(&slot)?, self.entry(demand.scratch)?.1);
         let [memory, scratch] = carve(self.memory.arena, [range, scratch]);
-        let job = conv::ForkJob {
-            fork: &geometry,
-            filters: [conv.filters, shortcut.filters],
+        let job = conv::SplitJob {
+            split: &geometry,
+            filters: Branches { conv: conv.filters, shortcut: shortcut.filters },
             prologue,
-            groups: [conv.groups, shortcut.groups],
+            groups: Branches { conv: conv.groups, shortcut: shortcut.groups },
             dtype: slot.dtype,
         };
         let mut tick = ticker(self.progress, self.multiply_adds, demand.multiply_adds);
-        let sums = job.run(self.threads, &self.machine.kernels, memory, scratch, &mut tick)?;
-        let [of_conv, of_shortcut] = sums.ok_or_else(cancelled)?;
-        finish(conv, &of_conv, slot.dtype)?;
-        finish(shortcut, &of_shortcut, slot.dtype)?;
+        let exec = Exec { threads: self.threads, kernels: &self.machine.kernels };
+        let sums = job.run(exec, memory, scratch, &mut tick)?.ok_or_else(cancelled)?;
+        finish(conv, &sums.conv, slot.dtype)?;
+        finish(shortcut, &sums.shortcut, slot.dtype)?;
         let split = slot.split(id)?;
-        self.sums[split.conv.id] = of_conv;
-        self.sums[split.shortcut.id] = of_shortcut;
+        self.sums[split.conv.id] = sums.conv;
+        self.sums[split.shortcut.id] = sums.shortcut;
         self.multiply_adds += demand.multiply_adds;
         Ok(split)
     }
@@ -361,14 +363,14 @@ impl<'a> Backend for Cpu<'a> {
         let [first, second, third, target, scratch] = carve(self.memory.arena, ranges);
         let data = [&*first, &*second, &*third];
         let rows = |Columns { slot, first }: Columns<'_>, stored: Option<Stored<'a>>| {
-            let data = match stored {
-                Some(stored) => Data::File(stored, slot.dtype),
+            let source = match stored {
+                Some(stored) => Source::File(stored, slot.dtype),
                 None => {
                     let at = held.iter().position(|other| other.id == slot.id).unwrap_or(0);
-                    Data::Memory(Elements::new(slot.dtype, data[at]))
+                    Source::Memory(Elements::new(slot.dtype, data[at]))
                 }
             };
-            Rows { data, stride: slot.pitch, first }
+            Rows { source, stride: slot.pitch, first }
         };
         let [query, key, value] = operands;
         let [of_query, of_key, of_value] = stored;
@@ -379,8 +381,8 @@ impl<'a> Backend for Cpu<'a> {
             Some(stored) => Target::File(stored, out.dtype),
             None => Target::Memory(ElementsMut::new(out.dtype, target)),
         };
-        let kernels = &self.machine.kernels;
-        if job.run(self.threads, kernels, target, scratch, &mut tick)?.is_break() {
+        let exec = Exec { threads: self.threads, kernels: &self.machine.kernels };
+        if job.run(exec, target, scratch, &mut tick)?.is_break() {
             return Err(cancelled());
         }
         self.multiply_adds += demand.multiply_adds;

@@ -215,7 +215,8 @@ fn stores_round_add_and_sum() {
 
 #[test]
 fn rounding_is_that_of_the_half_crate() {
-    // Every upper half of an f32, with lower halves around the ties: infinities, NaN and denormals too.
+    // Every upper half of an f32, with lower halves around the ties: infinities, NaN and denormals
+    // too.
     let values: Vec<f32> = (0..=u16::MAX)
         .flat_map(|high| {
             [0, 1, 0x0fff, 0x1000, 0x1001, 0x7fff, 0x8000, 0x8001, 0xffff]

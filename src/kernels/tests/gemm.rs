@@ -1,5 +1,5 @@
 use super::super::{Ahead, Gemm, Init, Kernels};
-use super::{Guarded, Numbers, close, levels};
+use super::{Guarded, Numbers, bytes, close, levels};
 
 struct Case {
     rows: usize,
@@ -30,10 +30,11 @@ fn extent(case: &Case) -> usize {
 #[test]
 fn products_agree_with_plain_loops() {
     for kernels in levels() {
-        let nr = kernels.nr();
+        let nr = kernels.panels().width();
         for case in cases() {
             let mut numbers = Numbers(7);
-            // Exactly as long as the kernel may read: a read beyond is found by valgrind or the sanitizer.
+            // Exactly as long as the kernel may read: a read beyond is found by valgrind or the
+            // sanitizer.
             let a = numbers.vec(extent(&case));
             let columns = case.panels * nr;
             let k = case.taps.len() * case.depth;
@@ -51,8 +52,8 @@ fn products_agree_with_plain_loops() {
                     rows: case.rows,
                     taps: &case.taps,
                     depth: case.depth,
-                    b: &b,
-                    panels: case.panels,
+                    b: bytes(&b),
+                    columns,
                     init,
                     c_stride: columns + 7,
                     ahead: Ahead::Panel,
@@ -88,7 +89,7 @@ fn products_agree_with_plain_loops() {
 
 /// Runs rows `cuts` of one product separately and gives all of `c`.
 fn cut(kernels: &Kernels, a: &[f32], b: &[f32], cuts: &[usize]) -> Vec<u32> {
-    let (depth, stride, columns) = (100, 103, 2 * kernels.nr());
+    let (depth, stride, columns) = (100, 103, 2 * kernels.panels().width());
     let rows: usize = cuts.iter().sum();
     let mut c = vec![0.0; rows * columns];
     let mut first = 0;
@@ -99,8 +100,8 @@ fn cut(kernels: &Kernels, a: &[f32], b: &[f32], cuts: &[usize]) -> Vec<u32> {
             rows,
             taps: &[0, 3],
             depth,
-            b,
-            panels: 2,
+            b: bytes(b),
+            columns,
             init: Init::Zero,
             c_stride: columns,
             ahead: Ahead::Panel,
@@ -115,7 +116,7 @@ fn cut(kernels: &Kernels, a: &[f32], b: &[f32], cuts: &[usize]) -> Vec<u32> {
 fn the_bits_of_a_row_do_not_depend_on_the_others() {
     for kernels in levels() {
         let mut numbers = Numbers(3);
-        let (a, b) = (numbers.vec(41 * 103), numbers.vec(2 * 200 * kernels.nr()));
+        let (a, b) = (numbers.vec(41 * 103), numbers.vec(2 * 200 * kernels.panels().width()));
         let whole = cut(&kernels, &a, &b, &[40]);
         for cuts in [vec![1; 40], vec![13, 27], vec![14, 14, 12], vec![6, 6, 28], vec![39, 1]] {
             assert!(cut(&kernels, &a, &b, &cuts) == whole, "{} {cuts:?}", kernels.level());
@@ -127,7 +128,7 @@ fn the_bits_of_a_row_do_not_depend_on_the_others() {
 #[should_panic]
 fn a_row_too_many_is_refused() {
     let kernels = levels().next().unwrap();
-    let columns = kernels.nr();
+    let columns = kernels.panels().width();
     let (a, b, mut c) = (vec![0.0; 29], vec![0.0; 10 * columns], vec![0.0; 3 * columns]);
     let gemm = Gemm {
         a: &a,
@@ -135,8 +136,8 @@ fn a_row_too_many_is_refused() {
         rows: 3,
         taps: &[0],
         depth: 10,
-        b: &b,
-        panels: 1,
+        b: bytes(&b),
+        columns,
         init: Init::Zero,
         c_stride: columns,
         ahead: Ahead::Panel,

@@ -1,5 +1,5 @@
-//! Every kernel at every level of this processor against plain loops in f64, with guard zones around
-//! whatever it writes.
+//! Every kernel at every level of this processor against plain loops in f64, with guard zones
+//! around whatever it writes.
 
 mod attention;
 mod elementwise;
@@ -49,7 +49,8 @@ impl Guarded {
         Self { all, rows, columns, stride }
     }
 
-    /// The part that a kernel may write, with the gaps between rows, exactly as long as it has to be.
+    /// The part that a kernel may write, with the gaps between rows, exactly as long as it has to
+    /// be.
     fn inner(&mut self) -> &mut [f32] {
         let end = self.all.len() - MARGIN;
         &mut self.all[MARGIN..end]
@@ -68,6 +69,18 @@ impl Guarded {
             assert!(inside || value == GUARD, "a value was written at {i}, outside of the rows");
         }
     }
+}
+
+/// The bytes of packed values, exactly as many as a kernel may read.
+fn bytes(values: &[f32]) -> &[u8] {
+    // SAFETY: the same memory, as long as it is borrowed; each f32 is four bytes of any values.
+    unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }
+}
+
+/// The bytes that a kernel packs values into.
+fn bytes_mut(values: &mut [f32]) -> &mut [u8] {
+    // SAFETY: as in `bytes`; four bytes of any values are an f32.
+    unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), size_of_val(values)) }
 }
 
 #[track_caller]

@@ -1,14 +1,14 @@
 use half::{bf16, f16};
 
 use super::super::PackConv;
-use super::{Numbers, levels};
+use super::{Numbers, bytes_mut, levels};
 use crate::base::buffer::Elements;
 use crate::base::encoding::Encoding;
 
 #[test]
 fn filters_of_every_dtype_are_packed_even_unaligned() {
     for kernels in levels() {
-        let nr = kernels.nr();
+        let nr = kernels.panels().width();
         for (out_channels, in_channels, taps) in
             [(1, 1, 9), (3, 5, 9), (32, 8, 1), (33, 17, 9), (70, 4, 1), (64, 64, 9)]
         {
@@ -33,7 +33,7 @@ fn filters_of_every_dtype_are_packed_even_unaligned() {
                 let job = PackConv { weight: &bytes[1..], dtype, out_channels, in_channels, taps };
                 for panel in 0..out_channels.div_ceil(nr) {
                     let mut dst = vec![f32::NAN; taps * in_channels * nr];
-                    kernels.pack_conv(&job, panel, &mut dst);
+                    kernels.pack_conv(&job, panel, bytes_mut(&mut dst));
                     for (at, &found) in dst.iter().enumerate() {
                         let (k, out) = (at / nr, panel * nr + at % nr);
                         let (tap, channel) = (k / in_channels, k % in_channels);
@@ -58,7 +58,7 @@ fn filters_of_every_dtype_are_packed_even_unaligned() {
 #[test]
 fn rows_of_keys_and_values_are_packed() {
     for kernels in levels() {
-        let nr = kernels.nr();
+        let nr = kernels.panels().width();
         let (stride, depth) = (45, 37);
         for rows in [1, 3, nr - 1, nr] {
             let values = Numbers(6).vec(rows * stride);
@@ -71,7 +71,7 @@ fn rows_of_keys_and_values_are_packed() {
                     Elements::Bf16(s) => s[i].to_f32(),
                 };
                 let mut keys = vec![f32::NAN; depth * nr];
-                kernels.pack_rows_transposed(src, stride, rows, depth, &mut keys);
+                kernels.pack_rows_transposed(src, stride, rows, depth, bytes_mut(&mut keys));
                 for k in 0..depth {
                     for lane in 0..nr {
                         let expected = if lane < rows { at(lane * stride + k) } else { 0.0 };
@@ -80,7 +80,7 @@ fn rows_of_keys_and_values_are_packed() {
                 }
                 let panels = depth.div_ceil(nr);
                 let mut packed = vec![f32::NAN; panels * rows * nr];
-                kernels.pack_rows(src, stride, rows, depth, &mut packed);
+                kernels.pack_rows(src, stride, rows, depth, bytes_mut(&mut packed));
                 for (i, &found) in packed.iter().enumerate() {
                     let (panel, row, lane) = (i / (rows * nr), i / nr % rows, i % nr);
                     let column = panel * nr + lane;
@@ -89,5 +89,25 @@ fn rows_of_keys_and_values_are_packed() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn panels_tell_the_size_of_what_is_packed() {
+    for kernels in levels() {
+        let panels = kernels.panels();
+        let (width, depth) = (panels.width(), 37);
+        for columns in [1, width - 1, width, width + 1, 3 * width] {
+            assert_eq!(panels.filled(columns), panels.count(columns) * width);
+            assert!(panels.filled(columns) - columns < width);
+            let mut packed = vec![f32::NAN; panels.bytes(depth, columns) / size_of::<f32>()];
+            let src = vec![1.0; depth * columns];
+            let dst = bytes_mut(&mut packed);
+            kernels.pack_rows(Elements::F32(&src), columns, depth, columns, dst);
+            assert_eq!(packed.iter().sum::<f32>(), (depth * columns) as f32, "{panels:?}");
+        }
+        assert_eq!(panels.bytes(depth, 0), 0);
+        assert_eq!(panels.bytes(depth, 2 * width), 2 * panels.panel_bytes(depth));
+        assert_eq!(panels.bytes(usize::MAX, 2), usize::MAX, "too many bytes are not few");
     }
 }

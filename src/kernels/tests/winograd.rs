@@ -1,5 +1,5 @@
 use super::super::{Ahead, Gemm, Init, Kernels, PackConv, Tiles, Winograd};
-use super::{GUARD, MARGIN, Numbers, levels};
+use super::{GUARD, MARGIN, Numbers, bytes, bytes_mut, levels};
 use crate::base::encoding::Encoding;
 
 const ALL: [Winograd; 5] =
@@ -50,8 +50,9 @@ impl Case {
         (self.down * self.winograd.outputs(), self.across * self.winograd.outputs())
     }
 
-    /// The convolution as its definition has it, in f64: row `y` and column `x` of the tiles' outputs.
-    /// Outputs of a doubled picture begin a row and a column before those of the tiles' second inputs.
+    /// The convolution as its definition has it, in f64: row `y` and column `x` of the tiles'
+    /// outputs. Outputs of a doubled picture begin a row and a column before those of the tiles'
+    /// second inputs.
     fn expected(&self, y: usize, x: usize, channel: usize) -> f64 {
         let input = |y: usize, x: usize, from: usize| {
             f64::from(self.pixels[(y * self.reach().1 + x) * self.pixel_stride() + from])
@@ -75,12 +76,13 @@ impl Case {
 
     /// The outputs by way of all kernels, `[row][column][columns of the panels]` between guards.
     fn run(&self, kernels: &Kernels) -> (Vec<f32>, usize) {
-        let (winograd, nr, tiles) = (self.winograd, kernels.nr(), self.down * self.across);
+        let (winograd, tiles) = (self.winograd, self.down * self.across);
+        let nr = kernels.panels().width();
         let panels = self.out_channels.div_ceil(nr);
         let (depth, columns) = (self.in_channels, panels * nr);
-        let bytes: Vec<u8> = self.filters.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let weight: Vec<u8> = self.filters.iter().flat_map(|v| v.to_le_bytes()).collect();
         let pack = PackConv {
-            weight: &bytes,
+            weight: &weight,
             dtype: Encoding::F32,
             out_channels: self.out_channels,
             in_channels: depth,
@@ -92,12 +94,13 @@ impl Case {
             let at = panel * nr * depth;
             let row_stride = 3 * nr * depth + 16;
             let mut columns = vec![GUARD; winograd.columns() * row_stride];
-            let of = (panel, 0..depth);
-            kernels.winograd_filter_columns(winograd, &pack, of, row_stride, &mut columns);
+            let (channels, dst) = (0..depth, &mut columns);
+            kernels.winograd_filter_columns(winograd, &pack, panel, channels, row_stride, dst);
             for (phase, y, row) in winograd.rows() {
                 let from = &columns[winograd.column(phase, y) * row_stride..][..row_stride - 16];
                 let to = &mut filters[row.start * filter_stride + at..];
-                kernels.winograd_filter_row(winograd, (phase, row.len()), from, filter_stride, to);
+                let (to, stride) = (bytes_mut(to), 4 * filter_stride);
+                kernels.winograd_filter_row(winograd, phase, row.len(), from, stride, to);
             }
         }
         for gap in filters.chunks_exact(filter_stride) {
@@ -143,8 +146,8 @@ impl Case {
                     rows: tiles,
                     taps: &[0],
                     depth,
-                    b: &filters[filter * filter_stride..][..filter_stride],
-                    panels,
+                    b: bytes(&filters[filter * filter_stride..][..filter_stride]),
+                    columns: self.out_channels,
                     init: Init::Zero,
                     c_stride: columns,
                     ahead: Ahead::Panel,
@@ -170,9 +173,10 @@ impl Case {
     }
 }
 
-/// The tolerance is twice what the last outputs of a tile are off at most, where the powers of the points
-/// are largest: as a part of the root of the channels that are summed, which the outputs themselves are of
-/// the size of, 4e-5, and 3.3e-4 with F(8, 3). A wrong coefficient is off by as much as that root.
+/// The tolerance is twice what the last outputs of a tile are off at most, where the powers of the
+/// points are largest: as a part of the root of the channels that are summed, which the outputs
+/// themselves are of the size of, 4e-5, and 3.3e-4 with F(8, 3). A wrong coefficient is off by as
+/// much as that root.
 #[test]
 fn tiles_are_what_the_convolution_gives() {
     for kernels in levels() {

@@ -1,22 +1,22 @@
 //! The one-dimensional transforms of Winograd's minimal filtering.
 //!
-//! F(m, r) gives m outputs of an r-tap filter from m + r - 1 inputs with as many multiplications, by
-//! evaluating both as polynomials at points, multiplying, and interpolating (S. Winograd, "Arithmetic
-//! Complexity of Computations", 1980; for two dimensions and networks, A. Lavin and S. Gray, "Fast
-//! Algorithms for Convolutional Neural Networks", 2015). Two dimensions apply a transform to columns and
-//! then to rows.
+//! F(m, r) gives m outputs of an r-tap filter from m + r - 1 inputs with as many multiplications,
+//! by evaluating both as polynomials at points, multiplying, and interpolating (S. Winograd,
+//! "Arithmetic Complexity of Computations", 1980; for two dimensions and networks, A. Lavin and S.
+//! Gray, "Fast Algorithms for Convolutional Neural Networks", 2015). Two dimensions apply a
+//! transform to columns and then to rows.
 //!
-//! The points decide the error: a rounding error in a product is multiplied by the powers of its point in
-//! the output transform. All variants have the points 0, infinity and pairs of x and -x, which share most
-//! of their operations. In F(6, 3) and F(8, 3) each point's reciprocal is one too, which keeps the powers
-//! small. Multiplying the rows of a transform by powers
-//! of two would move no bit, as nothing overflows.
+//! The points decide the error: a rounding error in a product is multiplied by the powers of its
+//! point in the output transform. All variants have the points 0, infinity and pairs of x and -x,
+//! which share most of their operations. In F(6, 3) and F(8, 3) each point's reciprocal is one too,
+//! which keeps the powers small. Multiplying the rows of a transform by powers of two would move no
+//! bit, as nothing overflows.
 
-use super::Winograd;
+use super::variant::Winograd;
 use crate::arch::isa::Simd;
 
-/// F(`OUT`, `TAPS`) with tiles of `TILE` = `OUT` + `TAPS` - 1 values, one for each point: 0, then x and
-/// -x for each pair, and infinity.
+/// F(`OUT`, `TAPS`) with tiles of `TILE` = `OUT` + `TAPS` - 1 values, one for each point: 0, then x
+/// and -x for each pair, and infinity.
 pub(super) trait Transform<const TILE: usize, const OUT: usize, const TAPS: usize> {
     /// The variant that it belongs to.
     const WINOGRAD: Winograd;
@@ -29,7 +29,10 @@ pub(super) trait Transform<const TILE: usize, const OUT: usize, const TAPS: usiz
 }
 
 macro_rules! transform {
-    ($(#[$doc:meta])* $name:ident, $winograd:expr; $tile:literal, $out:literal, $taps:literal, $points:expr) => {
+    (
+        $(#[$doc:meta])*
+        $name:ident, $winograd:expr; $tile:literal, $out:literal, $taps:literal, $points:expr
+    ) => {
         $(#[$doc])*
         pub(super) struct $name;
 
@@ -59,7 +62,8 @@ transform! {
     F4x3, Winograd::F4; 6, 4, 3, [1.0, 2.0]
 }
 transform! {
-    /// F(5, 2): a phase of a 3x3 filter over a doubled picture. Phases share the point 1, the first pair's.
+    /// F(5, 2): a phase of a 3x3 filter over a doubled picture. Phases share the point 1, the first
+    /// pair's.
     F5x2, Winograd::Doubled; 6, 5, 2, [1.0, 2.0]
 }
 transform! {
@@ -71,8 +75,8 @@ transform! {
     F8x3, Winograd::F8; 10, 8, 3, [0.4, 0.8, 1.25, 2.5]
 }
 
-/// F(5, 3) with stride 2: F(5, 2) of even inputs with the first and the last tap, six points, and five odd
-/// inputs that each meet the middle tap and belong to one output.
+/// F(5, 3) with stride 2: F(5, 2) of even inputs with the first and the last tap, six points, and
+/// five odd inputs that each meet the middle tap and belong to one output.
 pub(super) struct F5x3By2;
 
 impl Transform<11, 5, 3> for F5x3By2 {
@@ -99,6 +103,50 @@ impl Transform<11, 5, 3> for F5x3By2 {
     }
 }
 
+/// Calls `$body` with `$T` the transform of a variant, and its numbers.
+macro_rules! with {
+    ($winograd:expr, |$T:ident, $TILE:ident, $OUT:ident, $TAPS:ident| $body:expr) => {
+        match $winograd {
+            $crate::kernels::Winograd::F4 => {
+                type $T = $crate::kernels::winograd::transform::F4x3;
+                const $TILE: usize = 6;
+                const $OUT: usize = 4;
+                const $TAPS: usize = 3;
+                $body
+            }
+            $crate::kernels::Winograd::F6 => {
+                type $T = $crate::kernels::winograd::transform::F6x3;
+                const $TILE: usize = 8;
+                const $OUT: usize = 6;
+                const $TAPS: usize = 3;
+                $body
+            }
+            $crate::kernels::Winograd::F8 => {
+                type $T = $crate::kernels::winograd::transform::F8x3;
+                const $TILE: usize = 10;
+                const $OUT: usize = 8;
+                const $TAPS: usize = 3;
+                $body
+            }
+            $crate::kernels::Winograd::Doubled => {
+                type $T = $crate::kernels::winograd::transform::F5x2;
+                const $TILE: usize = 6;
+                const $OUT: usize = 5;
+                const $TAPS: usize = 2;
+                $body
+            }
+            $crate::kernels::Winograd::Halved => {
+                type $T = $crate::kernels::winograd::transform::F5x3By2;
+                const $TILE: usize = 11;
+                const $OUT: usize = 5;
+                const $TAPS: usize = 3;
+                $body
+            }
+        }
+    };
+}
+pub(super) use with;
+
 /// The most outputs and the most pairs of points of a transform.
 const MAX_OUT: usize = 8;
 const MAX_PAIRS: usize = 4;
@@ -111,7 +159,8 @@ struct Pairs<const N: usize> {
     others: [[f32; N]; N],
     /// The same over all values, without the leading one.
     all: [f32; N],
-    /// The reciprocal of the product of the differences from all other points, for x (and -x), and for 0.
+    /// The reciprocal of the product of the differences from all other points, for x (and -x), and
+    /// for 0.
     scale: [f32; N],
     zero: f32,
 }

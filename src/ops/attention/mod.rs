@@ -1,14 +1,14 @@
-#![forbid(unsafe_code)]
 //! Single-head attention without a token-by-token matrix.
 //!
 //! ```text
-//! pack the keys into panels, and the values into panels of each block of keys   (in parallel; where memory
-//!                                                                               is short, for each span)
-//! for each block of queries                                                     (in parallel)
-//!     for each span of keys: one block (streamed) or all of them (row by row)
-//!         scores = queries * keys                                               (GEMM)
-//!         update the running maximum and sum, scores = exp(scores - maximum)    (softmax)
-//!         output = output * correction + scores * values                        (GEMM, block by block)
+//! pack the keys, and the values of each block of keys        (in parallel; where memory is short,
+//!                                                            for each span)
+//! for each block of queries                                  (in parallel)
+//!     for each span of keys                                  (streamed: a block; row by row: all)
+//!         scores = queries * keys                            (GEMM)
+//!         update the running maximum and sum                 (softmax)
+//!         scores = exp(scores - maximum)
+//!         output = output * correction + scores * values     (GEMM, block by block)
 //!     output / sum
 //! ```
 //!
@@ -16,151 +16,30 @@
 //! FlashAttention uses it (arXiv:2205.14135). Every row of queries is computed by itself in a fixed
 //! order of keys, so the bits depend on nothing but the operands.
 
-use std::ops::{ControlFlow, Range};
-
+mod geometry;
 #[cfg(test)]
 mod tests;
 
-use super::conv::{Staged, Target};
-use crate::base::buffer::{Elements, ElementsMut, align_up, cast_mut};
-use crate::base::error::{Error, Result};
-use crate::base::scratch_file::Stored;
-use crate::base::storage::Storage;
-use crate::kernels::threads::Threads;
+use std::ops::{ControlFlow, Range};
+
+use super::exec::Exec;
+use super::place::{Place, Source, Staged, Target};
+use crate::base::buffer::{Elements, ElementsMut, cast_mut};
+use crate::base::error::Result;
 use crate::kernels::{AffineAct, Ahead, Gemm, Init, Kernels, Softmax, Store};
-
-/// How the softmax goes over the keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Algorithm {
-    /// Block by block of keys, with a running maximum.
-    Streamed,
-    /// All scores of a few queries at a time.
-    RowByRow,
-}
-
-/// Queries of an item: with 512 channels, they and their output take half of a 1 MiB cache.
-const STREAMED_QUERIES: usize = 128;
-/// More, where keys and values are packed for each block of queries.
-const UNPACKED_QUERIES: usize = 512;
-/// Fewer, as the scores of all keys are kept for each.
-const ROW_BY_ROW_QUERIES: usize = 16;
-/// Keys of a block: with 512 channels, a block of keys or of values is 256 KiB. Half as many correct the
-/// output twice as often, which is a tenth slower; twice as many gain nothing. A multiple of the columns
-/// of a panel at every level.
-const KEYS: usize = 128;
-
-/// The shape of an attention and the memory it takes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Geometry {
-    tokens: usize,
-    channels: usize,
-    algorithm: Algorithm,
-    /// Whether all keys and values are packed before the queries pass.
-    packed: bool,
-}
-
-/// Bytes of each part of the scratch memory.
-struct Sizes {
-    keys: usize,
-    values: usize,
-    queries: usize,
-    output: usize,
-    scores: usize,
-    rows: usize,
-    /// Where rows of the scratch file are staged.
-    read: usize,
-    written: usize,
-    /// Where a worker packs the keys and the values of a span.
-    span_keys: usize,
-    span_values: usize,
-}
-
-impl Sizes {
-    fn worker(&self) -> usize {
-        let staging = self.read + self.written + self.span_keys + self.span_values;
-        self.queries + self.output + self.scores + 3 * self.rows + staging
-    }
-}
-
-impl Geometry {
-    /// `kept` is how many bytes of packed keys and values may be kept; it moves no bit of the result.
-    pub(crate) fn new(tokens: usize, channels: usize, algorithm: Algorithm, kept: usize) -> Self {
-        let bytes = tokens.saturating_mul(2 * channels * size_of::<f32>());
-        let packed = bytes <= kept || algorithm == Algorithm::RowByRow;
-        Self { tokens, channels, algorithm, packed }
-    }
-
-    /// Multiply-adds of the two products.
-    pub(crate) fn multiply_adds(&self) -> u64 {
-        let tokens = self.tokens as u64;
-        tokens.saturating_mul(tokens).saturating_mul(2 * self.channels as u64)
-    }
-
-    /// Bytes of scratch memory for `threads` workers and panels of `nr` columns. `staged` has the bytes of a
-    /// token's row where it is in the scratch file.
-    pub(crate) fn scratch(&self, nr: usize, threads: usize, staged: Staged) -> Result<usize> {
-        let sizes = self.sizes(nr, staged);
-        threads
-            .checked_mul(sizes.worker())
-            .and_then(|bytes| bytes.checked_add(sizes.keys + sizes.values))
-            .ok_or_else(|| Error::invalid("scratch memory does not fit the address space"))
-    }
-
-    /// Queries of an item; fewer in a small picture, so that every worker has some.
-    fn block(&self) -> usize {
-        match self.algorithm {
-            Algorithm::Streamed => {
-                let most = if self.packed { STREAMED_QUERIES } else { UNPACKED_QUERIES };
-                most.min(self.tokens.div_ceil(8).max(16))
-            }
-            Algorithm::RowByRow => ROW_BY_ROW_QUERIES,
-        }
-    }
-
-    /// Keys between two updates of the softmax.
-    fn span(&self) -> usize {
-        match self.algorithm {
-            Algorithm::Streamed => KEYS,
-            Algorithm::RowByRow => self.tokens,
-        }
-    }
-
-    fn sizes(&self, nr: usize, staged: Staged) -> Sizes {
-        let floats = |n: usize| align_up(n * size_of::<f32>());
-        let columns = self.channels.next_multiple_of(nr);
-        let block = self.block();
-        let (all, span) = if self.packed { (self.tokens, 0) } else { (0, KEYS) };
-        Sizes {
-            keys: floats(all.next_multiple_of(nr) * self.channels),
-            values: floats(all * columns),
-            span_keys: floats(span.next_multiple_of(nr) * self.channels),
-            span_values: floats(span * columns),
-            queries: floats(block * self.channels),
-            output: floats(block * columns),
-            scores: floats(block * self.span().next_multiple_of(nr)),
-            rows: floats(block),
-            read: align_up(block.max(KEYS) * staged.input),
-            written: align_up(block * staged.output),
-        }
-    }
-}
+pub(crate) use geometry::{Algorithm, Geometry};
+use geometry::{KEYS, Sizes};
 
 /// Rows of values, one for each token, `stride` apart; the first begins at value `first`.
 pub(crate) struct Rows<'a> {
-    pub(crate) data: Data<'a>,
+    pub(crate) source: Source<'a>,
     pub(crate) stride: usize,
     pub(crate) first: usize,
 }
 
-/// Where rows are.
-pub(crate) enum Data<'a> {
-    Memory(Elements<'a>),
-    File(Stored<'a>, Storage),
-}
-
 impl Rows<'_> {
     /// Rows `range` of `channels` values each; those of a file come to `staging`.
-    fn slice<'s>(
+    fn read<'s>(
         &'s self,
         range: &Range<usize>,
         channels: usize,
@@ -168,14 +47,7 @@ impl Rows<'_> {
     ) -> Result<Elements<'s>> {
         let start = range.start * self.stride + self.first;
         let end = (range.end - 1) * self.stride + self.first + channels;
-        match &self.data {
-            Data::Memory(values) => Ok(values.slice(start..end)),
-            Data::File(stored, dtype) => {
-                let bytes = &mut staging[..(end - start) * dtype.size()];
-                stored.read((start * dtype.size()) as u64, bytes)?;
-                Ok(Elements::new(*dtype, bytes))
-            }
-        }
+        self.source.read(start..end, staging)
     }
 }
 
@@ -194,8 +66,9 @@ struct Worker<'a> {
     state: State<'a>,
     read: &'a mut [u8],
     written: &'a mut [u8],
-    keys: &'a mut [f32],
-    values: &'a mut [f32],
+    /// Where it packs the keys and the values of a span.
+    keys: &'a mut [u8],
+    values: &'a mut [u8],
 }
 
 /// A block of queries on its way over the keys.
@@ -208,16 +81,23 @@ struct State<'a> {
     correction: &'a mut [f32],
 }
 
-/// A block of queries, and where its rows go: if not to memory, then to the file.
+/// A block of queries, and where its output goes: its own rows in memory, or the file that has all.
 struct Item<'a> {
     queries: Range<usize>,
-    rows: Option<ElementsMut<'a>>,
+    out: Target<'a>,
 }
 
-/// What a packing item fills.
+/// Keys and values, packed from a block of keys on.
+#[derive(Clone, Copy)]
+struct Packed<'a> {
+    keys: &'a [u8],
+    values: &'a [u8],
+}
+
+/// What is packed as one item.
 enum Panel<'a> {
-    Keys(Range<usize>, &'a mut [f32]),
-    Values(Range<usize>, &'a mut [f32]),
+    Keys(Range<usize>, &'a mut [u8]),
+    Values(Range<usize>, &'a mut [u8]),
 }
 
 impl Job<'_> {
@@ -228,115 +108,113 @@ impl Job<'_> {
     /// `Io` when the scratch file fails.
     pub(crate) fn run(
         &self,
-        threads: &Threads,
-        kernels: &Kernels,
+        exec: Exec<'_>,
         out: Target<'_>,
         scratch: &mut [u8],
         tick: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>> {
-        let Geometry { tokens, channels, .. } = self.geometry;
-        let sizes = self.geometry.sizes(kernels.nr(), self.staged);
+        let sizes = self.geometry.sizes(exec.kernels.panels(), self.staged);
         let (keys, rest) = scratch.split_at_mut(sizes.keys);
         let (values, rest) = rest.split_at_mut(sizes.values);
-        let (keys, values): (&mut [f32], &mut [f32]) = (cast_mut(keys), cast_mut(values));
         let mut workers: Vec<Worker<'_>> =
             rest.chunks_exact_mut(sizes.worker()).map(|bytes| Worker::new(bytes, &sizes)).collect();
         if self.geometry.packed {
-            self.pack(threads, kernels, &mut workers, keys, values)?;
+            self.pack(exec, &mut workers, keys, values)?;
         }
-        let (keys, values) = (&*keys, &*values);
+        let packed = Packed { keys, values };
 
-        let block = self.geometry.block();
-        let (mut rest, file) = match out {
-            Target::Memory(out) => (Some(out), None),
-            Target::File(stored, dtype) => (None, Some((stored, dtype))),
-        };
-        let mut items = Vec::with_capacity(tokens.div_ceil(block));
-        for start in (0..tokens).step_by(block) {
-            let queries = start..tokens.min(start + block);
-            let (rows, tail) = match rest {
-                Some(rest) => {
-                    let (rows, tail) = rest.split_at(queries.len() * channels);
-                    (Some(rows), Some(tail))
-                }
-                None => (None, None),
-            };
-            items.push(Item { queries, rows });
-            rest = tail;
-        }
+        let items = self.items(out);
         let count = items.len();
         let mut progress = |done| tick(done, count);
-        threads.try_run(&mut workers, items, &mut progress, |worker, Item { queries, rows }| {
-            self.block(kernels, keys, values, worker, &queries)?;
-            match (rows, &file) {
-                (Some(rows), _) => self.store(kernels, worker.state.output, &queries, rows),
-                (None, Some((stored, dtype))) => {
-                    let row = channels * dtype.size();
+        exec.threads.try_run(&mut workers, items, &mut progress, |worker, Item { queries, out }| {
+            self.block(exec.kernels, packed, worker, &queries)?;
+            let output = &*worker.state.output;
+            match out {
+                Place::Memory(rows) => self.store(exec.kernels, output, &queries, rows),
+                Place::File(stored, dtype) => {
+                    let row = self.geometry.channels * dtype.size();
                     let bytes = &mut worker.written[..queries.len() * row];
-                    let rows = ElementsMut::new(*dtype, bytes);
-                    self.store(kernels, worker.state.output, &queries, rows);
+                    let rows = ElementsMut::new(dtype, bytes);
+                    self.store(exec.kernels, output, &queries, rows);
                     stored.write((queries.start * row) as u64, bytes)?;
                 }
-                (None, None) => {}
             }
             Ok(())
         })
     }
 
-    /// Keys as `[tokens / nr][channels][nr]`; values as one `[channels / nr][keys][nr]` for each block
-    /// of keys.
+    /// The blocks of queries.
+    fn items<'o>(&self, out: Target<'o>) -> Vec<Item<'o>> {
+        let Geometry { tokens, channels, .. } = self.geometry;
+        let block = self.geometry.block();
+        let blocks = (0..tokens).step_by(block).map(|start| start..tokens.min(start + block));
+        match out {
+            Place::Memory(out) => {
+                let mut rest = Some(out);
+                let items = blocks.map_while(|queries| {
+                    let (rows, tail) = rest.take()?.split_at(queries.len() * channels);
+                    rest = Some(tail);
+                    Some(Item { queries, out: Place::Memory(rows) })
+                });
+                items.collect()
+            }
+            Place::File(stored, dtype) => blocks
+                .map(|queries| Item { queries, out: Place::File(stored.clone(), dtype) })
+                .collect(),
+        }
+    }
+
+    /// Packs all keys, and the values of each block of keys.
     fn pack(
         &self,
-        threads: &Threads,
-        kernels: &Kernels,
+        exec: Exec<'_>,
         workers: &mut [Worker<'_>],
-        keys: &mut [f32],
-        values: &mut [f32],
+        keys: &mut [u8],
+        values: &mut [u8],
     ) -> Result<()> {
         let Geometry { tokens, channels, .. } = self.geometry;
-        let nr = kernels.nr();
+        let (kernels, panels) = (exec.kernels, exec.kernels.panels());
         let ranges =
             |size: usize| (0..tokens).step_by(size).map(move |at| at..tokens.min(at + size));
-        let columns = channels.next_multiple_of(nr);
-        let mut items: Vec<Panel<'_>> = ranges(nr)
-            .zip(keys.chunks_exact_mut(nr * channels))
+        let mut items: Vec<Panel<'_>> = ranges(panels.width())
+            .zip(keys.chunks_exact_mut(panels.panel_bytes(channels)))
             .map(|(range, dst)| Panel::Keys(range, dst))
             .collect();
-        let blocks = ranges(KEYS).zip(values.chunks_mut(KEYS * columns));
+        let blocks = ranges(KEYS).zip(values.chunks_mut(panels.bytes(KEYS, channels)));
         items.extend(blocks.map(|(range, dst)| Panel::Values(range, dst)));
         let mut go_on = |_| ControlFlow::Continue(());
-        let _ = threads.try_run(workers, items, &mut go_on, |worker, item| match item {
+        let _ = exec.threads.try_run(workers, items, &mut go_on, |worker, item| match item {
             Panel::Keys(range, dst) => self.pack_keys(kernels, &range, worker.read, dst),
             Panel::Values(range, dst) => self.pack_values(kernels, &range, worker.read, dst),
         })?;
         Ok(())
     }
 
-    /// Packs the keys of `range`, `nr` of them at most, into one panel.
+    /// Packs the keys of `range`, which fit into one panel.
     fn pack_keys(
         &self,
         kernels: &Kernels,
         range: &Range<usize>,
         staging: &mut [u8],
-        dst: &mut [f32],
+        dst: &mut [u8],
     ) -> Result<()> {
         let channels = self.geometry.channels;
-        let rows = self.key.slice(range, channels, staging)?;
+        let rows = self.key.read(range, channels, staging)?;
         kernels.pack_rows_transposed(rows, self.key.stride, range.len(), channels, dst);
         Ok(())
     }
 
-    /// Packs the values of `range`, a block of keys, into panels.
+    /// Packs the values of `range`, a block of keys.
     fn pack_values(
         &self,
         kernels: &Kernels,
         range: &Range<usize>,
         staging: &mut [u8],
-        dst: &mut [f32],
+        dst: &mut [u8],
     ) -> Result<()> {
         let channels = self.geometry.channels;
-        let rows = self.value.slice(range, channels, staging)?;
-        let dst = &mut dst[..range.len() * channels.next_multiple_of(kernels.nr())];
+        let rows = self.value.read(range, channels, staging)?;
+        let dst = &mut dst[..kernels.panels().bytes(range.len(), channels)];
         kernels.pack_rows(rows, self.value.stride, range.len(), channels, dst);
         Ok(())
     }
@@ -345,18 +223,17 @@ impl Job<'_> {
     fn block(
         &self,
         kernels: &Kernels,
-        keys: &[f32],
-        values: &[f32],
+        all: Packed<'_>,
         worker: &mut Worker<'_>,
         queries: &Range<usize>,
     ) -> Result<()> {
         let Geometry { tokens, channels, packed, .. } = self.geometry;
-        let (rows, nr) = (queries.len(), kernels.nr());
-        let columns = channels.next_multiple_of(nr);
-        let Worker { state, read, keys: span_keys, values: span_values, .. } = worker;
+        let (rows, panels) = (queries.len(), kernels.panels());
+        let columns = panels.filled(channels);
+        let Worker { state, read, keys, values, .. } = worker;
         kernels.affine_act(
             &AffineAct {
-                src: self.query.slice(queries, channels, read)?,
+                src: self.query.read(queries, channels, read)?,
                 src_stride: self.query.stride,
                 pixels: rows,
                 channels,
@@ -373,15 +250,17 @@ impl Job<'_> {
         for start in (0..tokens).step_by(span) {
             let span = start..tokens.min(start + span);
             if packed {
-                let operands = (&keys[start * channels..], &values[start * columns..]);
-                self.attend(kernels, operands, state, rows, span.len());
+                let keys = &all.keys[panels.bytes(channels, start)..];
+                let values = &all.values[panels.bytes(start, channels)..];
+                self.attend(kernels, Packed { keys, values }, state, rows, span.len());
             } else {
-                for (at, dst) in span.clone().step_by(nr).zip(span_keys.chunks_mut(nr * channels)) {
-                    let panel = at..span.end.min(at + nr);
+                let (width, bytes) = (panels.width(), panels.panel_bytes(channels));
+                for (at, dst) in span.clone().step_by(width).zip(keys.chunks_mut(bytes)) {
+                    let panel = at..span.end.min(at + width);
                     self.pack_keys(kernels, &panel, read, dst)?;
                 }
-                self.pack_values(kernels, &span, read, span_values)?;
-                self.attend(kernels, (span_keys, span_values), state, rows, span.len());
+                self.pack_values(kernels, &span, read, values)?;
+                self.attend(kernels, Packed { keys, values }, state, rows, span.len());
             }
         }
         for (correction, sum) in state.correction[..rows].iter_mut().zip(&state.sum[..rows]) {
@@ -402,7 +281,7 @@ impl Job<'_> {
         let channels = self.geometry.channels;
         let store = Store {
             acc: output,
-            acc_stride: channels.next_multiple_of(kernels.nr()),
+            acc_stride: kernels.panels().filled(channels),
             pixels: queries.len(),
             channels,
             residual: false,
@@ -416,24 +295,21 @@ impl Job<'_> {
     fn attend(
         &self,
         kernels: &Kernels,
-        (keys, values): (&[f32], &[f32]),
+        packed: Packed<'_>,
         state: &mut State<'_>,
         rows: usize,
         length: usize,
     ) {
-        let channels = self.geometry.channels;
-        let nr = kernels.nr();
-        let columns = channels.next_multiple_of(nr);
-        let panels = length.div_ceil(nr);
-        let stride = panels * nr;
+        let (channels, panels) = (self.geometry.channels, kernels.panels());
+        let (columns, stride) = (panels.filled(channels), panels.filled(length));
         let scores = Gemm {
             a: state.queries,
             a_stride: channels,
             rows,
             taps: &[0],
             depth: channels,
-            b: &keys[..stride * channels],
-            panels,
+            b: packed.keys,
+            columns: length,
             init: Init::Zero,
             c_stride: stride,
             ahead: Ahead::Panel,
@@ -457,8 +333,8 @@ impl Job<'_> {
                 rows,
                 taps: &[0],
                 depth,
-                b: &values[start * columns..][..depth * columns],
-                panels: columns / nr,
+                b: &packed.values[panels.bytes(start, channels)..],
+                columns: channels,
                 init: Init::Keep,
                 c_stride: columns,
                 ahead: Ahead::Panel,
@@ -487,6 +363,6 @@ impl<'a> Worker<'a> {
             sum: cast_mut(sum),
             correction: cast_mut(correction),
         };
-        Self { state, read, written, keys: cast_mut(keys), values: cast_mut(values) }
+        Self { state, read, written, keys, values }
     }
 }

@@ -2,14 +2,15 @@
 
 use std::ops::ControlFlow;
 
-use super::{Algorithm, Data, Geometry, Job, Rows};
+use super::{Algorithm, Geometry, Job, Rows};
 use crate::arch::Level;
 use crate::base::buffer::{AlignedBuf, Elements, ElementsMut, cast_mut};
 use crate::base::scratch_file::ScratchFile;
 use crate::base::storage::Storage;
 use crate::kernels::Kernels;
 use crate::kernels::threads::Threads;
-use crate::ops::conv::{Staged, Target};
+use crate::ops::exec::Exec;
+use crate::ops::place::{Source, Staged, Target};
 
 const F32: usize = size_of::<f32>();
 
@@ -35,9 +36,9 @@ fn run(
         operands.fill(0xff);
     }
     let rows = |first: usize| Rows {
-        data: match in_file {
-            true => Data::File(stored_in.clone(), Storage::F32),
-            false => Data::Memory(Elements::new(Storage::F32, &operands)),
+        source: match in_file {
+            true => Source::File(stored_in.clone(), Storage::F32),
+            false => Source::Memory(Elements::new(Storage::F32, &operands)),
         },
         stride: pitch,
         first,
@@ -49,7 +50,7 @@ fn run(
         true => Staged { input: pitch * F32, output: channels * F32 },
         false => Staged::default(),
     };
-    let bytes = geometry.scratch(kernels.nr(), threads.count(), staged).unwrap();
+    let bytes = geometry.scratch(kernels.panels(), threads.count(), staged).unwrap();
     let mut scratch = AlignedBuf::zeroed(bytes, "test").unwrap();
     let job =
         Job { geometry, query: rows(0), key: rows(channels), value: rows(2 * channels), staged };
@@ -57,8 +58,9 @@ fn run(
         true => Target::File(stored_out.clone(), Storage::F32),
         false => Target::Memory(ElementsMut::new(Storage::F32, &mut out)),
     };
+    let exec = Exec { threads: &threads, kernels: &kernels };
     let mut tick = |_, _| ControlFlow::Continue(());
-    let flow = job.run(&threads, &kernels, target, &mut scratch, &mut tick).unwrap();
+    let flow = job.run(exec, target, &mut scratch, &mut tick).unwrap();
     assert!(flow.is_continue());
     if in_file {
         out.fill(0xff);

@@ -1,16 +1,21 @@
-#![forbid(unsafe_code)]
-//! The band: the input pixels that a block of output pixels reads, ready to be multiplied.
+//! The way in: the band, the input pixels that a block of output pixels reads, ready to be
+//! multiplied.
 
 use std::ops::Range;
 
-use super::Job;
-use super::storage::Pixels;
-use crate::kernels::{AffineAct, Kernels};
+use super::layer::Layer;
+use super::run::{Input, Run};
+use crate::base::buffer::{Elements, ElementsMut};
+use crate::base::error::Result;
+use crate::kernels::AffineAct;
+use crate::ops::place::Place;
 
-/// A rectangle of the input, doubled and padded as the convolution sees it, and some of its channels.
+/// A rectangle of the input, doubled and padded as the convolution sees it, and some of its
+/// channels.
 #[derive(Clone, Debug)]
 pub(super) struct Band {
-    /// The first row and column, in the padded picture: 0 is the first row of zeros where there is padding.
+    /// The first row and column, in the padded picture: 0 is the first row of zeros where there is
+    /// padding.
     pub(super) top: usize,
     pub(super) left: usize,
     pub(super) rows: usize,
@@ -32,14 +37,70 @@ impl Band {
     pub(super) fn row_stride(&self) -> usize {
         self.columns * self.pixel_stride
     }
+
+    /// The most input pixels that a band of this size reads.
+    pub(super) fn pixels(&self) -> usize {
+        let side = |count: usize| count.div_ceil(self.repeat) + 1;
+        side(self.rows) * side(self.columns)
+    }
+
+    /// The rows and columns of the input that it reads.
+    fn reads(&self, layer: &Layer) -> (Range<usize>, Range<usize>) {
+        let padding = layer.padding();
+        let side = |first: usize, count: usize, length: usize| {
+            let end = (first + count).saturating_sub(padding).min(length * self.repeat);
+            first.saturating_sub(padding) / self.repeat..end.div_ceil(self.repeat)
+        };
+        let rows = side(self.top, self.rows, layer.input.height);
+        (rows, side(self.left, self.columns, layer.input.width))
+    }
 }
 
-impl Job<'_> {
+/// Input pixels at hand.
+#[derive(Clone, Copy)]
+pub(super) enum Pixels<'p> {
+    /// A rectangle of the input that begins at row `top` and column `left`, `width` pixels wide.
+    Rectangle { values: Elements<'p>, top: usize, left: usize, width: usize },
+    /// The block's own part of each output row.
+    Own(&'p [ElementsMut<'p>]),
+}
+
+impl Run<'_> {
+    /// The input pixels that `band` reads, whatever its channels; those of a file come to
+    /// `staging`.
+    pub(super) fn pixels<'p>(
+        &'p self,
+        band: &Band,
+        own: &'p [ElementsMut<'p>],
+        staging: &'p mut [u8],
+    ) -> Result<Pixels<'p>> {
+        let width = self.layer.input.width;
+        let (stored, dtype) = match &self.operands.input {
+            &Input::Whole(Place::Memory(values)) => {
+                return Ok(Pixels::Rectangle { values, top: 0, left: 0, width });
+            }
+            &Input::Window(values, top) => {
+                return Ok(Pixels::Rectangle { values, top, left: 0, width });
+            }
+            Input::InPlace => return Ok(Pixels::Own(own)),
+            Input::Whole(Place::File(stored, dtype)) => (stored, *dtype),
+        };
+        let (rows, columns) = band.reads(self.layer);
+        let pixel = self.operands.input_pitch * dtype.size();
+        let row_bytes = columns.len() * pixel;
+        for (row, bytes) in rows.clone().zip(staging.chunks_exact_mut(row_bytes)) {
+            stored.read(((row * width + columns.start) * pixel) as u64, bytes)?;
+        }
+        let values = Elements::new(dtype, &staging[..rows.len() * row_bytes]);
+        let (top, left, width) = (rows.start, columns.start, columns.len());
+        Ok(Pixels::Rectangle { values, top, left, width })
+    }
+
     /// Loads `band` from `pixels`, normalised and activated, with zeros around the picture.
-    pub(super) fn load(&self, kernels: &Kernels, band: &Band, pixels: Pixels<'_>, dst: &mut [f32]) {
-        let geometry = &self.geometry;
-        let (padding, stride, factor) = (geometry.padding(), band.pixel_stride, band.repeat);
-        let (height, width) = (geometry.input.height * factor, geometry.input.width * factor);
+    pub(super) fn load(&self, band: &Band, pixels: Pixels<'_>, dst: &mut [f32]) {
+        let layer = self.layer;
+        let (padding, stride, factor) = (layer.padding(), band.pixel_stride, band.repeat);
+        let (height, width) = (layer.input.height * factor, layer.input.width * factor);
 
         // Band column 0 is the picture's column `left - padding`.
         let before = padding.saturating_sub(band.left);
@@ -64,17 +125,17 @@ impl Job<'_> {
             line[after * stride..].fill(0.0);
             let line = &mut line[before * stride..after * stride];
             for phase in 0..factor {
-                self.load_row(kernels, (y, pixels), &inside, phase, band, line);
+                self.load_row(y, pixels, &inside, phase, band, line);
             }
         }
     }
 
-    /// Loads the columns `inside` of (doubled) input row `y`, from the one whose position in `inside` is
-    /// `phase`, as many apart as a column is repeated.
+    /// Loads the columns `inside` of (doubled) input row `y`, from the one whose position in
+    /// `inside` is `phase`, as many apart as a column is repeated.
     fn load_row(
         &self,
-        kernels: &Kernels,
-        (y, pixels): (usize, Pixels<'_>),
+        y: usize,
+        pixels: Pixels<'_>,
         inside: &Range<usize>,
         phase: usize,
         band: &Band,
@@ -85,7 +146,7 @@ impl Job<'_> {
         }
         let (stride, factor) = (band.pixel_stride, band.repeat);
         let count = (inside.len() - phase).div_ceil(factor);
-        let (x, pitch) = ((inside.start + phase) / factor, self.input_pitch);
+        let (x, pitch) = ((inside.start + phase) / factor, self.operands.input_pitch);
         let (src, pixel) = match pixels {
             Pixels::Rectangle { values, top, left, width } => {
                 (values, (y - top) * width + x - left)
@@ -95,18 +156,16 @@ impl Job<'_> {
         let channels = band.channels.clone();
         let start = pixel * pitch + channels.start;
         let end = start + (count - 1) * pitch + channels.len();
+        let prologue = self.operands.prologue.as_ref();
         let job = AffineAct {
             src: src.slice(start..end),
             src_stride: pitch,
             pixels: count,
             channels: channels.len(),
-            affine: self
-                .prologue
-                .as_ref()
-                .map(|p| (&p.scale[channels.clone()], &p.shift[channels.clone()])),
-            act: self.prologue.as_ref().and_then(|p| p.act),
+            affine: prologue.map(|p| (&p.scale[channels.clone()], &p.shift[channels.clone()])),
+            act: prologue.and_then(|p| p.act),
             dst_stride: factor * stride,
         };
-        kernels.affine_act(&job, &mut line[phase * stride..]);
+        self.exec.kernels.affine_act(&job, &mut line[phase * stride..]);
     }
 }

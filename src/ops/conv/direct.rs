@@ -1,4 +1,3 @@
-#![forbid(unsafe_code)]
 //! Convolution as an implicit GEMM: for each row of the block, `results = band * panels`.
 //!
 //! No im2col picture is ever made: pixels are channels-last, so a tap of a pixel is a run of
@@ -7,12 +6,15 @@
 use std::ops::ControlFlow;
 
 use super::band::Band;
-use super::{Geometry, Item, Job, Resample, Scratch, Worker, even, floats};
-use crate::base::buffer::ElementsMut;
+use super::blocks::{Block, Cut, even};
+use super::layer::Layer;
+use super::method::{Method, Work};
+use super::output::{Item, Results};
+use super::run::Run;
+use super::scratch::{Scratch, Worker, floats};
+use crate::base::buffer::{ElementsMut, align_up, cast_mut};
 use crate::base::error::Result;
-use crate::base::shape::Shape;
-use crate::kernels::threads::Threads;
-use crate::kernels::{Ahead, Gemm, Init, Kernels, Sum};
+use crate::kernels::{Ahead, Gemm, Init, Panels, Sum};
 
 /// Input pixels a block may load: `channels` values of each stay in the second-level cache.
 const BAND_VALUES: usize = 192 * 1024;
@@ -24,149 +26,163 @@ const BLOCK_HEIGHT: usize = 8;
 /// How a direct convolution is cut.
 #[derive(Clone, Debug)]
 pub(super) struct Blocking {
-    /// Output rows and columns of a block.
-    pub(super) block: (usize, usize),
+    cut: Cut,
     /// Values from a pixel to the next in the band.
     pixel_stride: usize,
 }
 
 impl Blocking {
     /// As tall and wide as the band allows, then evened out over the picture.
-    pub(super) fn choose(
-        in_channels: usize,
-        output: Shape,
-        kernel: usize,
-        resample: Resample,
-    ) -> Self {
+    pub(super) fn choose(layer: &Layer) -> Self {
+        let in_channels = layer.input.channels;
         // Rows a multiple of 1 KiB apart fall into few sets of the first-level cache.
         let pixel_stride = in_channels + if in_channels.is_multiple_of(256) { 16 } else { 0 };
-        let step = if resample == Resample::Halve { 2 } else { 1 };
-        let reach = |n: usize| (n - 1) * step + kernel;
-        let columns = even(output.width, BLOCK_WIDTH);
+        let reach = |n: usize| (n - 1) * layer.step() + layer.kernel;
+        let columns = even(layer.output.width, BLOCK_WIDTH);
         let fits = |rows: usize| reach(rows) * reach(columns) * pixel_stride <= BAND_VALUES;
         let rows = (1..=BLOCK_HEIGHT).rev().find(|&rows| fits(rows)).unwrap_or(1);
-        Self { block: (even(output.height, rows), columns), pixel_stride }
-    }
-}
-
-impl Geometry {
-    pub(super) fn direct_scratch(&self, blocking: &Blocking, nr: usize) -> Scratch {
-        let (rows, columns) = blocking.block;
-        let panels = self.panels(nr);
-        Scratch {
-            shared: floats(panels * nr * self.taps() * self.input.channels),
-            worker: floats(self.direct_band(blocking, 0, 0, rows, columns).len())
-                + floats(columns * panels * nr),
-        }
+        let rows = even(layer.output.height, rows);
+        Self { cut: Cut { rows, columns, origin: 0 }, pixel_stride }
     }
 
-    /// What `rows` of `columns` output pixels from row `top` and column `left` on read.
-    pub(super) fn direct_band(
-        &self,
-        blocking: &Blocking,
-        top: usize,
-        left: usize,
-        rows: usize,
-        columns: usize,
-    ) -> Band {
-        let reach = |n: usize| (n - 1) * self.step() + self.kernel;
+    /// What `block` reads.
+    fn band_of(&self, layer: &Layer, block: &Block) -> Band {
+        let reach = |n: usize| (n - 1) * layer.step() + layer.kernel;
         Band {
-            top: top * self.step(),
-            left: left * self.step(),
-            rows: reach(rows),
-            columns: reach(columns),
-            channels: 0..self.input.channels,
-            repeat: if self.resample == Resample::Double { 2 } else { 1 },
-            pixel_stride: blocking.pixel_stride,
+            top: block.rows.start * layer.step(),
+            left: block.columns.start * layer.step(),
+            rows: reach(block.rows.len()),
+            columns: reach(block.columns.len()),
+            channels: 0..layer.input.channels,
+            repeat: layer.repeat(),
+            pixel_stride: self.pixel_stride,
         }
     }
 }
 
-impl Job<'_> {
+impl Method for Blocking {
+    fn cut(&self) -> Cut {
+        self.cut
+    }
+
+    fn band(&self, layer: &Layer) -> Band {
+        let Cut { rows, columns, .. } = self.cut;
+        self.band_of(layer, &Block { rows: 0..rows, columns: 0..columns })
+    }
+
+    fn scratch(&self, layer: &Layer, panels: Panels) -> Scratch {
+        let columns = layer.columns(panels);
+        Scratch {
+            shared: align_up(panels.bytes(layer.depth(), columns)),
+            worker: floats(self.band(layer).len()) + floats(self.cut.columns * columns),
+        }
+    }
+
+    fn by_rows(&self) -> bool {
+        true
+    }
+
+    #[cfg(feature = "bench")]
+    fn describe(&self, layer: &Layer) -> (&'static str, u64) {
+        ("direct", layer.multiply_adds())
+    }
+
+    fn begin<'r>(&'r self, run: Run<'r>) -> Box<dyn Work + 'r> {
+        Box::new(Direct { run, blocking: self, panels: run.panels(), bias: run.bias() })
+    }
+}
+
+/// A direct convolution at work.
+struct Direct<'r> {
+    run: Run<'r>,
+    blocking: &'r Blocking,
+    panels: Panels,
+    bias: Vec<f32>,
+}
+
+impl Work for Direct<'_> {
     /// Packs the filters of all banks into panels.
-    pub(super) fn direct_filters(&self, threads: &Threads, kernels: &Kernels, dst: &mut [f32]) {
-        let depth = self.geometry.taps() * self.geometry.input.channels;
-        let panel = depth * kernels.nr();
-        let mut rest = dst;
+    fn prepare(&self, shared: &mut [u8]) {
+        let panel = self.panels.panel_bytes(self.run.layer.depth());
+        let mut rest = shared;
         let mut items = Vec::new();
-        for filter in self.filters {
-            let panels = filter.out_channels.div_ceil(kernels.nr());
-            let (bank, tail) = rest.split_at_mut(panels * panel);
+        for filter in self.run.operands.filters {
+            let (bank, tail) = rest.split_at_mut(self.panels.count(filter.out_channels) * panel);
             items.extend(bank.chunks_exact_mut(panel).enumerate().map(|(i, dst)| (filter, i, dst)));
             rest = tail;
         }
-        let mut workers = vec![(); threads.count()];
-        // Packing takes milliseconds: not worth a check for a cancel.
-        let _ = threads.run(
-            &mut workers,
-            items,
-            &mut |_| ControlFlow::Continue(()),
-            |(), (filter, index, dst)| kernels.pack_conv(&filter.pack(), index, dst),
-        );
+        let exec = self.run.exec;
+        exec.each(items, |(filter, i, dst)| exec.kernels.pack_conv(&filter.pack(), i, dst));
     }
 
-    pub(super) fn direct_block(
+    fn steps(&self, blocks: usize) -> usize {
+        blocks
+    }
+
+    fn run(
         &self,
-        blocking: &Blocking,
-        kernels: &Kernels,
-        filters: &[f32],
-        bias: &[f32],
-        worker: &mut Worker<'_>,
-        item: Item<'_>,
-    ) -> Result<()> {
+        shared: &mut [u8],
+        workers: &mut [Worker<'_>],
+        items: Vec<Item<'_>>,
+        tick: &mut dyn FnMut(usize) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>> {
+        let filters = &*shared;
+        let threads = self.run.exec.threads;
+        threads.try_run(workers, items, tick, |worker, item| self.block(filters, worker, item))
+    }
+}
+
+impl Direct<'_> {
+    fn block(&self, filters: &[u8], worker: &mut Worker<'_>, item: Item<'_>) -> Result<()> {
         let Item { block, rows, sums } = item;
-        let (top, left) = (block.rows.start, block.columns.start);
-        let (down, across) = (block.rows.len(), block.columns.len());
-        let band = self.geometry.direct_band(blocking, top, left, down, across);
-        let Worker { values, input, output } = worker;
-        self.with_rows(&block, rows, output, |rows| {
-            let (loaded, results) = values.split_at_mut(band.len());
-            let pixels = self.pixels(&band, &rows, input)?;
-            self.load(kernels, &band, pixels, loaded);
-            let channels = self.direct_rows(kernels, filters, bias, &band, (loaded, results), rows);
-            self.group(&channels, sums);
+        let band = self.blocking.band_of(self.run.layer, &block);
+        let Worker { scratch, input, output } = worker;
+        let (loaded, results) = cast_mut(scratch).split_at_mut(band.len());
+        self.run.with_rows(&block, rows, output, |rows| {
+            let pixels = self.run.pixels(&band, &rows, input)?;
+            self.run.load(&band, pixels, loaded);
+            let channels = self.rows(filters, &band, loaded, results, rows);
+            self.run.group(&channels, sums);
             Ok(())
         })
     }
 
     /// Convolves the rows of a block; gives the sums of each channel.
-    fn direct_rows(
+    fn rows(
         &self,
-        kernels: &Kernels,
-        filters: &[f32],
-        bias: &[f32],
+        filters: &[u8],
         band: &Band,
-        (loaded, results): (&[f32], &mut [f32]),
+        loaded: &[f32],
+        results: &mut [f32],
         rows: Vec<ElementsMut<'_>>,
     ) -> Vec<Sum> {
-        let geometry = &self.geometry;
-        let (nr, panels) = (kernels.nr(), geometry.panels(kernels.nr()));
-        let taps: Vec<usize> = (0..geometry.taps())
+        let layer = self.run.layer;
+        let columns = self.bias.len();
+        let taps: Vec<usize> = (0..layer.taps())
             .map(|tap| {
-                tap / geometry.kernel * band.row_stride()
-                    + tap % geometry.kernel * band.pixel_stride
+                tap / layer.kernel * band.row_stride() + tap % layer.kernel * band.pixel_stride
             })
             .collect();
-        let mut sums = vec![Sum::default(); geometry.output.channels];
+        let mut sums = vec![Sum::default(); layer.output.channels];
         for (row, mut out) in rows.into_iter().enumerate() {
             let gemm = Gemm {
-                a: &loaded[row * geometry.step() * band.row_stride()..],
-                a_stride: geometry.step() * band.pixel_stride,
-                rows: out.len() / self.output_pitch,
+                a: &loaded[row * layer.step() * band.row_stride()..],
+                a_stride: layer.step() * band.pixel_stride,
+                rows: out.len() / self.run.operands.output_pitch,
                 taps: &taps,
-                depth: geometry.input.channels,
+                depth: layer.input.channels,
                 b: filters,
-                panels,
-                init: Init::Bias(bias),
-                c_stride: panels * nr,
+                columns,
+                init: Init::Bias(&self.bias),
+                c_stride: columns,
                 ahead: Ahead::Panel,
             };
-            kernels.gemm(&gemm, results);
+            self.run.exec.kernels.gemm(&gemm, results);
             let (mut column, mut first) = (0, 0);
-            for &bank in &geometry.banks {
-                let results = (&results[column..], panels * nr);
-                self.store(kernels, results, first..first + bank, &mut out, &mut sums);
-                column += bank.next_multiple_of(nr);
+            for &bank in &layer.banks {
+                let results = Results { values: &results[column..], stride: columns };
+                self.run.store(results, first..first + bank, &mut out, &mut sums);
+                column += self.panels.filled(bank);
                 first += bank;
             }
         }

@@ -2,7 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use super::{Filter, Fork, ForkJob, Geometry, Job, Prologue, Resample, Source, Staged, Target};
+use super::{
+    Branches, Filter, Geometry, Input, Job, Operands, Prologue, Resample, Split, SplitJob,
+};
 use crate::arch::Level;
 use crate::base::buffer::{AlignedBuf, Bytes, Elements, ElementsMut, cast_mut};
 use crate::base::encoding::Encoding;
@@ -11,6 +13,8 @@ use crate::base::shape::Shape;
 use crate::base::storage::Storage;
 use crate::kernels::threads::Threads;
 use crate::kernels::{Act, Kernels, Sum};
+use crate::ops::exec::Exec;
+use crate::ops::place::{Place, Staged, Target};
 
 /// A layer with memory that it reads and writes.
 struct Layer {
@@ -92,15 +96,14 @@ impl Layer {
         }
         let (kernels, threads) =
             (Kernels::new(Level::detect().unwrap()).unwrap(), Threads::new(how.threads).unwrap());
-        let bytes = geometry.scratch(kernels.nr(), how.threads, staged).unwrap();
+        let bytes = geometry.scratch(kernels.panels(), how.threads, staged).unwrap();
         let mut scratch = AlignedBuf::zeroed(bytes, "test").unwrap();
-        let job = Job {
-            geometry,
+        let operands = Operands {
             filters: &filters,
             input: match (self.in_place, how.input_in_file) {
-                (true, _) => Source::InPlace,
-                (_, true) => Source::File(stored_in, dtype),
-                _ => Source::Memory(Elements::new(dtype, &source)),
+                (true, _) => Input::InPlace,
+                (_, true) => Input::Whole(Place::File(stored_in, dtype)),
+                _ => Input::Whole(Place::Memory(Elements::new(dtype, &source))),
             },
             input_pitch: input.channels,
             output_pitch,
@@ -119,7 +122,9 @@ impl Layer {
             Target::Memory(ElementsMut::new(dtype, &mut target))
         };
         let mut tick = |_, _| ControlFlow::Continue(());
-        let sums = job.run(&threads, &kernels, out, &mut scratch, &mut tick).unwrap().unwrap();
+        let exec = Exec { threads: &threads, kernels: &kernels };
+        let job = Job { geometry: &geometry, operands };
+        let sums = job.run(exec, out, &mut scratch, &mut tick).unwrap().unwrap();
         if how.output_in_file {
             target.fill(0xff);
             stored_out.read(0, &mut target).unwrap();
@@ -214,7 +219,7 @@ impl Bank {
 }
 
 #[test]
-fn a_fork_gives_what_its_convolutions_give_one_by_one() {
+fn a_split_gives_what_its_convolutions_give_one_by_one() {
     let kernels = Kernels::new(Level::detect().unwrap()).unwrap();
     let mut tick = |_, _| ControlFlow::Continue(());
     for (height, width, channels) in
@@ -228,9 +233,9 @@ fn a_fork_gives_what_its_convolutions_give_one_by_one() {
             shift: (0..channels).map(|i| number(i + 1)).collect(),
             act: Some(Act::Silu),
         };
-        let fork = Fork::new(input, &filters[0], &filters[1]).unwrap();
-        // Small pictures keep their inputs transformed, and are not forked.
-        let Some(fork) = fork else {
+        let branches = Branches { conv: &filters[0][..], shortcut: &filters[1][..] };
+        // Small pictures keep their inputs transformed, and are not split.
+        let Some(split) = Split::new(input, branches).unwrap() else {
             assert!(height < 100);
             continue;
         };
@@ -240,14 +245,13 @@ fn a_fork_gives_what_its_convolutions_give_one_by_one() {
             for (which, filters) in filters.iter().enumerate().rev() {
                 let geometry = Geometry::new(input, filters, Resample::Keep, usize::MAX).unwrap();
                 let threads = Threads::new(1).unwrap();
-                let bytes = geometry.scratch(kernels.nr(), 1, Staged::default()).unwrap();
+                let bytes = geometry.scratch(kernels.panels(), 1, Staged::default()).unwrap();
                 let mut scratch = AlignedBuf::zeroed(bytes, "test").unwrap();
                 let source = filled(input, dtype, 0);
                 let mut target = filled(geometry.output(), dtype, 9);
-                let job = Job {
-                    geometry,
+                let operands = Operands {
                     filters,
-                    input: Source::Memory(Elements::new(dtype, &source)),
+                    input: Input::Whole(Place::Memory(Elements::new(dtype, &source))),
                     input_pitch: channels,
                     output_pitch: channels / 2,
                     prologue: (which == 0).then(|| prologue.clone()),
@@ -256,28 +260,31 @@ fn a_fork_gives_what_its_convolutions_give_one_by_one() {
                     staged: Staged::default(),
                 };
                 let out = Target::Memory(ElementsMut::new(dtype, &mut target));
-                let sums = job.run(&threads, &kernels, out, &mut scratch, &mut tick);
+                let exec = Exec { threads: &threads, kernels: &kernels };
+                let job = Job { geometry: &geometry, operands };
+                let sums = job.run(exec, out, &mut scratch, &mut tick);
                 expected.extend_from_slice(&target);
                 expected_sums.push(sums.unwrap().unwrap());
             }
             for count in 1..4 {
                 let threads = Threads::new(count).unwrap();
-                let bytes = fork.scratch(kernels.nr(), count, dtype).unwrap();
+                let bytes = split.scratch(kernels.panels(), count, dtype).unwrap();
                 let mut scratch = AlignedBuf::zeroed(bytes, "test").unwrap();
                 let mut memory = filled(input, dtype, 0);
-                let job = ForkJob {
-                    fork: &fork,
-                    filters: [&filters[0], &filters[1]],
-                    groups: [2, 2],
+                let exec = Exec { threads: &threads, kernels: &kernels };
+                let job = SplitJob {
+                    split: &split,
+                    filters: branches,
+                    groups: Branches { conv: 2, shortcut: 2 },
                     prologue: Some(prologue.clone()),
                     dtype,
                 };
-                let sums = job.run(&threads, &kernels, &mut memory, &mut scratch, &mut tick);
-                let [of_conv, of_shortcut] = sums.unwrap().unwrap();
+                let sums = job.run(exec, &mut memory, &mut scratch, &mut tick);
+                let sums = sums.unwrap().unwrap();
                 let what = format!("{input} {dtype}, {count} threads");
                 assert!(memory[..] == expected[..], "{what}");
-                assert_eq!(of_conv, expected_sums[1], "{what}");
-                for (a, b) in of_shortcut.iter().zip(&expected_sums[0]) {
+                assert_eq!(sums.conv, expected_sums[1], "{what}");
+                for (a, b) in sums.shortcut.iter().zip(&expected_sums[0]) {
                     assert!((a.sum - b.sum).abs() < 1e-6 * b.square, "{what}");
                 }
             }

@@ -1,0 +1,104 @@
+//! A layer, and the method that is chosen for it.
+
+use std::ops::Range;
+
+use super::blocks::Block;
+use super::direct;
+use super::filter::Filter;
+use super::layer::{Layer, Resample};
+use super::method::Method;
+use super::run::{Operands, Run};
+use super::scratch::{Scratch, Staging};
+use super::winograd;
+use crate::base::buffer::align_up;
+use crate::base::error::{Error, Result};
+use crate::base::shape::Shape;
+use crate::kernels::Panels;
+use crate::ops::exec::Exec;
+use crate::ops::place::Staged;
+
+/// The shape of a convolution, and the method that computes it.
+#[derive(Debug)]
+pub(crate) struct Geometry {
+    pub(super) layer: Layer,
+    pub(super) method: Box<dyn Method>,
+}
+
+impl Geometry {
+    /// `kept` is how many bytes of transformed filters or inputs the convolution may keep; it moves
+    /// no bit of the result.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the picture is too small to be halved or too large to be addressed,
+    /// `Internal` when the filters do not belong to the input.
+    pub(crate) fn new(
+        input: Shape,
+        filters: &[Filter<'_>],
+        resample: Resample,
+        kept: usize,
+    ) -> Result<Self> {
+        let layer = Layer::new(input, filters, resample)?;
+        let method: Box<dyn Method> = match winograd::Blocking::choose(&layer, kept) {
+            Some(blocking) => Box::new(blocking),
+            None => Box::new(direct::Blocking::choose(&layer)),
+        };
+        Ok(Self { layer, method })
+    }
+
+    pub(crate) fn output(&self) -> Shape {
+        self.layer.output
+    }
+
+    /// Whether an output pixel needs no other than its own input pixel.
+    pub(crate) fn in_place(&self) -> bool {
+        self.layer.in_place()
+    }
+
+    /// Multiply-adds of the convolution, counted as a direct one.
+    pub(crate) fn multiply_adds(&self) -> u64 {
+        self.layer.multiply_adds()
+    }
+
+    /// The method, and the multiply-adds that it really does.
+    #[cfg(feature = "bench")]
+    pub(crate) fn method(&self) -> (&'static str, u64) {
+        self.method.describe(&self.layer)
+    }
+
+    /// Bytes of scratch memory for `threads` workers.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when they do not fit the address space.
+    pub(crate) fn scratch(&self, panels: Panels, threads: usize, staged: Staged) -> Result<usize> {
+        let Scratch { shared, worker } = self.parts(panels);
+        let Staging { input, output } = self.staging(staged);
+        threads
+            .checked_mul(worker + input + output)
+            .and_then(|bytes| bytes.checked_add(shared))
+            .ok_or_else(|| Error::invalid("scratch memory does not fit the address space"))
+    }
+
+    /// The parts of the scratch memory, without what is staged.
+    pub(super) fn parts(&self, panels: Panels) -> Scratch {
+        self.method.scratch(&self.layer, panels)
+    }
+
+    /// What a worker stages.
+    pub(super) fn staging(&self, staged: Staged) -> Staging {
+        let (band, cut) = (self.method.band(&self.layer), self.method.cut());
+        Staging {
+            input: align_up(band.pixels() * staged.input),
+            output: align_up(cut.rows * cut.columns * staged.output),
+        }
+    }
+
+    /// The blocks of some output rows, which begin where a block does.
+    pub(super) fn blocks(&self, rows: Range<usize>) -> Vec<Block> {
+        self.method.cut().blocks(rows, self.layer.output.width)
+    }
+
+    /// The convolution of `operands`, for its method to [`begin`](Method::begin).
+    pub(super) fn run<'r>(&'r self, exec: Exec<'r>, operands: &'r Operands<'r>) -> Run<'r> {
+        Run { exec, layer: &self.layer, cut: self.method.cut(), operands }
+    }
+}

@@ -1,0 +1,49 @@
+//! One convolution.
+
+use std::ops::ControlFlow;
+
+use super::geometry::Geometry;
+use super::run::Operands;
+use super::scratch::Worker;
+use crate::base::error::Result;
+use crate::kernels::Sum;
+use crate::ops::exec::Exec;
+use crate::ops::place::Target;
+use crate::ops::sums::merge;
+
+/// A convolution to run.
+pub(crate) struct Job<'a> {
+    pub(crate) geometry: &'a Geometry,
+    pub(crate) operands: Operands<'a>,
+}
+
+impl Job<'_> {
+    /// Runs the convolution into `out`, with `scratch` of [`Geometry::scratch`] bytes; gives the
+    /// sums of each group of what was stored, or `None` when `tick` (steps done, of how many) said
+    /// to stop.
+    ///
+    /// # Errors
+    /// `Io` when the scratch file fails.
+    pub(crate) fn run(
+        &self,
+        exec: Exec<'_>,
+        out: Target<'_>,
+        scratch: &mut [u8],
+        tick: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
+    ) -> Result<Option<Vec<Sum>>> {
+        let Self { geometry, operands } = self;
+        let sizes = geometry.parts(exec.kernels.panels());
+        let (shared, rest) = scratch.split_at_mut(sizes.shared);
+        let mut workers = Worker::all(rest, sizes.worker, geometry.staging(operands.staged));
+        let run = geometry.run(exec, operands);
+        let work = geometry.method.begin(run);
+        work.prepare(shared);
+
+        let blocks = geometry.blocks(0..geometry.layer.output.height);
+        let steps = work.steps(blocks.len());
+        let mut sums = vec![Sum::default(); blocks.len() * operands.groups];
+        let items = run.items(blocks, run.rows(out), &mut sums);
+        let flow = work.run(shared, &mut workers, items, &mut |done| tick(done, steps))?;
+        Ok(flow.is_continue().then(|| merge(&sums, operands.groups)))
+    }
+}

@@ -1,0 +1,353 @@
+//! The two convolutions that a ResNet block begins with where it halves the channels, in the place
+//! of their input: what a decoder has twice at its widest is then there once.
+//!
+//! ```text
+//! for each few rows of blocks
+//!     copy the input rows that they read into the window, which has the last of those before still
+//!     a row of the input = [row of the 1x1 convolution | row of the 3x3 convolution]
+//! sort the halves: all rows of the one, then all rows of the other
+//! ```
+
+use std::ops::{ControlFlow, Range};
+
+use super::filter::Filter;
+use super::geometry::Geometry;
+use super::layer::Resample;
+use super::output::Rows;
+use super::run::{Input, Operands, Prologue};
+use super::scratch::{Scratch, Staging, Worker};
+use crate::base::buffer::{Elements, ElementsMut, align_up};
+use crate::base::error::{Error, Result};
+use crate::base::shape::Shape;
+use crate::base::storage::Storage;
+use crate::kernels::{Panels, Sum};
+use crate::ops::exec::Exec;
+use crate::ops::place::{Place, Staged};
+use crate::ops::sums::merge;
+
+/// Blocks for each thread that are worked on between two copies.
+const BLOCKS: usize = 4;
+
+/// Something of each of the two convolutions: the 3x3 one, and the 1x1 one that is the block's
+/// shortcut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Branches<T> {
+    pub(crate) conv: T,
+    pub(crate) shortcut: T,
+}
+
+/// A 3x3 and a 1x1 convolution of one input, each to half of its channels.
+pub(crate) struct Split {
+    geometries: Branches<Geometry>,
+}
+
+impl Split {
+    /// `None` where the two do not fit in the place of their input, or are not computed row by row.
+    pub(crate) fn new(input: Shape, filters: Branches<&[Filter<'_>]>) -> Result<Option<Self>> {
+        let geometry =
+            |filters: &[Filter<'_>]| Geometry::new(input, filters, Resample::Keep, usize::MAX);
+        let (conv, shortcut) = (geometry(filters.conv)?, geometry(filters.shortcut)?);
+        let halves = [&conv, &shortcut].iter().all(|of| 2 * of.output().channels == input.channels);
+        let fits = halves && conv.method.by_rows() && shortcut.in_place();
+        Ok(fits.then_some(Self { geometries: Branches { conv, shortcut } }))
+    }
+
+    /// Output channels.
+    pub(crate) fn channels(&self) -> Branches<usize> {
+        let Branches { conv, shortcut } = &self.geometries;
+        Branches { conv: conv.output().channels, shortcut: shortcut.output().channels }
+    }
+
+    /// Multiply-adds of both, counted as direct ones.
+    pub(crate) fn multiply_adds(&self) -> u64 {
+        let Branches { conv, shortcut } = &self.geometries;
+        conv.multiply_adds().saturating_add(shortcut.multiply_adds())
+    }
+
+    /// Bytes of scratch memory for `threads` workers.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when they do not fit the address space.
+    pub(crate) fn scratch(&self, panels: Panels, threads: usize, dtype: Storage) -> Result<usize> {
+        let Branches { conv, shortcut } = self.parts(panels);
+        let shared = conv.shared + shortcut.shared + self.window(threads, dtype);
+        threads
+            .checked_mul(conv.worker.max(shortcut.worker))
+            .and_then(|bytes| bytes.checked_add(shared))
+            .ok_or_else(|| Error::invalid("scratch memory does not fit the address space"))
+    }
+
+    fn parts(&self, panels: Panels) -> Branches<Scratch> {
+        let Branches { conv, shortcut } = &self.geometries;
+        Branches { conv: conv.parts(panels), shortcut: shortcut.parts(panels) }
+    }
+
+    fn input(&self) -> Shape {
+        self.geometries.conv.layer.input
+    }
+
+    /// Output rows between two copies.
+    fn step(&self, threads: usize) -> usize {
+        let cut = self.geometries.conv.method.cut();
+        let across = self.input().width.div_ceil(cut.columns);
+        cut.rows * threads.saturating_mul(BLOCKS).div_ceil(across)
+    }
+
+    /// Bytes of an input row.
+    fn row(&self, dtype: Storage) -> usize {
+        self.input().width * self.input().channels * dtype.size()
+    }
+
+    /// Bytes of the window.
+    fn window(&self, threads: usize, dtype: Storage) -> usize {
+        let rows = self.input().height.min(self.step(threads) + 2);
+        align_up(rows * self.row(dtype))
+    }
+}
+
+/// A split to run.
+pub(crate) struct SplitJob<'a> {
+    pub(crate) split: &'a Split,
+    pub(crate) filters: Branches<&'a [Filter<'a>]>,
+    pub(crate) groups: Branches<usize>,
+    /// Of the 3x3 convolution.
+    pub(crate) prologue: Option<Prologue>,
+    pub(crate) dtype: Storage,
+}
+
+impl SplitJob<'_> {
+    /// Runs both in `memory`, which has the input and then the output of the 1x1 convolution,
+    /// followed by that of the 3x3 convolution. Gives the sums of their groups, or `None` when
+    /// `tick` (blocks done, of how many) said to stop.
+    pub(crate) fn run(
+        &self,
+        exec: Exec<'_>,
+        memory: &mut [u8],
+        scratch: &mut [u8],
+        tick: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
+    ) -> Result<Option<Branches<Vec<Sum>>>> {
+        let (split, threads) = (self.split, exec.threads.count());
+        let sizes = split.parts(exec.kernels.panels());
+        let (conv, rest) = scratch.split_at_mut(sizes.conv.shared);
+        let (shortcut, rest) = rest.split_at_mut(sizes.shortcut.shared);
+        let (window, rest) = rest.split_at_mut(split.window(threads, self.dtype));
+        let worker = sizes.conv.worker.max(sizes.shortcut.worker);
+        let mut workers = Worker::all(rest, worker, Staging::default());
+        let operands = self.operands(Elements::new(self.dtype, &window[..0]), 0);
+        let Branches { conv: of_conv, shortcut: of_shortcut } = &split.geometries;
+        let mut conv = Branch::prepare(of_conv, exec, &operands.conv, conv);
+        let mut shortcut = Branch::prepare(of_shortcut, exec, &operands.shortcut, shortcut);
+
+        let (height, row) = (split.input().height, split.row(self.dtype));
+        let (mut held, mut done, count) = (0..0, 0, of_conv.blocks(0..height).len());
+        let mut of_blocks = Vec::with_capacity(count * self.groups.conv);
+        let mut of_shortcut = vec![Sum::default(); self.groups.shortcut];
+        for start in (0..height).step_by(split.step(threads)) {
+            let rows = start..height.min(start + split.step(threads));
+            let need = start.saturating_sub(1)..height.min(rows.end + 1);
+            slide(exec, window, memory, &held, &need, row);
+            held = need.clone();
+            let values = Elements::new(self.dtype, &window[..need.len() * row]);
+            let operands = self.operands(values, need.start);
+            let out = halves(&mut memory[rows.start * row..rows.end * row], row, self.dtype);
+
+            let mut progress = |step: usize| tick(done + step, count);
+            let sums =
+                conv.rows(&operands.conv, rows.clone(), out.conv, &mut workers, &mut progress)?;
+            let Some(sums) = sums else { return Ok(None) };
+            of_blocks.extend(sums);
+            done = of_blocks.len() / self.groups.conv;
+
+            // This one is short, and not counted.
+            let mut progress = |_| tick(done, count);
+            let sums = shortcut.rows(
+                &operands.shortcut,
+                rows,
+                out.shortcut,
+                &mut workers,
+                &mut progress,
+            )?;
+            let Some(sums) = sums else { return Ok(None) };
+            for (total, sum) in of_shortcut.iter_mut().zip(merge(&sums, self.groups.shortcut)) {
+                *total = *total + sum;
+            }
+        }
+        sort_halves(exec, memory, row / 2);
+        let conv = merge(&of_blocks, self.groups.conv);
+        Ok(Some(Branches { conv, shortcut: of_shortcut }))
+    }
+
+    /// What the two are given: input rows from `top` on.
+    fn operands<'o>(&'o self, values: Elements<'o>, top: usize) -> Branches<Operands<'o>> {
+        let Branches { conv, shortcut } = self.split.channels();
+        let operands = |filters, groups, output_pitch, prologue| Operands {
+            filters,
+            input: Input::Window(values, top),
+            input_pitch: self.split.input().channels,
+            output_pitch,
+            prologue,
+            residual: false,
+            groups,
+            staged: Staged::default(),
+        };
+        let Self { filters, groups, prologue, .. } = self;
+        Branches {
+            conv: operands(filters.conv, groups.conv, conv, prologue.clone()),
+            shortcut: operands(filters.shortcut, groups.shortcut, shortcut, None),
+        }
+    }
+}
+
+/// One of the two convolutions, its filters prepared.
+struct Branch<'b> {
+    geometry: &'b Geometry,
+    exec: Exec<'b>,
+    filters: &'b mut [u8],
+}
+
+impl<'b> Branch<'b> {
+    fn prepare(
+        geometry: &'b Geometry,
+        exec: Exec<'b>,
+        operands: &Operands<'_>,
+        filters: &'b mut [u8],
+    ) -> Self {
+        geometry.method.begin(geometry.run(exec, operands)).prepare(filters);
+        Self { geometry, exec, filters }
+    }
+
+    /// Computes some output rows; gives the sums of each of their blocks, or `None` when `tick`
+    /// (blocks done) said to stop.
+    fn rows(
+        &mut self,
+        operands: &Operands<'_>,
+        rows: Range<usize>,
+        out: Rows<'_>,
+        workers: &mut [Worker<'_>],
+        tick: &mut dyn FnMut(usize) -> ControlFlow<()>,
+    ) -> Result<Option<Vec<Sum>>> {
+        let blocks = self.geometry.blocks(rows);
+        let mut sums = vec![Sum::default(); blocks.len() * operands.groups];
+        let run = self.geometry.run(self.exec, operands);
+        let items = run.items(blocks, out, &mut sums);
+        let flow = self.geometry.method.begin(run).run(self.filters, workers, items, tick)?;
+        Ok(flow.is_continue().then_some(sums))
+    }
+}
+
+/// The halves of rows of `row` bytes: the first is that of the shortcut.
+fn halves(rows: &mut [u8], row: usize, dtype: Storage) -> Branches<Rows<'_>> {
+    let (mut conv, mut shortcut) = (Vec::new(), Vec::new());
+    for row in rows.chunks_exact_mut(row) {
+        let (first, second) = row.split_at_mut(row.len() / 2);
+        shortcut.push(ElementsMut::new(dtype, first));
+        conv.push(ElementsMut::new(dtype, second));
+    }
+    Branches { conv: Place::Memory(conv), shortcut: Place::Memory(shortcut) }
+}
+
+/// Makes a window that has the rows `held` one that has the rows `need`, which are still in
+/// `memory` where they were not held.
+fn slide(
+    exec: Exec<'_>,
+    window: &mut [u8],
+    memory: &[u8],
+    held: &Range<usize>,
+    need: &Range<usize>,
+    row: usize,
+) {
+    let kept = held.end.saturating_sub(need.start);
+    if kept > 0 {
+        let from = (held.len() - kept) * row..held.len() * row;
+        window.copy_within(from, 0);
+    }
+    let new = memory[(need.start + kept) * row..need.end * row].chunks_exact(row);
+    let rows = window[kept * row..need.len() * row].chunks_exact_mut(row).zip(new).collect();
+    exec.each(rows, |(to, from): (&mut [u8], &[u8])| to.copy_from_slice(from));
+}
+
+/// Moves the even pieces of `half` bytes to the front and the odd ones to the back, each in their
+/// order. Each thread moves a part of all pieces.
+fn sort_halves(exec: Exec<'_>, memory: &mut [u8], half: usize) {
+    let part = half.div_ceil(exec.threads.count());
+    let mut parts: Vec<Vec<&mut [u8]>> = Vec::new();
+    for piece in memory.chunks_exact_mut(half) {
+        for (index, part) in piece.chunks_mut(part).enumerate() {
+            if index == parts.len() {
+                parts.push(Vec::new());
+            }
+            parts[index].push(part);
+        }
+    }
+    exec.each(parts, |mut pieces| permute(&mut pieces));
+}
+
+/// The same of pieces, along the cycles of the permutation.
+fn permute(pieces: &mut [&mut [u8]]) {
+    let count = pieces.len() / 2;
+    // Where the piece comes from that belongs at `at`.
+    let source = |at: usize| 2 * (at % count) + at / count;
+    let mut done = vec![false; 2 * count];
+    for start in 0..2 * count {
+        if done[start] {
+            continue;
+        }
+        let first = pieces[start].to_vec();
+        let mut at = start;
+        loop {
+            done[at] = true;
+            let from = source(at);
+            if from == start {
+                pieces[at].copy_from_slice(&first);
+                break;
+            }
+            if let Ok([to, from]) = pieces.get_disjoint_mut([at, from]) {
+                to.copy_from_slice(from);
+            }
+            at = from;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arch::Level;
+    use crate::kernels::Kernels;
+    use crate::kernels::threads::Threads;
+
+    #[test]
+    fn halves_are_sorted() {
+        let (threads, kernels) = (Threads::new(3).unwrap(), Kernels::new(Level::Portable));
+        let exec = Exec { threads: &threads, kernels: &kernels };
+        for count in 1..20_u8 {
+            let mut memory: Vec<u8> =
+                (0..count).flat_map(|y| [y, y + 100, y + 50, y + 150]).collect();
+            sort_halves(exec, &mut memory, 2);
+            let expected: Vec<u8> = (0..count)
+                .flat_map(|y| [y, y + 100])
+                .chain((0..count).flat_map(|y| [y + 50, y + 150]))
+                .collect();
+            assert_eq!(memory, expected);
+        }
+    }
+
+    #[test]
+    fn a_window_slides_over_rows_that_are_written_behind_it() {
+        let (threads, kernels) = (Threads::new(2).unwrap(), Kernels::new(Level::Portable));
+        let exec = Exec { threads: &threads, kernels: &kernels };
+        let (row, height, step) = (3, 11, 4);
+        let mut memory: Vec<u8> = (0..height).flat_map(|y| [y as u8; 3]).collect();
+        let mut window = vec![0; (step + 2) * row];
+        let mut held = 0..0;
+        for start in (0..height).step_by(step) {
+            let rows = start..height.min(start + step);
+            let need = start.saturating_sub(1)..height.min(rows.end + 1);
+            slide(exec, &mut window, &memory, &held, &need, row);
+            let expected: Vec<u8> = need.clone().flat_map(|y| [y as u8; 3]).collect();
+            assert_eq!(window[..need.len() * row], expected);
+            memory[rows.start * row..rows.end * row].fill(99);
+            held = need;
+        }
+    }
+}

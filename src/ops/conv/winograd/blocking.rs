@@ -1,0 +1,142 @@
+//! How a Winograd convolution is cut, and in which order it works.
+
+use super::grid::Grid;
+use super::strides::{SLICE, input_tile};
+use crate::base::shape::Shape;
+use crate::kernels::Winograd;
+use crate::ops::conv::blocks::{Cut, even};
+use crate::ops::conv::layer::{Layer, Resample};
+
+/// Tiles of a block: two register tiles of the widest kernel. Half as many would keep the block's
+/// points in the second-level cache, but the filters are then read twice as often, which costs
+/// more.
+const BLOCK_TILES: usize = 26;
+/// Tiles of a block side by side.
+const BLOCK_ACROSS: usize = 13;
+/// Blocks that a picture is cut into at least, while they have `BLOCK_TILES / 2` tiles.
+const BLOCKS: usize = 12;
+/// Output channels that are multiplied together.
+const PANEL: usize = 32;
+/// What the transform of a value among the points costs, in multiply-adds.
+const TRANSFORM: f64 = 32.0;
+/// What the transform of a filter's value among the points costs, in multiply-adds: it goes to
+/// memory and comes back.
+const FILTER: f64 = 32.0;
+
+/// The most values of a transformed picture that is kept whole: 20 MiB, about what a core complex
+/// has of third-level cache to spare.
+const KEPT: usize = 5 << 20;
+/// Slices of filters that a layer has at least where the picture is kept, for all workers to have
+/// some.
+const SLICES: usize = 8;
+
+/// How a Winograd convolution is cut.
+#[derive(Clone, Debug)]
+pub(in crate::ops::conv) struct Blocking {
+    pub(super) winograd: Winograd,
+    pub(super) order: Order,
+    /// Tiles of a block.
+    down: usize,
+    across: usize,
+    /// Blocks whose transformed inputs are kept at a time where the input is stationary.
+    pub(super) strip: usize,
+}
+
+/// What is transformed first and stays, while the other passes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    WeightStationary,
+    InputStationary,
+}
+
+impl Blocking {
+    /// The variant that costs least, if the filters are 3x3 and any costs less than the direct
+    /// convolution. `kept` bounds the bytes of what is kept transformed.
+    pub(in crate::ops::conv) fn choose(layer: &Layer, kept: usize) -> Option<Self> {
+        if layer.kernel != 3 {
+            return None;
+        }
+        let (in_channels, output) = (layer.input.channels, layer.output);
+        // The last panel is multiplied as a whole.
+        let out_channels = output.channels.next_multiple_of(PANEL) as f64;
+        let both = in_channels as f64 * out_channels;
+        let direct = 9.0 * (output.pixels() as f64 + FILTER) * both;
+        let cost = |winograd: Winograd| {
+            let (down, across) = tiles(winograd, output);
+            let tiles = (down * across) as f64;
+            let multiplied =
+                winograd.products() as f64 * tiles + winograd.filters() as f64 * FILTER;
+            let transformed = winograd.points() as f64
+                * (in_channels as f64 + winograd.phases() as f64 * out_channels);
+            both * multiplied + tiles * transformed * TRANSFORM
+        };
+        let variants: &[Winograd] = match layer.resample {
+            Resample::Keep => &[Winograd::F8, Winograd::F6, Winograd::F4],
+            Resample::Double => &[Winograd::Doubled],
+            Resample::Halve => &[Winograd::Halved],
+        };
+        let (winograd, cost) = variants
+            .iter()
+            .map(|&winograd| (winograd, cost(winograd)))
+            .min_by(|a, b| a.1.total_cmp(&b.1))?;
+        (cost < direct).then(|| Self::new(winograd, in_channels, output, kept))
+    }
+
+    fn new(winograd: Winograd, in_channels: usize, output: Shape, kept: usize) -> Self {
+        let (down, across) = tiles(winograd, output);
+        let most = (down * across / BLOCKS).clamp(BLOCK_TILES / 2, BLOCK_TILES);
+        let block_across = even(across, BLOCK_ACROSS.min(most));
+        let block_down = even(down, (most / block_across).max(1));
+        let (points, block) = (winograd.points(), block_down * block_across);
+        let inputs = |tiles: usize| tiles * points * input_tile(in_channels);
+        let filters = winograd.filters() * in_channels * output.channels.next_multiple_of(SLICE);
+        let order = if inputs(down * across) <= KEPT && output.channels >= SLICES * SLICE
+            || filters * size_of::<f32>() > kept
+        {
+            Order::InputStationary
+        } else {
+            Order::WeightStationary
+        };
+        // With a block's inputs its outputs are kept.
+        let outputs = block * winograd.outputs().pow(2) * output.channels.next_multiple_of(SLICE);
+        let strip = (kept / ((inputs(block) + outputs) * size_of::<f32>())).max(1);
+        Self { winograd, order, down: block_down, across: block_across, strip }
+    }
+
+    /// The blocks of output pixels.
+    pub(super) fn blocks(&self) -> Cut {
+        let outputs = self.winograd.outputs();
+        let (rows, columns) = (self.down * outputs, self.across * outputs);
+        Cut { rows, columns, origin: self.winograd.origin() }
+    }
+
+    /// The tiles of the largest block.
+    pub(super) fn largest(&self) -> Grid {
+        let Self { winograd, down, across, .. } = *self;
+        Grid { winograd, top: 0, left: 0, above: 0, before: 0, down, across }
+    }
+
+    #[cfg(feature = "bench")]
+    pub(super) fn name(&self) -> &'static str {
+        match self.winograd {
+            Winograd::F4 => "F(4,3)",
+            Winograd::F6 => "F(6,3)",
+            Winograd::F8 => "F(8,3)",
+            Winograd::Doubled => "F(5,2)",
+            Winograd::Halved => "F(5,3)/2",
+        }
+    }
+
+    /// Products of all tiles, for an input and an output channel.
+    #[cfg(feature = "bench")]
+    pub(super) fn products(&self, layer: &Layer) -> usize {
+        let (down, across) = tiles(self.winograd, layer.output);
+        down * across * self.winograd.products()
+    }
+}
+
+/// Tiles that cover the picture, down and across.
+fn tiles(winograd: Winograd, output: Shape) -> (usize, usize) {
+    let tiles = |length: usize| (length + winograd.origin()).div_ceil(winograd.outputs());
+    (tiles(output.height), tiles(output.width))
+}

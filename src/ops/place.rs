@@ -1,0 +1,53 @@
+//! Where an operator reads and writes: activations in memory, or in the scratch file, of which a
+//! worker stages what it works on.
+
+use std::ops::Range;
+
+use crate::base::buffer::{Elements, ElementsMut};
+use crate::base::error::Result;
+use crate::base::scratch_file::Stored;
+use crate::base::storage::Storage;
+
+/// Where values are.
+pub(crate) enum Place<'a, M> {
+    Memory(M),
+    /// In a part of the scratch file, as elements of this type.
+    File(Stored<'a>, Storage),
+}
+
+/// Where an operator reads.
+pub(crate) type Source<'a> = Place<'a, Elements<'a>>;
+
+/// Where an operator writes.
+pub(crate) type Target<'a> = Place<'a, ElementsMut<'a>>;
+
+/// Bytes of a pixel of the input and of the output where they are in the scratch file; 0 in memory.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Staged {
+    pub(crate) input: usize,
+    pub(crate) output: usize,
+}
+
+impl<'a> Source<'a> {
+    /// The values `range`; those of a file come to `staging`.
+    ///
+    /// # Errors
+    /// `Io` when the scratch file fails.
+    pub(crate) fn read<'s>(
+        &self,
+        range: Range<usize>,
+        staging: &'s mut [u8],
+    ) -> Result<Elements<'s>>
+    where
+        'a: 's,
+    {
+        match self {
+            Self::Memory(values) => Ok(values.slice(range)),
+            Self::File(stored, dtype) => {
+                let bytes = &mut staging[..range.len() * dtype.size()];
+                stored.read((range.start * dtype.size()) as u64, bytes)?;
+                Ok(Elements::new(*dtype, bytes))
+            }
+        }
+    }
+}
