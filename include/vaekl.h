@@ -76,7 +76,8 @@ typedef int32_t vaekl_status;
 typedef struct vaekl_error {
   // What the call returned.
   vaekl_status status;
-  // Of VAEKL_ERR_IO, why the system refused: its errno, as ENOENT or EACCES. 0 where there is none.
+  // Of VAEKL_ERR_IO, why the system refused: its errno, as ENOENT or EACCES. 0 where there is
+  // none.
   int32_t os_error;
   // One line of NUL-terminated UTF-8 naming the file, tensor or argument.
   char message[504];
@@ -336,9 +337,9 @@ vaekl_status vaekl_session_new(const vaekl_model *model,
                                vaekl_session **out,
                                vaekl_error *error);
 
-// Makes the call that uses the session, if there is one, return VAEKL_ERR_CANCELLED within a fraction
-// of a second; of an open stream the next read, and those after it. From any thread, though not from a
-// signal handler; a later call is not affected.
+// Makes the call that uses the session, if there is one, return VAEKL_ERR_CANCELLED within a
+// fraction of a second; of an open stream the next read, and those after it. From any thread,
+// though not from a signal handler; a later call is not affected.
 void vaekl_session_cancel(const vaekl_session *session);
 
 // Bytes of workspace held since the last call ended. From any thread; 0 for NULL.
@@ -428,9 +429,10 @@ vaekl_status vaekl_stream_open(vaekl_session *session,
                                vaekl_stream **out,
                                vaekl_error *error);
 
-// Writes up to `max_rows` HWC rows to `dst`, `row_stride` bytes apart (0 is packed), and their number
-// to `rows_out`; returns VAEKL_END, with 0 rows, after the last. Where a read fails as tiles are decoded, the
-// next ones get VAEKL_ERR_STATE, or VAEKL_ERR_CANCELLED again if vaekl_session_cancel stopped it.
+// Writes up to `max_rows` HWC rows to `dst`, `row_stride` bytes apart (0 is packed), and their
+// number to `rows_out`; returns VAEKL_END, with 0 rows, after the last. Where a read fails as
+// tiles are decoded, the next ones get VAEKL_ERR_STATE, or VAEKL_ERR_CANCELLED again if
+// vaekl_session_cancel stopped it.
 vaekl_status vaekl_stream_read(vaekl_stream *stream,
                                void *dst,
                                size_t row_stride,

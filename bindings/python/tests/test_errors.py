@@ -13,6 +13,7 @@ import vaekl
 from vaekl import AutoencoderKL
 from vaekl._errors import _OF_STATUS, error_of
 from vaekl._native import lib
+from vaekl._session import Model
 
 
 def test_every_status_has_its_exception():
@@ -51,7 +52,7 @@ def test_the_systems_number_chooses_the_exception(data, tmp_path):
             assert isinstance(error, vaekl.FileError) and error.errno == number
         assert type(again) is type(caught.value) and str(again) == str(caught.value)
     with pytest.raises(IsADirectoryError, match="model"):
-        AutoencoderKL.from_single_file(file, config=data / "model")
+        Model.open(file, config_path=data / "model")
     # During a call too: a scratch folder that is not there.
     vae = AutoencoderKL.from_pretrained(data / "model", scratch_dir=tmp_path / "gone")
     plan = vae.plan_decode(64, 64)
