@@ -318,7 +318,7 @@ mod tests {
 
     #[test]
     fn halves_are_sorted() {
-        let (threads, kernels) = (Threads::new(3).unwrap(), Kernels::new(Level::Portable));
+        let (threads, kernels) = (Threads::new(3).unwrap(), Kernels::new(Level::Portable).unwrap());
         let exec = Exec { threads: &threads, kernels: &kernels };
         for count in 1..20_u8 {
             let mut memory: Vec<u8> =
@@ -334,7 +334,7 @@ mod tests {
 
     #[test]
     fn a_window_slides_over_rows_that_are_written_behind_it() {
-        let (threads, kernels) = (Threads::new(2).unwrap(), Kernels::new(Level::Portable));
+        let (threads, kernels) = (Threads::new(2).unwrap(), Kernels::new(Level::Portable).unwrap());
         let exec = Exec { threads: &threads, kernels: &kernels };
         let (row, height, step) = (3, 11, 4);
         let mut memory: Vec<u8> = (0..height).flat_map(|y| [y as u8; 3]).collect();
