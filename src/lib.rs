@@ -1,7 +1,7 @@
 //! libvaekl: the Stable Diffusion autoencoder (`AutoencoderKL`) on ordinary processors.
 //!
-//! A [`Model`] is an open checkpoint, shared by any number of threads. A [`Session`] owns threads and
-//! workspace, and turns latents into pictures and pictures into latents:
+//! A [`Model`] is an open checkpoint, shared by any number of threads. A [`Session`] owns threads
+//! and workspace, and turns latents into pictures and pictures into latents:
 //!
 //! ```
 //! use ndarray::Array4;
@@ -19,12 +19,12 @@
 //! # Ok::<(), vaekl::Error>(())
 //! ```
 //!
-//! Arrays are NCHW in f32, as diffusers has them. Latents are raw, as `AutoencoderKL.decode` takes them;
-//! [`Config::unscale_latents`] makes them of what a diffusion model works on.
+//! Arrays are NCHW in f32, as diffusers has them. Latents are raw, as `AutoencoderKL.decode` takes
+//! them; [`Config::unscale_latents`] makes them of what a diffusion model works on.
 //!
 //! # The map
 //!
-//! A file imports only from the floors below its own (`tests/floors.rs` reads the `use` lines).
+//! A file imports only from the floors below its own (`tests/floors/` reads the `use` lines).
 //!
 //! | floor | module | what lives there |
 //! |---|---|---|

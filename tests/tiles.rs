@@ -5,9 +5,9 @@ mod support;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
-use ndarray::{ArrayD, Axis, s};
+use ndarray::{Array4, ArrayD, Axis, s};
 use support::{Distance, Fixture, f32x4};
-use vaekl::{ErrorKind, Model, Session, SessionOptions, Tiling, plan_decode, plan_encode};
+use vaekl::{ErrorKind, Model, Session, SessionOptions, Storage, Tiling, plan_decode, plan_encode};
 
 /// Tile size and overlap in latents, as `tests/fixtures/references.py` has them.
 const TILES: [(usize, usize); 7] = [(8, 2), (4, 1), (4, 2), (6, 3), (12, 3), (10, 5), (16, 4)];
@@ -165,4 +165,79 @@ fn what_makes_no_tiles_is_refused() {
     noisy[(0, 2, 17, 3)] = f32::NAN;
     let error = Session::new(&model, &options((8, 2))).unwrap().decode(noisy.view()).unwrap_err();
     assert!(error.message().contains("channel 2, row 17, column 3"), "{error}");
+}
+
+/// Latents of the fixture whose last rows overflow f16, and no other: only later tiles have them.
+fn overflowing(fixture: &Fixture) -> Array4<f32> {
+    let mut latents = f32x4(&fixture.tensor("latents"));
+    let (_, _, height, _) = latents.dim();
+    latents.slice_mut(s![.., .., height - 2.., ..]).mapv_inplace(|v| v * 1e6);
+    latents
+}
+
+fn half(tiling: Tiling, storage: Storage) -> SessionOptions {
+    let mut options = options((4, 0));
+    (options.tiling, options.activation_dtype) = (tiling, storage);
+    options
+}
+
+#[test]
+fn no_picture_mixes_storages() {
+    let fixture = Fixture::open("tiled");
+    let model = fixture.model(|config| config.force_upcast = false);
+    let latents = overflowing(&fixture);
+    for tiling in [Tiling::Diffusers, Tiling::Seamless] {
+        let session = |storage| Session::new(&model, &half(tiling, storage)).unwrap();
+        let mut bf16 = session(Storage::Bf16);
+        let expected = bf16.decode(latents.view()).unwrap();
+        // The first tiles do not overflow.
+        let mut whole = session(Storage::F16);
+        let first = latents.slice(s![.., .., ..6, ..]);
+        whole.decode(first).unwrap();
+        assert_eq!(whole.activation_dtype(), Storage::F16, "{tiling:?}");
+        // An array is made anew, and tells the plan that it was made by.
+        let found = whole.decode(latents.view()).unwrap();
+        assert_eq!(whole.activation_dtype(), Storage::Bf16, "{tiling:?}");
+        assert_eq!(found.sample, expected.sample, "{tiling:?}");
+        assert_eq!(found.plan, expected.plan, "{tiling:?}");
+    }
+}
+
+#[test]
+fn rows_that_were_given_are_not_followed_by_those_of_another_storage() {
+    let fixture = Fixture::open("tiled");
+    let model = fixture.model(|config| config.force_upcast = false);
+    let latents = overflowing(&fixture);
+    let one = latents.index_axis(Axis(0), 0);
+    let session = |storage| Session::new(&model, &half(Tiling::Diffusers, storage)).unwrap();
+    let expected = session(Storage::Bf16).decode(latents.view()).unwrap().sample;
+    let rows = |session: &mut Session| {
+        let mut rows = 0;
+        let result = session.decode_rows(one, &mut |y, row| {
+            assert_eq!(y, rows);
+            rows += 1;
+            assert!(row.iter().all(|value| value.is_finite()));
+            ControlFlow::Continue(())
+        });
+        (result, rows)
+    };
+
+    let mut by_rows = session(Storage::F16);
+    let (result, given) = rows(&mut by_rows);
+    assert_eq!(result.unwrap_err().kind(), ErrorKind::NonFinite);
+    assert!(given > 0 && given < expected.dim().2, "{given} rows");
+    // The next call has the range.
+    let (result, given) = rows(&mut by_rows);
+    assert_eq!((result.is_ok(), given), (true, expected.dim().2));
+
+    let mut streamed = session(Storage::F16);
+    let mut stream = streamed.stream(one).unwrap();
+    let error = loop {
+        match stream.next_row() {
+            Ok(row) => assert!(row.is_some()),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::NonFinite);
+    assert_eq!(stream.next_row().unwrap_err().kind(), ErrorKind::State);
 }

@@ -65,6 +65,11 @@ impl<'a> Engine<'a> {
         self.session.model().config()
     }
 
+    /// What activations are stored as.
+    pub(crate) fn storage(&self) -> Storage {
+        self.session.activation_dtype()
+    }
+
     /// Makes latents of the encoder what the diffusion model works on.
     pub(crate) fn scale(&self, latents: ArrayViewMut4<'_, f32>) -> Result<()> {
         self.remark_on_scaling();

@@ -2,9 +2,9 @@
 //!
 //! A [`Backend`] owns activations, known outside as [`Slot`]s, and runs fused operators on them. A
 //! [`Machine`] says what each operator needs. The planner runs the network on the
-//! [`Recorder`](recorder::Recorder), which computes nothing: it asks the machine, and writes down what
-//! is allocated and for how long. The run asks the same machine, so that an estimate cannot drift from
-//! it. [`Cpu`](cpu::Cpu) computes, on the processor.
+//! [`Recorder`](recorder::Recorder), which computes nothing: it asks the machine, and writes down
+//! what is allocated and for how long. The run asks the same machine, so that an estimate cannot
+//! drift from it. [`Cpu`](cpu::Cpu) computes, on the processor.
 //!
 //! A further backend is a `Backend` and its `Machine`; all that they have to know is in this file.
 
@@ -61,8 +61,8 @@ impl Slot {
         Shape { channels: self.pitch, ..self.shape }.bytes(self.dtype)
     }
 
-    /// Its memory as that of two activations: the shortcut's, and then the convolution's, which has the
-    /// id `id`. Both have half of its channels.
+    /// Its memory as that of two activations: the shortcut's, and then the convolution's, which has
+    /// the id `id`. Both have half of its channels.
     fn split(self, id: usize) -> Result<SplitSlots> {
         let channels = self.shape.channels / 2;
         let shape = Shape { channels, ..self.shape };
@@ -105,13 +105,13 @@ pub(crate) struct Norm<'a> {
     pub(crate) epsilon: f64,
     /// What follows the normalisation; attention has nothing.
     pub(crate) act: Option<Act>,
-    /// What of the input is the tile itself, without the halo that its neighbours have too; `None` where
-    /// all is.
+    /// What of the input is the tile itself, without the halo that its neighbours have too; `None`
+    /// where all is.
     pub(crate) core: Option<Region>,
 }
 
-/// One fused operator: `normalise -> activate -> resample -> convolve -> + bias (-> + residual)`, then
-/// store and gather the statistics that the next GroupNorm needs.
+/// One fused operator: `normalise -> activate -> resample -> convolve -> + bias (-> + residual)`,
+/// then store and gather the statistics that the next GroupNorm needs.
 #[derive(Clone, Copy)]
 pub(crate) struct Conv<'a> {
     /// One filter bank, or several of one kernel size whose outputs stand side by side.
@@ -120,7 +120,8 @@ pub(crate) struct Conv<'a> {
     pub(crate) resample: Resample,
     /// Add what the output slot holds already: the residual, in place.
     pub(crate) residual: bool,
-    /// Groups of the GroupNorm that reads the output; 1 where none does, for the check of finiteness.
+    /// Groups of the GroupNorm that reads the output; 1 where none does, for the check of
+    /// finiteness.
     pub(crate) groups: usize,
 }
 
@@ -157,11 +158,11 @@ pub(crate) struct Attention<'a> {
 pub(crate) struct Strategy {
     /// Bytes of an activation from which on it goes to the scratch file.
     pub(crate) stored: usize,
-    /// Bytes of filters and inputs that a convolution may keep transformed, and of keys and values that an
-    /// attention may keep packed.
+    /// Bytes of filters and inputs that a convolution may keep transformed, and of keys and values
+    /// that an attention may keep packed.
     pub(crate) kept: usize,
-    /// Whether a ResNet block that halves the channels works in place of its input, for a few percent
-    /// of the time.
+    /// Whether a ResNet block that halves the channels works in place of its input, for a few
+    /// percent of the time.
     pub(crate) forked: bool,
 }
 
@@ -226,7 +227,8 @@ pub(crate) trait Backend {
     /// Ends an activation's life; its memory may be used again at once.
     fn free(&mut self, slot: Slot);
 
-    /// Fills an activation: `row(y, bytes)` writes row `y` as it is stored, each once, top to bottom.
+    /// Fills an activation: `row(y, bytes)` writes row `y` as it is stored, each once, top to
+    /// bottom.
     fn upload(
         &mut self,
         slot: &Slot,
@@ -245,12 +247,12 @@ pub(crate) trait Backend {
     /// Runs `conv` on `input` into `out`, which is another slot.
     fn conv(&mut self, conv: &Conv<'_>, input: &Slot, out: &Slot) -> Result<()>;
 
-    /// Runs a 1x1 convolution to no more channels than a pixel has room for, over its own input: the
-    /// largest activations of a decoder are not there twice.
+    /// Runs a 1x1 convolution to no more channels than a pixel has room for, over its own input:
+    /// the largest activations of a decoder are not there twice.
     fn conv_in_place(&mut self, conv: &Conv<'_>, slot: Slot) -> Result<Slot>;
 
-    /// Runs a 3x3 convolution and a 1x1 convolution of one input, which is needed no more. The output of
-    /// the second has no more channels than the input, and may take its place.
+    /// Runs a 3x3 convolution and a 1x1 convolution of one input, which is needed no more. The
+    /// output of the second has no more channels than the input, and may take its place.
     fn split(&mut self, conv: &Conv<'_>, shortcut: &Conv<'_>, slot: Slot) -> Result<SplitSlots>;
 
     /// [`Backend::split`] one by one.

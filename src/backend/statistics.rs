@@ -1,13 +1,13 @@
 #![forbid(unsafe_code)]
-//! Where a run has the statistics of its GroupNorms from: its own activations, or, for a tile, the picture
-//! that it is part of.
+//! Where a run has the statistics of its GroupNorms from: its own activations, or, for a tile, the
+//! picture that it is part of.
 //!
-//! The statistics of a whole picture are found without holding its activations, by defect correction. A
-//! reduced picture goes through the network by its own statistics; all tiles go through by those too, and
-//! the statistics of their own activations are gathered; the reduced picture goes through once more, each
-//! of its statistics corrected by what the gathered one differed from its own. It stands for how a change
-//! in one layer moves the layers after it, so that the error of a round is about the square of the last
-//! one's.
+//! The statistics of a whole picture are found without holding its activations, by defect
+//! correction. A reduced picture goes through the network by its own statistics; all tiles go
+//! through by those too, and the statistics of their own activations are gathered; the reduced
+//! picture goes through once more, each of its statistics corrected by what the gathered one
+//! differed from its own. It stands for how a change in one layer moves the layers after it, so
+//! that the error of a round is about the square of the last one's.
 
 use super::Norm;
 use crate::base::error::{Error, Result};
@@ -29,8 +29,8 @@ impl Statistic {
     }
 }
 
-/// What takes a statistic of the reduced picture to that of the whole: a shift of the mean, in deviations,
-/// and a factor of the variance.
+/// What takes a statistic of the reduced picture to that of the whole: a shift of the mean, in
+/// deviations, and a factor of the variance.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Correction {
     shift: f64,
@@ -132,7 +132,8 @@ impl Reduced {
         used
     }
 
-    /// For the next run of the reduced picture: with corrections by what `gathered` says of the whole.
+    /// For the next run of the reduced picture: with corrections by what `gathered` says of the
+    /// whole.
     pub(crate) fn corrected(&self, gathered: &PerNorm<Statistic>) -> Self {
         let norms = self.own.iter().zip(gathered);
         let corrections = norms.map(|((own, epsilon), whole)| {
@@ -181,7 +182,8 @@ impl Shared {
         self.gathered.is_some()
     }
 
-    /// Adds the sums of a tile before the GroupNorm that is next, over `count` values of each group.
+    /// Adds the sums of a tile before the GroupNorm that is next, over `count` values of each
+    /// group.
     fn gather(&mut self, sums: &[Sum], count: f64) {
         let next = self.next;
         if let Some((total, values)) = self.gathered.as_mut().and_then(|all| all.get_mut(next)) {

@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! The workspace of a call: which bytes of the arena, or of the scratch file, belong to which activation,
-//! and when.
+//! The workspace of a call: which bytes of the arena, or of the scratch file, belong to which
+//! activation, and when.
 
 use std::cmp::Reverse;
 use std::ops::Range;
@@ -43,7 +43,8 @@ impl Entry {
         }
     }
 
-    /// Where this entry must not begin because of `other`, which begins at `at`: ranges of first bytes.
+    /// Where this entry must not begin because of `other`, which begins at `at`: ranges of first
+    /// bytes.
     fn barred(&self, other: &Self, at: usize) -> impl Iterator<Item = Range<usize>> {
         let others = other.parts();
         let pairs = self.parts().into_iter().flat_map(move |part| {
@@ -70,9 +71,9 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// Places `entries` so that no two that live at the same time overlap: the largest first, or first those
-    /// that lose a part, whichever takes less. For the few dozen entries of an autoencoder that is optimal or
-    /// near it.
+    /// Places `entries` so that no two that live at the same time overlap: the largest first, or
+    /// first those that lose a part, whichever takes less. For the few dozen entries of an
+    /// autoencoder that is optimal or near it.
     pub(crate) fn pack(entries: &[Entry]) -> Self {
         let mut order: Vec<usize> = (0..entries.len()).collect();
         order.sort_by_key(|&i| (Reverse(entries[i].bytes), i));
@@ -124,8 +125,8 @@ impl Layout {
         self.stored_bytes
     }
 
-    /// The bytes of entry `id`, which is `bytes` long. `None` when the plan has no such entry: the run does
-    /// not follow its plan.
+    /// The bytes of entry `id`, which is `bytes` long. `None` when the plan has no such entry: the
+    /// run does not follow its plan.
     pub(crate) fn range(&self, id: usize, bytes: usize) -> Option<Range<usize>> {
         let range = self.ranges.get(id)?;
         (align_up(bytes) == range.len()).then(|| range.start..range.start + bytes)

@@ -17,8 +17,8 @@ pub(crate) const fn align_up(bytes: usize) -> usize {
     bytes.next_multiple_of(ALIGN)
 }
 
-/// Owned bytes, zeroed, aligned to a page: fresh memory of the system, which becomes resident where it is
-/// touched, in huge pages where the system has them.
+/// Owned bytes, zeroed, aligned to a page: fresh memory of the system, which becomes resident where
+/// it is touched, in huge pages where the system has them.
 #[derive(Default)]
 pub(crate) struct AlignedBuf(Option<AnonymousMap>);
 
@@ -74,7 +74,8 @@ pub(crate) fn cast<T: sealed::Plain>(bytes: &[u8]) -> &[T] {
     assert!(
         bytes.as_ptr().addr().is_multiple_of(align_of::<T>()) && bytes.len().is_multiple_of(size)
     );
-    // SAFETY: aligned and sized by the assert; every bit pattern is a value of the sealed `Plain` types.
+    // SAFETY: aligned and sized by the assert; every bit pattern is a value of the sealed `Plain`
+    // types.
     unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len() / size) }
 }
 
@@ -180,7 +181,8 @@ impl<'a> ElementsMut<'a> {
 
 /// Memory that [`Bytes`] are a part of.
 pub(crate) trait Owner: AsRef<[u8]> + Send + Sync {
-    /// Lets the system have the memory of `range` until it is read again, where it can be had again.
+    /// Lets the system have the memory of `range` until it is read again, where it can be had
+    /// again.
     fn release(&self, range: Range<usize>);
 
     /// Whether [`Owner::release`] does so.
@@ -223,8 +225,8 @@ impl Bytes {
         Self { owner: Arc::new(owner), range: 0..len }
     }
 
-    /// Lets the system have the memory of these bytes until they are read again: only what a run works on
-    /// is resident, not the whole model.
+    /// Lets the system have the memory of these bytes until they are read again: only what a run
+    /// works on is resident, not the whole model.
     pub(crate) fn release(&self) {
         self.owner.release(self.range.clone());
     }

@@ -6,7 +6,8 @@ use std::ops::Range;
 use super::error::{Error, Result};
 use super::storage::Storage;
 
-/// An activation of one picture: `height` rows of `width` pixels of `channels` values, channels last.
+/// An activation of one picture: `height` rows of `width` pixels of `channels` values, channels
+/// last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Shape {
     pub(crate) height: usize,
@@ -33,8 +34,8 @@ impl Region {
     }
 }
 
-/// More bytes than any processor addresses, and few enough that sums and small multiples of sizes under it
-/// never overflow.
+/// More bytes than any processor addresses, and few enough that sums and small multiples of sizes
+/// under it never overflow.
 const ADDRESS_SPACE: usize = if usize::BITS == 64 { 1 << 48 } else { usize::MAX / 8 };
 
 impl Shape {

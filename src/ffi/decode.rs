@@ -16,9 +16,9 @@ use crate::base::error::{Error, Result};
 use crate::model::Config;
 use crate::run::Session;
 
-/// Decodes a batch: `out` points to as many images as the batch has latents, each of `downscale` times
-/// the latent's width and height. When a later latent of the batch fails, or is cancelled, the images
-/// before it are complete.
+/// Decodes a batch: `out` points to as many images as the batch has latents, each of `downscale`
+/// times the latent's width and height. When a later latent of the batch fails, or is cancelled,
+/// the images before it are complete.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_decode(
     session: *mut vaekl_session,
@@ -32,10 +32,9 @@ pub unsafe extern "C" fn vaekl_decode(
         let pictures = pictures(out, &latents, session.model().config())?;
         latents.check_finite("latent")?;
         for (b, picture) in pictures.iter().enumerate() {
-            decode_one(session, &latents, b, &mut |y, row| {
-                picture.write_row(y, row);
-                ControlFlow::Continue(())
-            })?;
+            let latent = latents.read(b, session.model().config())?;
+            let latent = latent.index_axis(Axis(0), 0);
+            session.decode_to(latent, &mut |y, row| picture.write_row(y, row))?;
         }
         Ok(())
     };
@@ -43,9 +42,9 @@ pub unsafe extern "C" fn vaekl_decode(
     unsafe { guard(error, || enter(session, body)) }
 }
 
-/// Takes rows of HWC pixels, top to bottom, each exactly once: `count` of them from row `y` on, each
-/// `row_stride` bytes after the one before. `rows` is valid during the call only. Return 0 to go on,
-/// non-zero to cancel.
+/// Takes rows of HWC pixels, top to bottom, each exactly once: `count` of them from row `y` on,
+/// each `row_stride` bytes after the one before. `rows` is valid during the call only. Return 0 to
+/// go on, non-zero to cancel.
 pub type vaekl_rows_fn = Option<
     unsafe extern "C" fn(
         user: *mut c_void,
@@ -72,13 +71,15 @@ pub unsafe extern "C" fn vaekl_decode_rows(
         let latents = input(latent, session.model().config())?;
         latents.expect_batch_of_one("latent")?;
         let mut rows = RowBuffer::new(dtype, &latents, session.model().config())?;
-        decode_one(session, &latents, 0, &mut |y, row| {
+        let latent = latents.read(0, session.model().config())?;
+        session.decode_rows(latent.index_axis(Axis(0), 0), &mut |y, row| {
             let bytes = rows.fill(row);
             match on_rows(user, y as u32, 1, bytes.as_ptr().cast(), bytes.len()) {
                 0 => ControlFlow::Continue(()),
                 _ => ControlFlow::Break(()),
             }
-        })
+        })?;
+        Ok(())
     };
     // SAFETY: as above.
     unsafe { guard(error, || enter(session, body)) }
@@ -93,22 +94,6 @@ pub(super) unsafe fn input(latent: *const vaekl_latent, config: &Config) -> Resu
     let latents = Latents::new(&unsafe { args::copy(latent, "latent") }?, "latent")?;
     latents.expect_channels(config.latent_channels, "latent")?;
     Ok(latents)
-}
-
-/// Decodes latent `b` of the batch.
-///
-/// # Safety
-/// The memory behind `latents` is valid for reads.
-unsafe fn decode_one(
-    session: &mut Session,
-    latents: &Latents,
-    b: usize,
-    on_row: &mut dyn FnMut(usize, &[f32]) -> ControlFlow<()>,
-) -> Result<()> {
-    // SAFETY: by the caller's contract.
-    let latent = unsafe { latents.read(b, session.model().config()) }?;
-    session.decode_rows(latent.index_axis(Axis(0), 0), on_row)?;
-    Ok(())
 }
 
 /// The images that a batch of latents will be decoded to.

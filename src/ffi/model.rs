@@ -57,11 +57,11 @@ pub struct vaekl_model_options {
     pub config_path: *const c_char,
     /// Name of a family of models that tells what shapes cannot, and overrides a configuration:
     /// scaling, shift, latent statistics. "sd", "sdxl", "sdxl-fp16-fix", "sd3", "flux",
-    /// "playground-v2.5", "sd-x4-upscaler" or "cogview4". Default NULL: guessed where the checkpoint
-    /// has no configuration.
+    /// "playground-v2.5", "sd-x4-upscaler" or "cogview4". Default NULL: guessed where the
+    /// checkpoint has no configuration.
     pub preset: *const c_char,
-    /// Variant of a diffusers folder: "fp16" opens diffusion_pytorch_model.fp16.safetensors. Default
-    /// NULL: none.
+    /// Variant of a diffusers folder: "fp16" opens diffusion_pytorch_model.fp16.safetensors.
+    /// Default NULL: none.
     pub variant: *const c_char,
     /// Groups of the GroupNorms of a checkpoint without a configuration, whose shapes do not tell.
     /// Default 0: from the configuration, or 32 where there is none.
@@ -221,14 +221,16 @@ struct Borrowed {
     len: usize,
 }
 
-// SAFETY: the bytes are not changed while the model lives, by the contract of vaekl_model_open_bytes.
+// SAFETY: the bytes are not changed while the model lives, by the contract of
+// vaekl_model_open_bytes.
 unsafe impl Send for Borrowed {}
 // SAFETY: as above.
 unsafe impl Sync for Borrowed {}
 
 impl AsRef<[u8]> for Borrowed {
     fn as_ref(&self) -> &[u8] {
-        // SAFETY: checked not NULL and within isize; alive by the contract of vaekl_model_open_bytes.
+        // SAFETY: checked not NULL and within isize; alive by the contract of
+        // vaekl_model_open_bytes.
         unsafe { std::slice::from_raw_parts(self.ptr, self.len) }
     }
 }
@@ -306,8 +308,8 @@ pub unsafe extern "C" fn vaekl_model_get_info(
     unsafe { guard(ptr::null_mut(), body) }
 }
 
-/// The configuration, read, inferred or guessed, with every field of AutoencoderKL: JSON as a config.json
-/// has it. Valid until the model is freed; NULL for NULL.
+/// The configuration, read, inferred or guessed, with every field of AutoencoderKL: JSON as a
+/// config.json has it. Valid until the model is freed; NULL for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_model_config(model: *const vaekl_model) -> *const c_char {
     // SAFETY: NULL or a live model, by the contract of the header.

@@ -5,8 +5,8 @@ use super::element::Element;
 use super::types::{VAEKL_LAYOUT_CHW, VAEKL_LAYOUT_HWC, vaekl_image};
 use crate::base::error::{Error, Result};
 
-/// A [`vaekl_image`] whose every element lies within the address space, aligned, and whose rows do not
-/// overlap. Strides are in bytes.
+/// A [`vaekl_image`] whose every element lies within the address space, aligned, and whose rows do
+/// not overlap. Strides are in bytes.
 #[derive(Debug)]
 pub(super) struct Pixels {
     data: *mut u8,

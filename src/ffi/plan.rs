@@ -20,8 +20,8 @@ pub struct vaekl_plan {
     pub workspace_bytes: u64,
     /// On disk, 0 without a scratch_dir.
     pub scratch_bytes: u64,
-    /// An upper bound of the process's memory during the call: workspace, the weights that are resident
-    /// at a time, and 16 MiB for the process itself. What the caller holds comes to it.
+    /// An upper bound of the process's memory during the call: workspace, the weights that are
+    /// resident at a time, and 16 MiB for the process itself. What the caller holds comes to it.
     pub peak_bytes: u64,
     /// Tiles in a row, 1 when the picture is worked on whole.
     pub tiles_x: u32,
@@ -89,8 +89,8 @@ unsafe fn plan(
     Ok(())
 }
 
-/// What a session with `options` would do for a decode of this size. Allocates nothing that outlives
-/// the call. The caller has set out->struct_size.
+/// What a session with `options` would do for a decode of this size. Allocates nothing that
+/// outlives the call. The caller has set out->struct_size.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_plan_decode(
     model: *const vaekl_model,

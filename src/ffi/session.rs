@@ -17,8 +17,8 @@ use crate::base::buffer::ALIGN;
 use crate::base::error::{Error, Result};
 use crate::run::{Attention, Progress, Session, SessionOptions, Tiling};
 
-/// Called on the calling thread from time to time. `done` and `total` count units of work. Return 0 to
-/// go on, non-zero to cancel.
+/// Called on the calling thread from time to time. `done` and `total` count units of work. Return 0
+/// to go on, non-zero to cancel.
 pub type vaekl_progress_fn =
     Option<unsafe extern "C" fn(user: *mut c_void, done: u64, total: u64) -> i32>;
 
@@ -28,8 +28,9 @@ pub type vaekl_progress_fn =
 pub struct vaekl_session_options {
     /// sizeof(vaekl_session_options).
     pub struct_size: usize,
-    /// Bytes that the process may have during a call, weights included; 0 = no limit. A call that cannot
-    /// keep it fails with VAEKL_ERR_BUDGET before any work. The result is the same bits with any budget.
+    /// Bytes that the process may have during a call, weights included; 0 = no limit. A call that
+    /// cannot keep it fails with VAEKL_ERR_BUDGET before any work. The result is the same bits with
+    /// any budget.
     pub memory_budget: u64,
     /// 0 = physical cores.
     pub threads: u32,
@@ -37,18 +38,19 @@ pub struct vaekl_session_options {
     pub activation_dtype: vaekl_dtype,
     /// Default VAEKL_TILING_EXACT.
     pub tiling: vaekl_tiling,
-    /// Latent pixels of a tile's side; 0 = the model's sample_size, or for seamless tiles the most that the
-    /// budget has room for. Read by the other tilings only.
+    /// Latent pixels of a tile's side; 0 = the model's sample_size, or for seamless tiles the most
+    /// that the budget has room for. Read by the other tilings only.
     pub tile_size: u32,
     /// Latent pixels that neighbours of diffusers' tiles share, 0 = a quarter of the tile.
     pub tile_overlap: u32,
     /// A folder where activations may go that the budget has no room for, in a file without a name;
     /// default NULL. Copied.
     pub scratch_dir: *const c_char,
-    /// Memory that calls use as their workspace, optional: 64-byte aligned, borrowed until the session is
-    /// freed; its contents mean nothing. Default NULL: the session has its own.
+    /// Memory that calls use as their workspace, optional: 64-byte aligned, borrowed until the
+    /// session is freed; its contents mean nothing. Default NULL: the session has its own.
     pub workspace: *mut c_void,
-    /// vaekl_plan.workspace_bytes, or less where a leaner way to work is welcome; 0 without a workspace.
+    /// vaekl_plan.workspace_bytes, or less where a leaner way to work is welcome; 0 without a
+    /// workspace.
     pub workspace_size: usize,
     /// Optional.
     pub progress: vaekl_progress_fn,

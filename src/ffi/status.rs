@@ -4,7 +4,8 @@ use std::io;
 use crate::arch::Level;
 use crate::base::error::{Error, ErrorKind};
 
-/// What a call came to: 0 is success, negative is an error. Values are frozen, new ones are appended.
+/// What a call came to: 0 is success, negative is an error. Values are frozen, new ones are
+/// appended.
 pub type vaekl_status = i32;
 
 /// The call did what it was asked.

@@ -221,13 +221,14 @@ mod tests {
         assert_eq!(call(&streamed, &|| unreachable!()), VAEKL_ERR_STATE);
     }
 
-    /// One token for the whole of a call, and another for the next: a cancel is not lost as the call begins, nor
-    /// between the pictures of a batch, nor does it reach a later call.
+    /// One token for the whole of a call, and another for the next: a cancel is not lost as the
+    /// call begins, nor between the pictures of a batch, nor does it reach a later call.
     #[test]
     fn a_cancel_meets_the_call_in_progress_and_no_other() {
         let session = session();
         let decode = |session: &mut Session| {
-            let latents = ndarray::Array3::zeros((4, 1, 1));
+            let channels = session.model().config().latent_channels;
+            let latents = ndarray::Array3::zeros((channels, 1, 1));
             session.decode_rows(latents.view(), &mut |_, _| std::ops::ControlFlow::Continue(()))
         };
         session.cancel();

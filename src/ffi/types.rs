@@ -1,7 +1,7 @@
 use std::ffi::c_void;
 
-/// The type of an element. Integers and constants, not C enums: a value the library does not know is
-/// an error, not undefined behaviour.
+/// The type of an element. Integers and constants, not C enums: a value the library does not know
+/// is an error, not undefined behaviour.
 pub type vaekl_dtype = u32;
 /// IEEE 754 binary32.
 pub const VAEKL_DTYPE_F32: vaekl_dtype = 0;
@@ -26,15 +26,15 @@ pub const VAEKL_DEVICE_CPU: vaekl_device = 0;
 /// An NVIDIA GPU. VAEKL_ERR_UNSUPPORTED in this version.
 pub const VAEKL_DEVICE_CUDA: vaekl_device = 1;
 
-/// How a picture larger than a tile is worked on. EXACT never changes a bit of the result; the other
-/// two are asked for, never chosen.
+/// How a picture larger than a tile is worked on. EXACT never changes a bit of the result; the
+/// other two are asked for, never chosen.
 pub type vaekl_tiling = u32;
 /// The result of the whole picture in one piece. Default.
 pub const VAEKL_TILING_EXACT: vaekl_tiling = 0;
 /// The tiles and blends of diffusers.
 pub const VAEKL_TILING_DIFFUSERS: vaekl_tiling = 1;
-/// Decoding in tiles that share the statistics of the whole picture: no seams, an error far below a step of
-/// 8 bits, twice the time or more. Encoding is exact.
+/// Decoding in tiles that share the statistics of the whole picture: no seams, an error far below a
+/// step of 8 bits, twice the time or more. Encoding is exact.
 pub const VAEKL_TILING_SEAMLESS: vaekl_tiling = 2;
 
 /// How attention is computed. The two agree up to rounding.
@@ -44,9 +44,9 @@ pub const VAEKL_ATTENTION_STREAMED: vaekl_attention = 0;
 /// All scores of a few queries at a time, then their softmax.
 pub const VAEKL_ATTENTION_ROW_BY_ROW: vaekl_attention = 1;
 
-/// A view of pixels, of as many channels as the model's pictures have (vaekl_model_info); nothing is
-/// owned. Values are about [-1, 1], and decoded ones are not clamped, except as U8. Strides are in
-/// bytes, multiples of the element's size; 0 is packed. Memory behind an output view need not be
+/// A view of pixels, of as many channels as the model's pictures have (vaekl_model_info); nothing
+/// is owned. Values are about [-1, 1], and decoded ones are not clamped, except as U8. Strides are
+/// in bytes, multiples of the element's size; 0 is packed. Memory behind an output view need not be
 /// initialised, and the bytes between its rows are left alone.
 #[repr(C)]
 #[derive(Clone, Copy)]

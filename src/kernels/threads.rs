@@ -39,11 +39,12 @@ impl Threads {
         self.count
     }
 
-    /// Runs `f(worker, item)` for every item. Items are taken in order by whichever worker is free; the
-    /// first worker is the calling thread, and there are as many as both `workers` and threads allow.
+    /// Runs `f(worker, item)` for every item. Items are taken in order by whichever worker is free;
+    /// the first worker is the calling thread, and there are as many as both `workers` and threads
+    /// allow.
     ///
-    /// Between its own items the calling thread calls `tick` with the number of items done. `Break` drops
-    /// the items not yet begun and is returned once those begun are done.
+    /// Between its own items the calling thread calls `tick` with the number of items done. `Break`
+    /// drops the items not yet begun and is returned once those begun are done.
     ///
     /// # Panics
     /// When `f` panics, after all workers stopped.
@@ -70,8 +71,8 @@ impl Threads {
         }
     }
 
-    /// [`Threads::run`] for items that can fail: the first error drops the items not yet begun and is
-    /// returned.
+    /// [`Threads::run`] for items that can fail: the first error drops the items not yet begun and
+    /// is returned.
     pub(crate) fn try_run<W: Send, I: Send>(
         &self,
         workers: &mut [W],

@@ -79,7 +79,8 @@ impl<'b, B: Backend> Blocks<'b, B> {
         self.consume(op, input, Storage::F32)
     }
 
-    /// The last layers of encoder and decoder: GroupNorm, SiLU (whatever `act_fn` says), convolution.
+    /// The last layers of encoder and decoder: GroupNorm, SiLU (whatever `act_fn` says),
+    /// convolution.
     pub(super) fn head(&mut self, norm: &Norm, conv: &Conv, input: Slot) -> Result<Slot> {
         let filters = [conv.filter()];
         let norm = Some(self.norm(norm, Some(Act::Silu)));
@@ -88,8 +89,8 @@ impl<'b, B: Backend> Blocks<'b, B> {
     }
 
     /// `x + conv2(act(norm2(conv1(act(norm1(x))))))`, with `x` through a 1x1 convolution where the
-    /// number of channels changes. The residual is added in place, so that two activations are alive,
-    /// three where the number of channels grows.
+    /// number of channels changes. The residual is added in place, so that two activations are
+    /// alive, three where the number of channels grows.
     pub(super) fn resnet(&mut self, block: &Resnet, input: Slot) -> Result<Slot> {
         let act = Some(self.settings.act);
         let conv1 = [block.conv1.filter()];

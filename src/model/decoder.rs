@@ -4,7 +4,8 @@
 use super::steps::{Block, Step};
 use super::weights::{Decoder, Level};
 
-/// `post_quant_conv -> conv_in -> mid -> levels, lowest resolution first -> GroupNorm -> SiLU -> conv_out`
+/// `post_quant_conv -> conv_in -> mid -> levels, lowest resolution first -> GroupNorm -> SiLU ->
+/// conv_out`
 pub(super) fn blocks(decoder: &Decoder) -> Vec<Block<'_>> {
     let mut first: Block<'_> = decoder.post_quant_conv.iter().map(Step::Edge).collect();
     first.push(Step::Conv(&decoder.conv_in));

@@ -4,7 +4,8 @@
 use super::steps::{Block, Step};
 use super::weights::{Encoder, Level};
 
-/// `conv_in -> levels, highest resolution first -> mid -> GroupNorm -> SiLU -> conv_out -> quant_conv`
+/// `conv_in -> levels, highest resolution first -> mid -> GroupNorm -> SiLU -> conv_out ->
+/// quant_conv`
 pub(super) fn blocks(encoder: &Encoder) -> Vec<Block<'_>> {
     let mut blocks = vec![vec![Step::Conv(&encoder.conv_in)]];
     blocks.extend(encoder.levels.iter().map(Level::down));

@@ -1,12 +1,12 @@
 #![forbid(unsafe_code)]
 //! The network that a call runs: which blocks a model has for a direction, and how they are cut.
 //!
-//! Floors above know directions, parts and shapes, never the weights of a family: a further family of
-//! autoencoders is one more arm in [`Model::network`].
+//! Floors above know directions, parts and shapes, never the weights of a family: a further family
+//! of autoencoders is one more arm in [`Model::network`].
 //!
 //! ```text
 //! whole:  all blocks
-//! front:  the blocks that need the whole picture at hand: up to the last that attends, the first at least
+//! front:  the blocks that need the whole picture: up to the last that attends, the first at least
 //! rest:   the others, of all of what the front gives or of a tile with its halo
 //! ```
 
@@ -157,8 +157,8 @@ impl Network<'_> {
         })
     }
 
-    /// The steps of `part`, and the pixels that each needs around a tile in its input: `None` where it
-    /// needs all of the picture.
+    /// The steps of `part`, and the pixels that each needs around a tile in its input: `None` where
+    /// it needs all of the picture.
     fn steps(&self, part: Part) -> (Vec<&Step<'_>>, Vec<Option<usize>>) {
         let attends = |block: &Block<'_>| block.iter().any(|step| step.reach(0).is_none());
         let front = self.blocks.iter().rposition(attends).unwrap_or(0) + 1;

@@ -37,11 +37,11 @@ pub struct ModelOptions {
     pub config_path: Option<PathBuf>,
     /// A configuration to use instead of any file's.
     pub config: Option<Config>,
-    /// Scaling, shift and statistics of the latents: for a file without a configuration, or instead of
-    /// what the configuration says.
+    /// Scaling, shift and statistics of the latents: for a file without a configuration, or instead
+    /// of what the configuration says.
     pub preset: Option<Preset>,
-    /// Groups of the GroupNorms of a file without a configuration, 32 where it is not given. An error
-    /// where there is a configuration, which has them.
+    /// Groups of the GroupNorms of a file without a configuration, 32 where it is not given. An
+    /// error where there is a configuration, which has them.
     pub norm_num_groups: Option<usize>,
     /// Variant of a diffusers folder: `fp16` opens `diffusion_pytorch_model.fp16.safetensors`.
     pub variant: Option<String>,
@@ -72,7 +72,8 @@ pub struct ModelInfo {
 }
 
 impl ModelInfo {
-    /// The guess that scaling, shift and statistics of the latents rest on, where they were guessed.
+    /// The guess that scaling, shift and statistics of the latents rest on, where they were
+    /// guessed.
     pub fn guessed_scaling(&self) -> Option<&Guess> {
         self.guessed.iter().find(|guess| guess.is_of_scaling())
     }
@@ -89,12 +90,12 @@ struct Inner {
 pub struct Model(Arc<Inner>);
 
 impl Model {
-    /// Opens a diffusers folder or a single `.safetensors` file, with default options. The file is mapped
-    /// and must not change while the model, or a session of it, is in use.
+    /// Opens a diffusers folder or a single `.safetensors` file, with default options. The file is
+    /// mapped and must not change while the model, or a session of it, is in use.
     ///
     /// # Errors
-    /// `Io` when the file cannot be opened, `Format` when it is not a checkpoint or corrupt, `Model`
-    /// when a tensor is missing or misshapen; the message names file and tensor.
+    /// `Io` when the file cannot be opened, `Format` when it is not a checkpoint or corrupt,
+    /// `Model` when a tensor is missing or misshapen; the message names file and tensor.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::open_with(path, &ModelOptions::default())
     }
@@ -124,7 +125,8 @@ impl Model {
     /// use vaekl::{Config, Model, ModelOptions};
     ///
     /// let mut options = ModelOptions::default();
-    /// options.config = Some(Config::from_json(&std::fs::read_to_string("models/default/config.json")?)?);
+    /// let config = std::fs::read_to_string("models/default/config.json")?;
+    /// options.config = Some(Config::from_json(&config)?);
     /// let bytes = std::fs::read("models/default/diffusion_pytorch_model.safetensors")?;
     /// let model = Model::from_bytes(bytes, &options)?;
     /// assert!(model.info().guessed.is_empty());

@@ -1,8 +1,9 @@
 #![forbid(unsafe_code)]
 //! The steps of a network, and how far around a pixel each of them reads.
 //!
-//! A family of autoencoders is a list of blocks of steps (`encoder.rs`, `decoder.rs`). Everything else
-//! follows from the list: the run, the halo of a tile, the first part that needs the whole picture.
+//! A family of autoencoders is a list of blocks of steps (`encoder.rs`, `decoder.rs`). Everything
+//! else follows from the list: the run, the halo of a tile, the first part that needs the whole
+//! picture.
 
 use super::blocks::Blocks;
 use super::weights::{Attention, Conv, Level, Mid, Norm, Resnet};
@@ -41,8 +42,8 @@ impl Step<'_> {
         }
     }
 
-    /// Pixels of the input around those that a tile with `after` pixels around it reads; `None` where
-    /// every output pixel reads all of the picture. Statistics of GroupNorms do not count.
+    /// Pixels of the input around those that a tile with `after` pixels around it reads; `None`
+    /// where every output pixel reads all of the picture. Statistics of GroupNorms do not count.
     pub(super) fn reach(&self, after: usize) -> Option<usize> {
         Some(match self {
             Self::Edge(conv) | Self::Conv(conv) | Self::Head(_, conv) => after + border(conv),

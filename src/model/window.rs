@@ -3,8 +3,8 @@
 
 use crate::backend::Region;
 
-/// A side of a tile, in pixels of the activation at hand. At the picture's edge there is no halo: what is
-/// beyond is padding, as for the whole picture.
+/// A side of a tile, in pixels of the activation at hand. At the picture's edge there is no halo:
+/// what is beyond is padding, as for the whole picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Span {
     /// Pixels of the halo before the tile.

@@ -12,8 +12,8 @@ use crate::base::storage::Storage;
 use crate::model::blocks::Settings;
 use crate::model::network::{Network, Part};
 
-/// What a process has beside workspace and weights: code, stacks, the allocator's, and what of the file
-/// of weights the system maps along with what is read.
+/// What a process has beside workspace and weights: code, stacks, the allocator's, and what of the
+/// file of weights the system maps along with what is read.
 const PROCESS: u64 = 16 << 20;
 
 /// What a [`Strategy`] keeps where memory is short.

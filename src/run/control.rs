@@ -17,8 +17,8 @@ pub struct Progress {
     pub total: u64,
 }
 
-/// Stops the calls that were given it, from any thread. A token stays cancelled: a call that begins with
-/// a cancelled one does no work.
+/// Stops the calls that were given it, from any thread. A token stays cancelled: a call that begins
+/// with a cancelled one does no work.
 #[derive(Clone, Debug, Default)]
 pub struct CancelToken(Arc<AtomicBool>);
 

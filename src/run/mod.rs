@@ -5,7 +5,7 @@
 //! | `session` | the face: shapes, batches, options |
 //! | `stream` | a picture whose rows are taken one by one |
 //! | `rows` | makes the rows of a call out of a runner: whole, or tile by tile |
-//! | `scheme` | decides once how a call is worked on: whole, in diffusers' tiles, in seamless ones |
+//! | `scheme` | decides once how a call is worked on: whole or in tiles |
 //! | `tiling` | where tiles are, and their plans |
 //! | `runner` | executes one planned run |
 //! | `budget` | the strategy of a run that keeps a memory budget |

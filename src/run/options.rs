@@ -36,9 +36,10 @@ pub enum Tiling {
     Exact,
     /// The tiles and blends of diffusers' `enable_tiling`: other numbers, with its seams.
     Diffusers,
-    /// Decoding in tiles that have all around them that they read, and share the statistics of the whole
-    /// picture: no seams, and the result of [`Tiling::Exact`] but for a small error of those statistics.
-    /// Twice the time or more, as every tile is computed for the statistics first. Encoding is exact.
+    /// Decoding in tiles that have all around them that they read, and share the statistics of the
+    /// whole picture: no seams, and the result of [`Tiling::Exact`] but for a small error of those
+    /// statistics. Twice the time or more, as every tile is computed for the statistics first.
+    /// Encoding is exact.
     Seamless,
 }
 
@@ -48,15 +49,17 @@ pub enum Tiling {
 pub struct SessionOptions {
     /// Threads, 0 for one per physical core; 1024 at most.
     pub threads: usize,
-    /// Storage of activations between layers: `F32`, `Bf16` or `F16`. Sums are always `f32` or wider.
-    /// `F16` becomes `F32` for a model whose `force_upcast` is set.
+    /// Storage of activations between layers: `F32`, `Bf16` or `F16`. Sums are always `f32` or
+    /// wider. `F16` becomes `F32` for a model whose `force_upcast` is set.
     pub activation_dtype: Storage,
-    /// One projection for query, key and value instead of three (diffusers' `fuse_qkv_projections`).
+    /// One projection for query, key and value instead of three (diffusers'
+    /// `fuse_qkv_projections`).
     pub fuse_qkv: bool,
     /// The attention algorithm.
     pub attention: Attention,
-    /// Bytes that the process may have during a call, 0 for no limit. A call that cannot keep it fails
-    /// before any work, with the least budget that it could. The result is the same bits with any budget.
+    /// Bytes that the process may have during a call, 0 for no limit. A call that cannot keep it
+    /// fails before any work, with the least budget that it could. The result is the same bits with
+    /// any budget.
     pub memory_budget: u64,
     /// A folder where activations may go that the budget has no room for, in a file without a name.
     pub scratch_dir: Option<PathBuf>,

@@ -12,8 +12,9 @@ pub struct Plan {
     pub workspace_bytes: u64,
     /// Bytes of the scratch file, 0 without one.
     pub scratch_bytes: u64,
-    /// An upper bound of the process's memory during the call: workspace, the weights that are resident
-    /// at a time, and 16 MiB for the process itself. Memory held by the caller is not included.
+    /// An upper bound of the process's memory during the call: workspace, the weights that are
+    /// resident at a time, and 16 MiB for the process itself. Memory held by the caller is not
+    /// included.
     pub peak_bytes: u64,
     /// Multiply-adds, counted as direct convolutions.
     pub multiply_adds: u64,
@@ -28,8 +29,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Whether the machine has the memory for it. A session refuses a call that does not pass; asking
-    /// first spares the reading of its input.
+    /// Whether the machine has the memory for it. A session refuses a call that does not pass;
+    /// asking first spares the reading of its input.
     ///
     /// ```
     /// use vaekl::{ErrorKind, Model, SessionOptions, plan_encode};

@@ -6,8 +6,8 @@ use ndarray::{Array4, ArrayView2, ArrayView3, ArrayViewMut2, Axis};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::model::network::Direction;
 
-/// Gives row `y` of the input as interleaved values: each once, top to bottom, and again from the top
-/// where a call has to begin again.
+/// Gives row `y` of the input as interleaved values: each once, top to bottom, and again from the
+/// top where a call has to begin again.
 pub(super) type Fill<'f> = dyn FnMut(usize, &mut [f32]) -> Result<()> + 'f;
 
 /// What the input of a direction is called.

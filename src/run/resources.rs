@@ -99,8 +99,8 @@ impl Resources {
         scratch.into_iter().chain(half)
     }
 
-    /// The error that says which limit cannot be kept. `what` a call is worked on in; `least` what it
-    /// needs at least, also with other resources.
+    /// The error that says which limit cannot be kept. `what` a call is worked on in; `least` what
+    /// it needs at least, also with other resources.
     pub(super) fn refusal(
         self,
         what: &str,

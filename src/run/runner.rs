@@ -169,8 +169,8 @@ impl Runner {
         self.workspace.bytes().len()
     }
 
-    /// Makes the workspace large enough for a call, and no larger where there is a budget. What it holds
-    /// is lost.
+    /// Makes the workspace large enough for a call, and no larger where there is a budget. What it
+    /// holds is lost.
     pub(super) fn reserve(&mut self, plan: &Plan, resources: Resources) -> Result<()> {
         let bytes = plan.workspace_bytes as usize;
         let Workspace::Own(own) = &mut self.workspace else { return Ok(()) };

@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! The scheme of a call: whether it is worked on whole or in tiles, and the plan of each run. It is chosen
-//! once, before any work, and carried to the run.
+//! The scheme of a call: whether it is worked on whole or in tiles, and the plan of each run. It is
+//! chosen once, before any work, and carried to the run.
 
 use super::budget::{Call, Planned};
 use super::options::{SessionOptions, Tiling};
@@ -42,12 +42,12 @@ pub(super) enum Runs {
 }
 
 impl Scheme {
-    /// The scheme of a call within `resources`: in tiles where these ask for them and the picture is
-    /// larger than one.
+    /// The scheme of a call within `resources`: in tiles where these ask for them and the picture
+    /// is larger than one.
     ///
     /// # Errors
-    /// `Model` without such a network, `InvalidArgument` for tiles that cannot be, `Budget` with the least
-    /// budget that can be kept.
+    /// `Model` without such a network, `InvalidArgument` for tiles that cannot be, `Budget` with
+    /// the least budget that can be kept.
     pub(super) fn choose(model: &Model, request: Request, resources: Resources) -> Result<Self> {
         let Request { direction, height, width } = request;
         let network = model.network(direction)?;

@@ -72,8 +72,8 @@ impl Session {
         Ok(Self { model: model.clone(), options: options.clone(), runner })
     }
 
-    /// Makes calls use `memory`, which is aligned to 64 bytes, as their workspace. A call for which no
-    /// plan fits fails before any work.
+    /// Makes calls use `memory`, which is aligned to 64 bytes, as their workspace. A call for which
+    /// no plan fits fails before any work.
     pub(crate) fn lend(&mut self, memory: &'static mut [u8]) {
         self.runner.lend(memory);
     }
@@ -93,8 +93,8 @@ impl Session {
         self.runner.kernels.level()
     }
 
-    /// Storage of activations: what was asked for, or `F32` where the model's `force_upcast` demands
-    /// it, or `Bf16` after an `F16` call overflowed and was repeated.
+    /// Storage of activations: what was asked for, or `F32` where the model's `force_upcast`
+    /// demands it, or `Bf16` after an `F16` call overflowed and was repeated.
     pub fn activation_dtype(&self) -> Storage {
         self.runner.storage
     }
@@ -159,8 +159,9 @@ impl Session {
     /// `[batch, out_channels, h * downscale, w * downscale]`, one after the other.
     ///
     /// # Errors
-    /// `InvalidArgument` for a wrong shape or a non-finite latent (with its position), `Model` when the
-    /// model has no decoder, `NonFinite` when the arithmetic overflows, `Cancelled`, `OutOfMemory`.
+    /// `InvalidArgument` for a wrong shape or a non-finite latent (with its position), `Model` when
+    /// the model has no decoder, `NonFinite` when the arithmetic overflows, `Cancelled`,
+    /// `OutOfMemory`.
     pub fn decode(&mut self, latents: ArrayView4<'_, f32>) -> Result<DecoderOutput> {
         let (batch, _, height, width) = latents.dim();
         let scheme = self.scheme(Direction::Decode, latents.dim())?;
@@ -181,7 +182,8 @@ impl Session {
     }
 
     /// Decodes one raw latent `[latent_channels, h, w]` and gives the picture row by row, top to
-    /// bottom: `on_row(y, row)` with `row` as `width * out_channels` interleaved values. `Break` stops.
+    /// bottom: `on_row(y, row)` with `row` as `width * out_channels` interleaved values. `Break`
+    /// stops.
     ///
     /// ```
     /// use std::ops::ControlFlow;
@@ -193,7 +195,8 @@ impl Session {
     /// let latents = Array3::zeros((model.config().latent_channels, 4, 4));
     /// let mut pixels: Vec<u8> = Vec::new(); // RGB RGB ..., as image files have them
     /// session.decode_rows(latents.view(), &mut |_y, row| {
-    ///     pixels.extend(row.iter().map(|v| ((v / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round() as u8));
+    ///     let byte = |v: &f32| ((v / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round() as u8;
+    ///     pixels.extend(row.iter().map(byte));
     ///     ControlFlow::Continue(())
     /// })?;
     /// assert_eq!(pixels.len(), 32 * 32 * 3);
@@ -221,7 +224,20 @@ impl Session {
         Ok(pull.scheme().plan())
     }
 
-    /// Decodes one raw latent `[latent_channels, h, w]` into a picture whose rows are taken one by one.
+    /// [`Session::decode_rows`] to a place that can be written again: where the call begins anew, so
+    /// do the rows.
+    pub(crate) fn decode_to(
+        &mut self,
+        latents: ArrayView3<'_, f32>,
+        on_row: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<()> {
+        let (channels, height, width) = latents.dim();
+        let scheme = self.scheme(Direction::Decode, (1, channels, height, width))?;
+        self.take(&mut Arc::new(scheme), &mut rows_of(latents), on_row)
+    }
+
+    /// Decodes one raw latent `[latent_channels, h, w]` into a picture whose rows are taken one by
+    /// one.
     ///
     /// ```
     /// use ndarray::Array3;
@@ -260,7 +276,8 @@ impl Session {
     }
 
     /// Encodes pictures `[batch, in_channels, height, width]` in [-1, 1] into the posterior over
-    /// latents, one after the other. Each halving of the resolution drops an odd last row or column.
+    /// latents, one after the other. Each halving of the resolution drops an odd last row or
+    /// column.
     ///
     /// # Errors
     /// As [`Session::decode`], with the encoder.
@@ -279,9 +296,9 @@ impl Session {
         Ok(AutoencoderKlOutput { latent_dist, plan: scheme.plan() })
     }
 
-    /// Encodes one picture that `fill(y, row)` gives row by row: `width * in_channels` interleaved values
-    /// in [-1, 1]. Rows are asked for top to bottom, each once; and again from the top where an overflow
-    /// of `F16` storage is repeated in `Bf16`.
+    /// Encodes one picture that `fill(y, row)` gives row by row: `width * in_channels` interleaved
+    /// values in [-1, 1]. Rows are asked for top to bottom, each once; and again from the top where
+    /// an overflow of `F16` storage is repeated in `Bf16`.
     ///
     /// # Errors
     /// As [`Session::encode`], and what `fill` gives.
@@ -317,7 +334,8 @@ impl Session {
         }
     }
 
-    /// The moments `[1, 2 * latent_channels, h, w]` of the picture of `fill`: mean, then log-variance.
+    /// The moments `[1, 2 * latent_channels, h, w]` of the picture of `fill`: mean, then
+    /// log-variance.
     fn moments(&mut self, scheme: &mut Arc<Scheme>, fill: &mut Fill<'_>) -> Result<Array4<f32>> {
         let Request { height, width, .. } = scheme.request;
         let (factor, channels) =
@@ -328,8 +346,8 @@ impl Session {
         Ok(moments)
     }
 
-    /// Hands all rows of a call to `on_row`, and again from the first where the call begins anew; `scheme`
-    /// is then the one that it began anew with.
+    /// Hands all rows of a call to `on_row`, and again from the first where the call begins anew;
+    /// `scheme` is then the one that it began anew with.
     fn take(
         &mut self,
         scheme: &mut Arc<Scheme>,
@@ -349,8 +367,8 @@ impl Session {
         Ok(())
     }
 
-    /// Checks an input of the shape `[batch, channels, height, width]`, and decides how each picture is
-    /// worked on, before anything is allocated.
+    /// Checks an input of the shape `[batch, channels, height, width]`, and decides how each
+    /// picture is worked on, before anything is allocated.
     fn scheme(
         &self,
         direction: Direction,

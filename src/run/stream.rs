@@ -44,8 +44,8 @@ impl Decoding {
         self.shape
     }
 
-    /// The next row, interleaved; `None` after the last. `model` and `runner` are those that it began
-    /// with, and did nothing else since.
+    /// The next row, interleaved; `None` after the last. `model` and `runner` are those that it
+    /// began with, and did nothing else since.
     pub(super) fn next(&mut self, model: &Model, runner: &mut Runner) -> Result<Option<&[f32]>> {
         let row = self.pull.advance(model, runner, &mut rows_of(self.latents.view()))?;
         Ok(row.map(|_| self.pull.row()))
@@ -53,8 +53,8 @@ impl Decoding {
 }
 
 /// A decoded picture whose rows are taken one by one; made by
-/// [`Session::stream`](crate::Session::stream). Its session is in use until it is dropped, at the end or
-/// before.
+/// [`Session::stream`](crate::Session::stream). Its session is in use until it is dropped, at the
+/// end or before.
 pub struct RowStream<'s> {
     model: &'s Model,
     runner: &'s mut Runner,
@@ -86,13 +86,13 @@ impl<'s> RowStream<'s> {
         self.decoding.pull.scheme().plan()
     }
 
-    /// The next row, `width * channels` interleaved values; `None` after the last. With tiles, the first
-    /// of each row of tiles takes the time that these take.
+    /// The next row, `width * channels` interleaved values; `None` after the last. With tiles, the
+    /// first of each row of tiles takes the time that these take.
     ///
     /// # Errors
-    /// `Io` when the scratch file fails, after which the row may be asked for again. With tiles also what
-    /// [`Session::decode`](crate::Session::decode) says of the arithmetic, after which all further rows
-    /// are refused with `State`.
+    /// `Io` when the scratch file fails, after which the row may be asked for again. With tiles
+    /// also what [`Session::decode`](crate::Session::decode) says of the arithmetic, after which
+    /// all further rows are refused with `State`.
     pub fn next_row(&mut self) -> Result<Option<&[f32]>> {
         self.decoding.next(self.model, self.runner)
     }

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use ndarray::{Array4, ArrayView4, Axis, Slice};
+use ndarray::{Array4, ArrayView3, ArrayView4, Axis, Slice};
 use vaekl::Parts;
 
 use super::Context;
@@ -71,30 +71,49 @@ fn decode_png(
 ) -> Result<f64> {
     let mut total = 0.0;
     for (target, latents) in targets.iter_mut().zip(latents.outer_iter()) {
-        let mut decoded = Ok(0.0);
-        target.write(|file| {
-            let mut png = png_rows::begin(file, shape)?;
-            let mut rows = PngRows::new(&mut png)?;
-            let mut failed = None;
-            decoded = engine.decode_rows(input, latents, &mut |_, row| match rows.row(row) {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(error) => {
-                    failed = Some(error);
-                    ControlFlow::Break(())
-                }
-            });
-            match (failed, &decoded) {
-                (Some(error), _) => Err(error),
-                (None, Ok(_)) => {
-                    rows.finish()?;
-                    Ok(png.finish()?)
-                }
-                (None, Err(_)) => Ok(()),
-            }
-        })?;
+        let storage = engine.storage();
+        let mut decoded = decode_rows(engine, input, latents, target, shape)?;
+        if decoded.is_err() && engine.storage() != storage {
+            // In tiles, rows may be there when another overflows: all are made anew in a storage that
+            // has the range.
+            *target = Target::create(target.path())?;
+            decoded = decode_rows(engine, input, latents, target, shape)?;
+        }
         total += decoded?;
     }
     Ok(total)
+}
+
+/// Decodes one picture row by row to `target`; gives the seconds, or why it was not decoded.
+fn decode_rows(
+    engine: &mut Engine<'_>,
+    input: &Path,
+    latents: ArrayView3<'_, f32>,
+    target: &mut Target,
+    shape: [usize; 3],
+) -> Result<Result<f64>> {
+    let mut decoded = Ok(0.0);
+    target.write(|file| {
+        let mut png = png_rows::begin(file, shape)?;
+        let mut rows = PngRows::new(&mut png)?;
+        let mut failed = None;
+        decoded = engine.decode_rows(input, latents, &mut |_, row| match rows.row(row) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                failed = Some(error);
+                ControlFlow::Break(())
+            }
+        });
+        match (failed, &decoded) {
+            (Some(error), _) => Err(error),
+            (None, Ok(_)) => {
+                rows.finish()?;
+                Ok(png.finish()?)
+            }
+            (None, Err(_)) => Ok(()),
+        }
+    })?;
+    Ok(decoded)
 }
 
 /// Raw latents of the file; of moments, the mean.

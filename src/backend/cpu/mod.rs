@@ -190,7 +190,8 @@ fn ticker<'t>(
     }
 }
 
-/// Lets go of the weights of a convolution that has run, and refuses sums of an output that is not finite.
+/// Lets go of the weights of a convolution that has run, and refuses sums of an output that is not
+/// finite.
 fn finish(conv: &Conv<'_>, sums: &[Sum], dtype: Storage) -> Result<()> {
     for filter in conv.filters {
         filter.weight.release();

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! for each row of tiles
-//!     for each tile                             from every `stride` on, clipped at the picture's end
+//!     for each tile                       from every `stride` on, clipped at the picture's end
 //!         run the network on it
 //!         blend its first rows with the last of the tile above, which is blended already
 //!         blend its first columns with the last of the tile on the left, which is blended too
@@ -33,7 +33,8 @@ pub(super) struct DiffusersRows {
     filled: usize,
     /// The last rows of each tile of the row above.
     above: Vec<Tile>,
-    /// Finished rows, of `length` values each, the one at hand, and where the next is in the picture.
+    /// Finished rows, of `length` values each, the one at hand, and where the next is in the
+    /// picture.
     rows: Vec<f32>,
     length: usize,
     at: usize,

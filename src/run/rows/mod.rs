@@ -76,7 +76,10 @@ impl Pull {
                 self.given = true;
                 Ok(row)
             }
-            Err(error) if self.given => Err(error),
+            Err(error) if self.given => {
+                widen(&error, &self.scheme, runner);
+                Err(error)
+            }
             Err(error) => {
                 // Nobody has seen a row yet.
                 self.again(error, model, runner, fill)?;
@@ -85,8 +88,9 @@ impl Pull {
         }
     }
 
-    /// Begins anew in a storage that has the range, where `error` is an overflow of `F16`; gives the error
-    /// back where it is another. No picture mixes storages: all of its rows are made again.
+    /// Begins anew in a storage that has the range, where `error` is an overflow of `F16`; gives
+    /// the error back where it is another. No picture mixes storages: all of its rows are made
+    /// again.
     pub(super) fn again(
         &mut self,
         error: Error,
@@ -120,14 +124,22 @@ impl Pull {
     }
 }
 
-/// The scheme in `Bf16`, which has the range, after an overflow in `F16`; later calls of the session stay
-/// with it.
+/// The scheme in `Bf16`, which has the range, after an overflow in `F16`; later calls of the
+/// session stay with it.
 fn wider(error: Error, scheme: &Scheme, model: &Model, runner: &mut Runner) -> Result<Arc<Scheme>> {
-    if error.kind() != ErrorKind::NonFinite || scheme.storage() != Storage::F16 {
+    if !widen(&error, scheme, runner) {
         return Err(error);
     }
-    runner.storage = Storage::Bf16;
     Ok(Arc::new(scheme.stored_as(Storage::Bf16, model)?))
+}
+
+/// Stores what is planned from now on as `Bf16`, where `error` is an overflow in `F16`.
+fn widen(error: &Error, scheme: &Scheme, runner: &mut Runner) -> bool {
+    let overflow = error.kind() == ErrorKind::NonFinite && scheme.storage() == Storage::F16;
+    if overflow {
+        runner.storage = Storage::Bf16;
+    }
+    overflow
 }
 
 impl Rows {

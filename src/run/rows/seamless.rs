@@ -2,12 +2,12 @@
 //! The rows of a decode in seamless tiles.
 //!
 //! ```text
-//! front: up to the last attention, in one piece                     -> M, at the latents' resolution
+//! front: up to the last attention, in one piece               -> M, at the latents' resolution
 //! statistics = those of M, reduced
 //! for each round
-//!     for each tile of M, with its halo: the rest of the network by `statistics`, gathering its own
+//!     for each tile of M, with its halo: the rest by `statistics`, gathering its own
 //!     statistics = those of M, reduced, corrected by what was gathered
-//! for each tile of M, with its halo: the rest of the network by `statistics`, whose core is the picture
+//! for each tile of M, with its halo: the rest by `statistics`, whose core is the picture
 //! ```
 
 use crate::backend::{Reduced, Region, Shared, Statistics};
@@ -29,8 +29,8 @@ pub(super) struct SeamlessRows {
     front: Made,
     statistics: Shared,
     meter: Meter,
-    /// Picture rows of the row of tiles made last, of `length` values each, the one at hand, and where
-    /// the next is in the picture.
+    /// Picture rows of the row of tiles made last, of `length` values each, the one at hand, and
+    /// where the next is in the picture.
     rows: Vec<f32>,
     length: usize,
     at: usize,

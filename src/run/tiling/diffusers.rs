@@ -3,8 +3,8 @@
 //! statistics and attention of its own, and is blended into the ones above and on its left
 //! (`rows/diffusers.rs`).
 //!
-//! What tiles show that the whole picture does not, seams and shifts of colour, is part of it; it is here
-//! to give the numbers that diffusers gives.
+//! What tiles show that the whole picture does not, seams and shifts of colour, is part of it; it
+//! is here to give the numbers that diffusers gives.
 
 use super::grid::{check_count, counted};
 use crate::base::error::{Error, Result};
@@ -81,8 +81,8 @@ impl DiffusersGrid {
         (0..length).step_by(stride).map(move |start| (start, length.min(start + tile)))
     }
 
-    /// Bytes that are held beside the workspace of a tile: input rows, output rows, and what the next
-    /// tiles blend with.
+    /// Bytes that are held beside the workspace of a tile: input rows, output rows, and what the
+    /// next tiles blend with.
     fn own_bytes(&self, network: &Network<'_>, width: usize) -> u64 {
         let (from, to) = (network.in_channels(), network.out_channels());
         let (count, side) = (self.cut(width).len(), self.limit + self.blend);

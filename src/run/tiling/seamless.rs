@@ -1,10 +1,10 @@
 #![forbid(unsafe_code)]
 //! Seamless tiles: a decode whose large activations exist for a tile at a time, without seams.
 //!
-//! A tile has around it all that its pixels depend on, and all tiles are normalised by the statistics of
-//! the whole picture. They would then be the exact picture, if those statistics were exact; these are
-//! found as `backend/statistics.rs` says, by running a reduced picture and all tiles in turn
-//! (`rows/seamless.rs`).
+//! A tile has around it all that its pixels depend on, and all tiles are normalised by the
+//! statistics of the whole picture. They would then be the exact picture, if those statistics were
+//! exact; these are found as `backend/statistics.rs` says, by running a reduced picture and all
+//! tiles in turn (`rows/seamless.rs`).
 
 use super::grid::{check_count, counted};
 use crate::backend::Strategy;
@@ -78,8 +78,9 @@ impl SeamlessGrid {
         Self::cut(self.width, self.side.1, self.halo)
     }
 
-    /// How often statistics are gathered: more the less the reduced picture has of the whole. That keeps
-    /// the error under about a quarter of a step of 8 bits (58 dB on photographs, docs/memory.md).
+    /// How often statistics are gathered: more the less the reduced picture has of the whole. That
+    /// keeps the error under about a quarter of a step of 8 bits (58 dB on photographs,
+    /// docs/memory.md).
     pub(in crate::run) fn rounds(&self) -> u64 {
         match self.step {
             ..=2 => 1,
@@ -154,8 +155,8 @@ impl SeamlessTiles {
         Err(resources.refusal(" in seamless tiles", least, with))
     }
 
-    /// The fastest front and the largest tiles that keep the limits; without any, the least that some
-    /// need.
+    /// The fastest front and the largest tiles that keep the limits; without any, the least that
+    /// some need.
     fn search(
         call: &Call<'_>,
         sizes: &[usize],
