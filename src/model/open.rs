@@ -2,6 +2,7 @@
 //! Opening a model: from a checkpoint and a configuration to the parameter tree.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -88,6 +89,13 @@ struct Inner {
 /// An open autoencoder: immutable, cheap to clone, shared between threads and sessions.
 #[derive(Clone)]
 pub struct Model(Arc<Inner>);
+
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { config, info, .. } = &*self.0;
+        f.debug_struct("Model").field("config", config).field("info", info).finish_non_exhaustive()
+    }
+}
 
 impl Model {
     /// Opens a diffusers folder or a single `.safetensors` file, with default options. The file is

@@ -51,10 +51,10 @@ pub(super) struct Control {
 }
 
 impl Control {
-    /// Refuses to begin what was cancelled before.
-    pub(super) fn begin(&self) -> Result<()> {
+    /// Refuses to begin, or to go on with, what was cancelled.
+    pub(super) fn check(&self) -> Result<()> {
         if self.token.is_cancelled() {
-            return Err(Error::new(ErrorKind::Cancelled, "cancelled before it began"));
+            return Err(Error::new(ErrorKind::Cancelled, "cancelled"));
         }
         Ok(())
     }

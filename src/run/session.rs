@@ -374,7 +374,7 @@ impl Session {
         direction: Direction,
         (batch, channels, height, width): (usize, usize, usize, usize),
     ) -> Result<Scheme> {
-        self.runner.control.begin()?;
+        self.runner.control.check()?;
         let (what, config) = (input_name(direction), self.model.config());
         let (expected, axis) = match direction {
             Direction::Decode => (config.latent_channels, "latent_channels"),

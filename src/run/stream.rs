@@ -47,6 +47,7 @@ impl Decoding {
     /// The next row, interleaved; `None` after the last. `model` and `runner` are those that it
     /// began with, and did nothing else since.
     pub(super) fn next(&mut self, model: &Model, runner: &mut Runner) -> Result<Option<&[f32]>> {
+        runner.control.check()?;
         let row = self.pull.advance(model, runner, &mut rows_of(self.latents.view()))?;
         Ok(row.map(|_| self.pull.row()))
     }
