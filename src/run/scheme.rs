@@ -38,7 +38,7 @@ pub(super) enum Runs {
     /// One run on the whole picture.
     Whole(Planned),
     Diffusers(DiffusersTiles),
-    Seamless(SeamlessTiles),
+    Seamless(Box<SeamlessTiles>),
 }
 
 impl Scheme {
@@ -93,7 +93,7 @@ fn seamless(call: &Call<'_>, resources: Resources) -> Result<Runs> {
     if sizes.iter().all(|&size| size >= call.height && size >= call.width) {
         return Ok(Runs::Whole(call.plan(resources)?));
     }
-    Ok(Runs::Seamless(SeamlessTiles::of(call, &sizes, resources)?))
+    Ok(Runs::Seamless(Box::new(SeamlessTiles::of(call, &sizes, resources)?)))
 }
 
 /// What a decode of latents of `height` rows of `width` would need in a session with `options`.

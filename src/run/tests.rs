@@ -49,11 +49,10 @@ fn a_call_records_its_network_once_per_strategy() {
     assert_eq!(count, 1);
 
     // With one, once for each strategy from the fastest to the first that keeps it.
-    let mut options = SessionOptions::default();
-    options.scratch_dir = Some(std::env::temp_dir());
+    let scratch_dir = Some(std::env::temp_dir());
+    let options = SessionOptions { scratch_dir, ..SessionOptions::default() };
     let plan = |budget| {
-        let mut options = options.clone();
-        options.memory_budget = budget;
+        let options = SessionOptions { memory_budget: budget, ..options.clone() };
         recordings(|| plan_decode(&model, &options, 24, 24).unwrap())
     };
     let (fastest, count) = plan(u64::MAX);
@@ -76,8 +75,7 @@ fn tiles_are_recorded_once_per_window() {
         // The front, the reduced picture, and tiles of 4, 4 and 3 whose halos are cut at the edges.
         (Tiling::Seamless, 2 + 3 * 3),
     ] {
-        let mut options = SessionOptions::default();
-        (options.tiling, options.tile_size) = (tiling, 4);
+        let options = SessionOptions { tiling, tile_size: 4, ..SessionOptions::default() };
         let mut session = Session::new(&model, &options).unwrap();
         let (output, count) = recordings(|| session.decode(latents.view()).unwrap());
         assert_eq!(count, windows, "{tiling:?}");
