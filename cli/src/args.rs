@@ -219,8 +219,8 @@ pub(crate) struct Options {
     /// One projection for query, key and value instead of three
     #[arg(long, global = true, help_heading = "Computing")]
     pub(crate) fuse_qkv: bool,
-    /// Most memory of the process, as 256M or 2G; refused before any work if it cannot be kept, and the
-    /// output is the same bytes with any [default: no limit]
+    /// Most memory of the process, as 256M or 2G; refused before any work if it cannot be kept, and
+    /// the output is the same bytes with any [default: no limit]
     #[arg(long, global = true, value_name = "SIZE", value_parser = bytes, help_heading = "Memory")]
     pub(crate) memory: Option<u64>,
     /// Folder for a scratch file without a name, where activations go that --memory has no room for
@@ -229,8 +229,8 @@ pub(crate) struct Options {
     /// How a picture that is larger than a tile is worked on
     #[arg(long, global = true, value_enum, default_value_t, help_heading = "Memory")]
     pub(crate) tiling: TilingKind,
-    /// Latent pixels of a tile's side, 0 for the model's sample_size, or for seamless tiles the most that
-    /// --memory has room for
+    /// Latent pixels of a tile's side, 0 for the model's sample_size, or for seamless tiles the
+    /// most that --memory has room for
     #[arg(long, global = true, value_name = "N", default_value_t = 0, help_heading = "Memory")]
     pub(crate) tile_size: usize,
     /// Latent pixels that neighbours of diffusers' tiles share, 0 for a quarter of a tile

@@ -91,8 +91,8 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// Says that so many values of `input`, and what is made of it, are in memory beside the session, which is
-    /// to keep its budget with them.
+    /// Says that so many values of `input`, and what is made of it, are in memory beside the
+    /// session, which is to keep its budget with them.
     pub(crate) fn hold(&mut self, input: &Path, values: usize) -> Result<()> {
         if self.options.memory.is_none() {
             return Ok(());
@@ -151,8 +151,8 @@ impl<'a> Engine<'a> {
         })
     }
 
-    /// Decodes one raw latent `[channels, h, w]` of the file `input`, and gives the picture row by row; the
-    /// seconds are of both.
+    /// Decodes one raw latent `[channels, h, w]` of the file `input`, and gives the picture row by
+    /// row; the seconds are of both.
     pub(crate) fn decode_rows(
         &mut self,
         input: &Path,

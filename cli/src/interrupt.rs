@@ -11,8 +11,8 @@ pub(crate) struct Interrupt(CancelToken);
 
 impl Interrupt {
     /// Takes over Ctrl-C: from now on the process ends by returning [`Failure::Cancelled`], which
-    /// lets temporary files be removed on the way. Where that does not come, as in a read that waits
-    /// for a pipe, a second Ctrl-C ends it at once.
+    /// lets temporary files be removed on the way. Where that does not come, as in a read that
+    /// waits for a pipe, a second Ctrl-C ends it at once.
     pub(crate) fn install() -> Result<Self> {
         let token = CancelToken::new();
         let interrupt = Self(token.clone());

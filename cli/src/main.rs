@@ -8,7 +8,8 @@
 //! | `commands` | one file per subcommand |
 //! | `engine` | a model and a session for one command: timing, progress, cancelling |
 //! | `sample` | pictures or arrays as the encoder takes them and the decoder gives them |
-//! | `picture`, `resize` | png, jpeg and webp files; Pillow's Lanczos |
+//! | `picture`, `png_rows` | png, jpeg and webp files, whole; png files row by row |
+//! | `resize`, `raster` | Pillow's Lanczos; pictures in memory |
 //! | `array_file`, `npy`, `element` | `.npy` and `.safetensors` files |
 //! | `output` | files that appear whole or not at all |
 //! | `report` | what is printed at the end |
@@ -28,6 +29,7 @@ mod output;
 mod picture;
 mod png_rows;
 mod progress;
+mod raster;
 mod report;
 mod resize;
 mod sample;

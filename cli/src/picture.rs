@@ -11,37 +11,16 @@ use image::{
     DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageError, ImageFormat,
     ImageReader, Limits,
 };
-use ndarray::{Array4, ArrayView3};
+use ndarray::ArrayView3;
 
 use crate::failure::{AtPath, Failure, Result};
 use crate::output::{Format, Target};
 use crate::png_rows::{self, PngReader, PngRows};
-use crate::resize;
+use crate::raster::{Picture, to_sample};
 
 /// Pixels a picture may have: 16384 x 16384. An encoder needs about 1 kB for each, so more is a
 /// slip or an attack, and is refused by the header alone.
 const MAX_PIXELS: u64 = 1 << 28;
-
-/// Samples in rows, channels interleaved.
-#[derive(Clone, Debug)]
-pub(crate) struct Raster<T> {
-    /// Pixels of a row.
-    pub(crate) width: usize,
-    /// Rows.
-    pub(crate) height: usize,
-    /// Samples of a pixel.
-    pub(crate) channels: usize,
-    /// `height * width * channels` samples.
-    pub(crate) data: Vec<T>,
-}
-
-/// A picture with 1 channel (grey) or 3 (RGB), in the depth of its file.
-pub(crate) enum Picture {
-    /// 8 bits or fewer a sample.
-    Bits8(Raster<u8>),
-    /// 16 bits a sample; unlike Pillow, which keeps the high byte, all of them count.
-    Bits16(Raster<u16>),
-}
 
 /// A picture file whose header is read.
 pub(crate) struct PictureFile<'a> {
@@ -123,8 +102,8 @@ fn is_whole(format: ImageFormat, file: &mut BufReader<File>) -> io::Result<bool>
     }
 }
 
-/// Finds the end-of-image marker, by way of all others: the thumbnail in a segment has an end of its
-/// own, and phones append more after that of the picture.
+/// Finds the end-of-image marker, by way of all others: the thumbnail in a segment has an end of
+/// its own, and phones append more after that of the picture.
 fn jpeg_end(file: &mut BufReader<File>) -> io::Result<()> {
     let mut byte = [0];
     loop {
@@ -148,78 +127,14 @@ fn jpeg_end(file: &mut BufReader<File>) -> io::Result<()> {
     }
 }
 
-/// Goes to the last byte of `"RIFF" u32 length "WEBP" ...`, whose length is that of what follows it.
+/// Goes to the last byte of `"RIFF" u32 length "WEBP" ...`, whose length is that of what follows
+/// it.
 fn webp_end(file: &mut BufReader<File>) -> io::Result<()> {
     let mut header = [0; 8];
     file.read_exact(&mut header)?;
     let [.., a, b, c, d] = header;
     file.seek_relative(i64::from(u32::from_le_bytes([a, b, c, d])) - 1)?;
     file.read_exact(&mut [0])
-}
-
-impl Picture {
-    pub(crate) fn of_image(image: DynamicImage, channels: usize) -> Self {
-        let (width, height) = (image.width() as usize, image.height() as usize);
-        let color = image.color();
-        let luminance = channels == 1 && color.has_color();
-        if color.bytes_per_pixel() > color.channel_count() {
-            let data = match (channels, luminance) {
-                (1, true) => image.into_rgb16().chunks_exact(3).map(luma16).collect(),
-                (1, false) => image.into_luma16().into_raw(),
-                _ => image.into_rgb16().into_raw(),
-            };
-            Self::Bits16(Raster { width, height, channels, data })
-        } else {
-            let data = match (channels, luminance) {
-                (1, true) => image.into_rgb8().chunks_exact(3).map(luma8).collect(),
-                (1, false) => image.into_luma8().into_raw(),
-                _ => image.into_rgb8().into_raw(),
-            };
-            Self::Bits8(Raster { width, height, channels, data })
-        }
-    }
-
-    /// Resamples to `width` x `height`.
-    pub(crate) fn resized(self, width: usize, height: usize) -> Self {
-        match self {
-            Self::Bits8(raster) => Self::Bits8(resize::lanczos(raster, width, height)),
-            Self::Bits16(raster) => Self::Bits16(resize::lanczos(raster, width, height)),
-        }
-    }
-
-    /// `[1, channels, height, width]` in [-1, 1].
-    pub(crate) fn to_array(&self) -> Array4<f32> {
-        match self {
-            Self::Bits8(raster) => normalised(raster, |sample| f32::from(sample) / 255.0),
-            Self::Bits16(raster) => normalised(raster, |sample| f32::from(sample) / 65535.0),
-        }
-    }
-}
-
-/// In the order of diffusers' image processor: to [0, 1], then `2 * x - 1`.
-fn normalised<T: Copy>(raster: &Raster<T>, to_unit: impl Fn(T) -> f32) -> Array4<f32> {
-    let &Raster { width, height, channels, ref data } = raster;
-    Array4::from_shape_fn((1, channels, height, width), |(_, c, y, x)| {
-        2.0 * to_unit(data[(y * width + x) * channels + c]) - 1.0
-    })
-}
-
-/// Rec. 601 luminance in Pillow's fixed point.
-fn luma(rgb: [u32; 3]) -> u32 {
-    (rgb[0] * 19595 + rgb[1] * 38470 + rgb[2] * 7471 + 0x8000) >> 16
-}
-
-fn luma8(rgb: &[u8]) -> u8 {
-    luma([rgb[0].into(), rgb[1].into(), rgb[2].into()]) as u8
-}
-
-fn luma16(rgb: &[u16]) -> u16 {
-    luma([rgb[0].into(), rgb[1].into(), rgb[2].into()]) as u16
-}
-
-/// The 8-bit sample of a value in [-1, 1], clamped; diffusers' `postprocess`.
-pub(crate) fn to_sample(value: f32) -> u8 {
-    ((value * 0.5 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8
 }
 
 /// Writes `[channels, height, width]` in [-1, 1] as an 8-bit picture, grey or RGB.

@@ -9,7 +9,7 @@ use png::{BitDepth, ColorType, Transformations};
 use vaekl::ErrorKind;
 
 use crate::failure::{AtPath, Result};
-use crate::picture::{Picture, to_sample};
+use crate::raster::{Picture, to_sample};
 
 /// Begins an 8-bit png, grey or RGB, of `[channels, height, width]`. It ends by
 /// [`png::Writer::finish`]: dropped, the encoder keeps its errors to itself.
@@ -78,8 +78,8 @@ impl PngReader {
         Ok(Some(Self { path: path.to_owned(), channels, reader, next: 0 }))
     }
 
-    /// Reads row `y` as interleaved values in [-1, 1]. Rows are asked for in their order, or again from
-    /// the first. Errors do not name the file, which the call does that reads the rows.
+    /// Reads row `y` as interleaved values in [-1, 1]. Rows are asked for in their order, or again
+    /// from the first. Errors do not name the file: the call that reads the rows does.
     pub(crate) fn read(&mut self, y: usize, values: &mut [f32]) -> vaekl::Result<()> {
         let wrong = |what: &'static str| vaekl::Error::new(ErrorKind::Format, what);
         if y < self.next {

@@ -13,7 +13,7 @@
 //! Pillow takes 8-bit samples in fixed point; 16-bit samples are summed in `f64`, as in its 16-bit
 //! mode. Reference: `src/libImaging/Resample.c` of Pillow.
 
-use crate::picture::Raster;
+use crate::raster::{Picture, Raster};
 
 /// Bits after the point of a weight: 8 bits of sample and 2 of overshoot leave these of 32.
 const PRECISION_BITS: u32 = 32 - 8 - 2;
@@ -53,6 +53,16 @@ impl Sample for u16 {
     fn sum(products: impl Iterator<Item = (Self, f64)>) -> Self {
         // A float that is too large or too small for the cast saturates, which is the clamping.
         products.fold(0.0, |sum, (sample, weight)| sum + f64::from(sample) * weight).round() as Self
+    }
+}
+
+impl Picture {
+    /// Resamples to `width` x `height`.
+    pub(crate) fn resized(self, width: usize, height: usize) -> Self {
+        match self {
+            Self::Bits8(raster) => Self::Bits8(lanczos(raster, width, height)),
+            Self::Bits16(raster) => Self::Bits16(lanczos(raster, width, height)),
+        }
     }
 }
 

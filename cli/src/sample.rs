@@ -10,6 +10,7 @@ use crate::failure::{Failure, Result};
 use crate::output::{Format, Target};
 use crate::picture::{self, PictureFile};
 use crate::png_rows::PngReader;
+use crate::raster;
 
 /// What the encoder takes.
 pub(crate) enum Input {
@@ -32,8 +33,8 @@ pub(crate) fn read(
 }
 
 /// Opens what the encoder takes: a picture, resized to whole latents if need be, or an array, which
-/// is passed as it is. The second value is what to tell the user about it. With `rows` a picture whose
-/// rows can be read one by one is left to be read so.
+/// is passed as it is. The second value is what to tell the user about it. With `rows` a picture
+/// whose rows can be read one by one is left to be read so.
 ///
 /// `fits(height, width)` may refuse the size of a picture before its pixels are decoded.
 pub(crate) fn open(
@@ -168,7 +169,7 @@ pub(crate) fn psnr(input: ArrayView4<'_, f32>, output: ArrayView4<'_, f32>) -> O
     input.slice_axis_inplace(Axis(2), Slice::from(..height));
     input.slice_axis_inplace(Axis(3), Slice::from(..width));
     let squares = input.iter().zip(output.iter()).map(|(&a, &b)| {
-        let difference = i64::from(picture::to_sample(a)) - i64::from(picture::to_sample(b));
+        let difference = i64::from(raster::to_sample(a)) - i64::from(raster::to_sample(b));
         (difference * difference) as u64
     });
     let mse = squares.sum::<u64>() as f64 / output.len() as f64;
@@ -180,7 +181,7 @@ mod tests {
     use safetensors::SafeTensors;
 
     use super::*;
-    use crate::picture::Picture;
+    use crate::raster::Picture;
 
     /// The library's fixtures: picture files, and what Pillow and diffusers make of them.
     fn images() -> PathBuf {

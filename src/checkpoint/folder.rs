@@ -7,42 +7,58 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{Checkpoint, RawTensors, mmap, read_text, safetensors};
+use super::tensor::RawTensors;
+use super::text::read_text;
+use super::{mmap, safetensors};
 use crate::base::error::{Error, ErrorKind, Result};
 
 const CONFIG: &str = "config.json";
 const STEM: &str = "diffusion_pytorch_model";
 const EXTENSION: &str = ".safetensors";
 
-/// Opens `folder`, or its `vae/` where it is a pipeline's.
-pub(super) fn open(folder: &Path, variant: Option<&str>) -> Result<Checkpoint> {
-    let vae = folder.join("vae");
-    let folder = match folder.join(CONFIG).is_file() {
-        false if vae.join(CONFIG).is_file() => &vae,
-        false => {
-            return Err(Error::format(format!(
-                "{}: the folder has no {CONFIG} (and no vae/{CONFIG})",
-                folder.display()
-            )));
+/// What a folder holds, before the names of its tensors are understood.
+pub(super) struct Folder {
+    /// The folder itself, or its `vae/`.
+    pub(super) path: PathBuf,
+    pub(super) raw: RawTensors,
+    /// The text of `config.json`, and its path.
+    pub(super) config: (String, String),
+    /// The variant of the weights, as `fp16`.
+    pub(super) variant: Option<String>,
+}
+
+impl Folder {
+    /// Reads `folder`, or its `vae/` where it is a pipeline's.
+    pub(super) fn read(folder: &Path, variant: Option<&str>) -> Result<Self> {
+        let vae = folder.join("vae");
+        let folder = match folder.join(CONFIG).is_file() {
+            false if vae.join(CONFIG).is_file() => &vae,
+            false => {
+                return Err(Error::format(format!(
+                    "{}: the folder has no {CONFIG} (and no vae/{CONFIG})",
+                    folder.display()
+                )));
+            }
+            true => folder,
+        };
+        let config = folder.join(CONFIG);
+        let config = (read_text(&config)?, config.display().to_string());
+        let weights = Weights::find(folder, variant)?;
+        let mut raw = RawTensors::default();
+        for file in weights.files(folder)? {
+            let part =
+                safetensors::parse(mmap::map(&file)?).map_err(|e| e.within(file.display()))?;
+            let RawTensors { tensors, unsupported } = part;
+            if let Some(name) = tensors.keys().find(|name| raw.tensors.contains_key(*name)) {
+                let message =
+                    format!("{}: tensor {name} stands in an earlier shard too", file.display());
+                return Err(Error::format(message));
+            }
+            raw.tensors.extend(tensors);
+            raw.unsupported.extend(unsupported);
         }
-        true => folder,
-    };
-    let config = folder.join(CONFIG);
-    let config = (read_text(&config)?, config.display().to_string());
-    let weights = Weights::find(folder, variant)?;
-    let mut raw = RawTensors::default();
-    for file in weights.files(folder)? {
-        let part = safetensors::parse(mmap::map(&file)?).map_err(|e| e.within(file.display()))?;
-        let RawTensors { tensors, unsupported } = part;
-        if let Some(name) = tensors.keys().find(|name| raw.tensors.contains_key(*name)) {
-            let message =
-                format!("{}: tensor {name} stands in an earlier shard too", file.display());
-            return Err(Error::format(message));
-        }
-        raw.tensors.extend(tensors);
-        raw.unsupported.extend(unsupported);
+        Ok(Self { path: folder.to_owned(), raw, config, variant: weights.variant })
     }
-    Checkpoint::new(folder.display().to_string(), raw, Some(config), weights.variant)
 }
 
 /// The configuration that stands beside a weight file of a diffusers folder.
@@ -132,10 +148,10 @@ impl Weights {
 
 /// Variants whose weights stand in `folder`, in order.
 fn variants(folder: &Path) -> Result<Vec<String>> {
-    let entries = std::fs::read_dir(folder).map_err(|error| super::cannot_open(folder, error))?;
+    let entries = std::fs::read_dir(folder).map_err(|error| Error::io(folder.display(), error))?;
     let mut found = BTreeSet::new();
     for entry in entries {
-        let name = entry.map_err(|error| super::cannot_open(folder, error))?.file_name();
+        let name = entry.map_err(|error| Error::io(folder.display(), error))?.file_name();
         let name = name.to_string_lossy();
         let variant = name
             .strip_prefix(&format!("{STEM}."))

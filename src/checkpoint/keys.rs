@@ -14,7 +14,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{RawTensors, Tensor};
+use super::tensor::{RawTensors, Tensor};
 use crate::base::error::{Error, Result};
 
 /// How a checkpoint names the autoencoder's tensors.

@@ -5,7 +5,6 @@ use std::fs::{File, FileType};
 use std::ops::Range;
 use std::path::Path;
 
-use super::cannot_open;
 use crate::base::buffer::{Bytes, Owner};
 use crate::base::error::{Error, Result};
 use crate::os::{self, FileMap};
@@ -30,7 +29,7 @@ impl Owner for FileMap {
 /// # Errors
 /// `Io`, naming the file; `Format` for what is no regular file.
 pub(super) fn map(path: &Path) -> Result<Bytes> {
-    let failed = |error| cannot_open(path, error);
+    let failed = |error| Error::io(path.display(), error);
     // Looked at before it is opened: the opening of a FIFO waits for a writer, that of a device may
     // do anything.
     let kind = std::fs::metadata(path).map_err(failed)?.file_type();

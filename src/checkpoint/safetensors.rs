@@ -3,7 +3,8 @@
 
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
-use super::{RawTensors, Tensor, other_format};
+use super::format::other_format;
+use super::tensor::{RawTensors, Tensor};
 use crate::base::buffer::Bytes;
 use crate::base::encoding::Encoding;
 use crate::base::error::{Error, Result};

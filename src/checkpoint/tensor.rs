@@ -1,5 +1,7 @@
 #![forbid(unsafe_code)]
-//! A named tensor of a checkpoint, still in the file's own dtype and memory.
+//! Named tensors of a checkpoint, still in the file's own dtype and memory.
+
+use std::collections::BTreeMap;
 
 use half::{bf16, f16};
 
@@ -32,6 +34,14 @@ impl Tensor {
             Encoding::F64 => elements(bytes, |b| f64::from_le_bytes(b) as f32),
         }
     }
+}
+
+/// Tensors as files have them, before their names are understood.
+#[derive(Default)]
+pub(super) struct RawTensors {
+    pub(super) tensors: BTreeMap<String, Tensor>,
+    /// Tensors of element types that weights cannot have, with the type's name.
+    pub(super) unsupported: BTreeMap<String, String>,
 }
 
 fn elements<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> f32) -> Vec<f32> {

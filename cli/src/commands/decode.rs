@@ -6,7 +6,7 @@ use std::path::Path;
 use ndarray::{Array4, ArrayView3, ArrayView4, Axis, Slice};
 use vaekl::Parts;
 
-use super::Context;
+use super::context::Context;
 use crate::args::Decode;
 use crate::array_file;
 use crate::engine::{self, Engine};

@@ -4,7 +4,7 @@ use ndarray::Array4;
 use serde_json::json;
 use vaekl::{Generator, Parts};
 
-use super::Context;
+use super::context::Context;
 use crate::args::{Encode, Posterior};
 use crate::array_file;
 use crate::engine::Engine;

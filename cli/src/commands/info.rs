@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde_json::{Map, Value, json};
 use vaekl::{ErrorKind, Guess, Level, Model, ModelInfo, Parts, Plan};
 
-use super::Context;
+use super::context::Context;
 use crate::args::Info;
 use crate::engine;
 use crate::failure::{Failure, Result};

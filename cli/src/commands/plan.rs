@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use vaekl::Parts;
 
-use super::Context;
+use super::context::Context;
 use crate::args::{Call, Plan};
 use crate::engine;
 use crate::failure::{Failure, Result};

@@ -2,7 +2,7 @@
 
 use vaekl::Parts;
 
-use super::Context;
+use super::context::Context;
 use crate::args::Reconstruct;
 use crate::engine::{self, Engine};
 use crate::failure::Result;

@@ -1,0 +1,74 @@
+#![forbid(unsafe_code)]
+//! Opening a checkpoint: a folder, a single file or bytes in memory.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::folder::{self, Folder};
+use super::keys::{self, Layout};
+use super::tensor::{RawTensors, Tensor};
+use super::{mmap, safetensors};
+use crate::base::buffer::Bytes;
+use crate::base::error::{Error, Result};
+
+/// The tensors of a checkpoint, sorted by whether they are an autoencoder's.
+pub(crate) struct Checkpoint {
+    /// File or folder, for messages.
+    pub(crate) source: String,
+    /// The autoencoder's tensors under diffusers' names.
+    pub(crate) tensors: BTreeMap<String, Tensor>,
+    /// Names of all other tensors, as in the file.
+    pub(crate) foreign: Vec<String>,
+    /// How the names looked.
+    pub(crate) layout: Layout,
+    /// The prefix that stood before them.
+    pub(crate) prefix: &'static str,
+    /// The text of `config.json`, and its path.
+    pub(crate) config: Option<(String, String)>,
+    /// The variant that was opened, as `fp16`.
+    pub(crate) variant: Option<String>,
+}
+
+impl Checkpoint {
+    /// Opens a diffusers folder (or a pipeline's, with the autoencoder in `vae/`) or a single file.
+    ///
+    /// # Errors
+    /// `Io`, `Format`, or `Unsupported` for a checkpoint of another kind; the message names the
+    /// file.
+    pub(crate) fn open(path: &Path, variant: Option<&str>) -> Result<Self> {
+        let metadata = std::fs::metadata(path).map_err(|error| Error::io(path.display(), error))?;
+        if metadata.is_dir() {
+            let Folder { path, raw, config, variant } = Folder::read(path, variant)?;
+            return Self::new(path.display().to_string(), raw, Some(config), variant);
+        }
+        if let Some(variant) = variant {
+            return Err(Error::invalid(format!(
+                "variant \"{variant}\" was asked for, but {} is a file, not a folder",
+                path.display()
+            )));
+        }
+        let raw = safetensors::parse(mmap::map(path)?).map_err(|e| e.within(path.display()))?;
+        Self::new(path.display().to_string(), raw, folder::config_beside(path)?, None)
+    }
+
+    /// Opens the bytes of a `.safetensors` file.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub(crate) fn from_bytes(bytes: Bytes) -> Result<Self> {
+        let source = "checkpoint in memory";
+        let raw = safetensors::parse(bytes).map_err(|error| error.within(source))?;
+        Self::new(source.into(), raw, None, None)
+    }
+
+    fn new(
+        source: String,
+        raw: RawTensors,
+        config: Option<(String, String)>,
+        variant: Option<String>,
+    ) -> Result<Self> {
+        let sorted = keys::sort(raw).map_err(|error| error.within(&source))?;
+        let keys::Sorted { tensors, foreign, layout, prefix } = sorted;
+        Ok(Self { source, tensors, foreign, layout, prefix, config, variant })
+    }
+}
