@@ -1,4 +1,5 @@
-# Makes documentation of the header's plain comments: of its head, as it is set, and of each declaration's.
+# Makes documentation of the header's plain comments: of its head, as it is set, and of each
+# declaration's.
 1s|^/\*|/** \\file\n * \\verbatim\n|
 s|^ \*/$| * \\endverbatim */|
 s|^\( *\)// |\1/// |

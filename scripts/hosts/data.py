@@ -4,7 +4,8 @@
     scripts/hosts/data.py VAEKL OUT
     scripts/hosts/data.py --pixels PICTURE.png
 
-The second form writes the bytes of a picture's pixels to the standard output. VAEKL is the command. OUT gets, of the fixture `sd_like` (4x5x7 latents, 3x40x56 pixels), little endian:
+The second form writes the bytes of a picture's pixels to the standard output. VAEKL is the command.
+OUT gets, of the fixture `sd_like` (4x5x7 latents, 3x40x56 pixels), little endian:
 
     model/         the diffusers folder
     corrupt/       the same with its weights cut in half
@@ -36,7 +37,8 @@ def tensor(path, name):
     entry = json.loads(data[8 : 8 + length])[name]
     begin, end = (8 + length + offset for offset in entry["data_offsets"])
     code = {"F64": "d", "F32": "f"}[entry["dtype"]]
-    return struct.unpack(f"<{(end - begin) // struct.calcsize(code)}{code}", data[begin:end]), entry["shape"]
+    count = (end - begin) // struct.calcsize(code)
+    return struct.unpack(f"<{count}{code}", data[begin:end]), entry["shape"]
 
 
 def floats(values):
@@ -46,7 +48,8 @@ def floats(values):
 def write_npy(path, values, shape):
     header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {tuple(shape)}, }}"
     header += " " * (-(len(header) + 11) % 64) + "\n"
-    path.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode() + floats(values))
+    head = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode()
+    path.write_bytes(head + floats(values))
 
 
 def npy_bytes(path):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 
 class Error(Exception):
-    """A call failed: `status` as in vaekl.h, and `message`, a line naming the file, tensor or argument."""
+    """A call failed: `status` is named as in vaekl.h.
+
+    `message` is a line that names the file, tensor or argument.
+    """
 
     status = "VAEKL_ERR_UNKNOWN"
 
@@ -17,13 +20,13 @@ class Error(Exception):
 
 
 class InvalidArgumentError(Error, ValueError):
-    """An argument that no call accepts: a bad shape, dtype, size or name, a value that is not finite."""
+    """An argument that no call accepts: a bad shape, dtype, size or name, or a value not finite."""
 
     status = "VAEKL_ERR_INVALID_ARGUMENT"
 
 
 class FileError(Error, OSError):
-    """A file could not be opened, read or mapped; `errno` is the system's number, if it gave one."""
+    """A file could not be opened, read or mapped; `errno` is the system's number, if any."""
 
     status = "VAEKL_ERR_IO"
 
@@ -54,7 +57,7 @@ class FormatError(Error, ValueError):
 
 
 class ModelError(Error, ValueError):
-    """Tensors or configuration do not make an AutoencoderKL, or the half that is needed is not open."""
+    """Tensors or configuration make no AutoencoderKL, or the half that is needed is not open."""
 
     status = "VAEKL_ERR_MODEL"
 
@@ -90,7 +93,10 @@ class DeviceError(Error):
 
 
 class StateError(Error, RuntimeError):
-    """The autoencoder is closed, in use by a stream or the caller of this callback, or hit by a defect."""
+    """The autoencoder takes no call.
+
+    It is closed, in use by a stream or the caller of this callback, or hit by a defect.
+    """
 
     status = "VAEKL_ERR_STATE"
 
@@ -115,7 +121,7 @@ _OF_OS_ERROR = {kind.__bases__[1]: kind for kind in FileError.__subclasses__()}
 
 
 def error_of(status: str, message: str, errno: int = 0) -> Error:
-    """The exception of a status; one of a newer library than this package knows is an `Error` by itself."""
+    """The exception of a status; one that this package does not know is an `Error` by itself."""
     kind = _OF_STATUS.get(status, Error)
     if errno and kind is FileError:
         error: Error = _OF_OS_ERROR.get(type(OSError(errno, "")), FileError)(message)

@@ -53,7 +53,10 @@ class Model:
 
     @classmethod
     def open_bytes(cls, data: Any, **settings: Any) -> Model:
-        """The bytes of a .safetensors file: any buffer. It is used where it is, kept, and must not change."""
+        """The bytes of a .safetensors file: any buffer.
+
+        The buffer is used where it is, kept, and must not change.
+        """
         struct, keep = _model_options(**settings)
         try:
             buffer = ffi.from_buffer(data)
@@ -108,20 +111,21 @@ class SessionOptions:
 
     Attributes:
         threads: 0 for the physical cores.
-        memory_budget: Bytes that the process may have during a call, weights included; 0 for no limit. A
-            call that cannot keep it raises `BudgetError` before any work. The bits of a result do not
-            depend on it, nor on `threads`.
+        memory_budget: Bytes that the process may have during a call, weights included; 0 for no
+            limit. A call that cannot keep it raises `BudgetError` before any work. The bits of a
+            result do not depend on it, nor on `threads`.
         scratch_dir: A folder where activations may go that the budget has no room for.
-        dtype: Storage between layers: "float32", "float16" or "bfloat16". "float16" becomes "float32" for
-            a model whose `force_upcast` is set.
+        dtype: Storage between layers: "float32", "float16" or "bfloat16". "float16" becomes
+            "float32" for a model whose `force_upcast` is set.
         tiling: "exact", "diffusers" or "seamless".
-        tile_size: Latent pixels of a tile's side; 0 for the model's `sample_size`, or for seamless tiles
-            the most that the budget has room for.
-        tile_overlap: Latent pixels that neighbours of diffusers' tiles share; 0 for a quarter of the tile.
+        tile_size: Latent pixels of a tile's side; 0 for the model's `sample_size`, or for seamless
+            tiles the most that the budget has room for.
+        tile_overlap: Latent pixels that neighbours of diffusers' tiles share; 0 for a quarter of
+            the tile.
         attention: "streamed" or "row_by_row", which agree up to rounding.
         fuse_qkv: One projection of query, key and value instead of three.
-        progress: Called with work done and in all, from time to time, on the thread that made the call.
-            What it raises stops the call and comes out of it.
+        progress: Called with work done and in all, from time to time, on the thread that made the
+            call. What it raises stops the call and comes out of it.
     """
 
     threads: int = 0
@@ -147,13 +151,18 @@ class SessionOptions:
         struct.attention = constant("ATTENTION", self.attention, "attention")
         struct.fuse_qkv = bool(self.fuse_qkv)
         struct.progress = progress
-        folder = ffi.NULL if self.scratch_dir is None else path_bytes(self.scratch_dir, "scratch_dir")
+        folder = ffi.NULL
+        if self.scratch_dir is not None:
+            folder = path_bytes(self.scratch_dir, "scratch_dir")
         struct.scratch_dir = folder
         return struct, folder
 
 
 def plan(model: Model, settings: SessionOptions, direction: str, height: int, width: int) -> Plan:
-    """What a call would need. `direction` is "decode", of so many latents, or "encode", of so many pixels."""
+    """What a call would need.
+
+    `direction` is "decode", of so many latents, or "encode", of so many pixels.
+    """
     struct, keep = settings.to_c()
     out, error = filled("vaekl_plan"), ffi.new("vaekl_error *")
     function = getattr(lib, f"vaekl_plan_{direction}")
@@ -165,8 +174,8 @@ def plan(model: Model, settings: SessionOptions, direction: str, height: int, wi
 class Session:
     """One user of a model at a time, with threads and workspace of its own.
 
-    `lock` is held during a call. The same thread may take it again, from a callback: the library then
-    says that the session is in use.
+    `lock` is held during a call. The same thread may take it again, from a callback: the library
+    then says that the session is in use.
     """
 
     def __init__(self, model: Model, settings: SessionOptions) -> None:
@@ -185,9 +194,9 @@ class Session:
     def call(self, function: Any, *arguments: Any, keep: Any) -> int:
         """Calls into the library; `arguments` without the error, which comes last.
 
-        Signals, as of Ctrl-C, come between Python's own instructions on the main thread only: in the
-        callback where there is one, and otherwise while the main thread waits for one that makes the call.
-        `keep` owns the memory that the library works on.
+        Signals, as of Ctrl-C, come between Python's own instructions on the main thread only: in
+        the callback where there is one, and otherwise while the main thread waits for one that
+        makes the call. `keep` owns the memory that the library works on.
         """
         error = ffi.new("vaekl_error *")
         here = self.options.progress or threading.current_thread() is not threading.main_thread()
@@ -253,13 +262,17 @@ def _progress(user: Progress | None, raised: list[BaseException]) -> Any:
         user(done, total)
         return 0
 
-    return ffi.callback("vaekl_progress_fn", progress, error=1, onerror=lambda _, e, __: raised.append(e))
+    def keep_raised(_: Any, exception: BaseException, __: Any) -> None:
+        raised.append(exception)
+
+    return ffi.callback("vaekl_progress_fn", progress, error=1, onerror=keep_raised)
 
 
 class Stream(Generic[A]):
-    """The rows of one decoded picture, top to bottom: iterate for arrays of [rows, width, channels].
+    """The rows of one decoded picture, top to bottom.
 
-    The autoencoder is in use until the stream is at its end or closed; other calls raise `StateError`.
+    Iterate for arrays of [rows, width, channels]. The autoencoder is in use until the stream is at
+    its end or closed; other calls raise `StateError`.
 
     Attributes:
         height, width, channels: Of the picture.
@@ -267,7 +280,13 @@ class Stream(Generic[A]):
     """
 
     def __init__(
-        self, session: Session, latent: Any, owner: Any, shape: tuple[int, int, int], dtype: str, rows: int
+        self,
+        session: Session,
+        latent: Any,
+        owner: Any,
+        shape: tuple[int, int, int],
+        dtype: str,
+        rows: int,
     ) -> None:
         if rows < 1:
             raise InvalidArgumentError(f"rows: 1 or more expected, {rows} found")
@@ -310,7 +329,8 @@ class Stream(Generic[A]):
         rows = empty(self._like, (count, self.width, self.channels), self.dtype)
         address = ffi.cast("void *", view(rows, "rows", "HWC").address)
         written = ffi.new("uint32_t *")
-        status = self._session.call(lib.vaekl_stream_read, handle, address, 0, count, written, keep=rows)
+        arguments = (handle, address, 0, count, written)
+        status = self._session.call(lib.vaekl_stream_read, *arguments, keep=rows)
         if status == lib.VAEKL_END:
             return None
         self._next_row += written[0]
