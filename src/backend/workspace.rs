@@ -147,7 +147,7 @@ impl Layout {
     /// `slot` with a layout that has it alone, at the start of an arena.
     pub(crate) fn alone(slot: Slot) -> Result<(Slot, Self)> {
         let bytes = align_up(slot.bytes()?);
-        let layout = Self { ranges: Vec::from([0..bytes]), bytes, stored_bytes: 0 };
+        let layout = Self { ranges: std::iter::once(0..bytes).collect(), bytes, stored_bytes: 0 };
         Ok((Slot { id: 0, stored: false, home: (0, 0), ..slot }, layout))
     }
 }

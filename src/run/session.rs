@@ -224,8 +224,8 @@ impl Session {
         Ok(pull.scheme().plan())
     }
 
-    /// [`Session::decode_rows`] to a place that can be written again: where the call begins anew, so
-    /// do the rows.
+    /// [`Session::decode_rows`] to a place that can be written again: where the call begins anew,
+    /// so do the rows.
     pub(crate) fn decode_to(
         &mut self,
         latents: ArrayView3<'_, f32>,

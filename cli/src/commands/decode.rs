@@ -74,8 +74,8 @@ fn decode_png(
         let storage = engine.storage();
         let mut decoded = decode_rows(engine, input, latents, target, shape)?;
         if decoded.is_err() && engine.storage() != storage {
-            // In tiles, rows may be there when another overflows: all are made anew in a storage that
-            // has the range.
+            // In tiles, rows may be there when another overflows: all are made anew in a storage
+            // that has the range.
             *target = Target::create(target.path())?;
             decoded = decode_rows(engine, input, latents, target, shape)?;
         }
