@@ -6,6 +6,8 @@ mod build;
 pub(crate) mod config;
 mod decoder;
 mod encoder;
+mod family;
+mod halo;
 mod infer;
 pub(crate) mod network;
 mod open;

@@ -1,8 +1,8 @@
 #![forbid(unsafe_code)]
 //! The network that a call runs: which blocks a model has for a direction, and how they are cut.
 //!
-//! Floors above know directions, parts and shapes, never the weights of a family: a further family
-//! of autoencoders is one more arm in [`Model::network`].
+//! Floors above know directions, parts and shapes, never the weights of a family of autoencoders,
+//! which `family.rs` chooses.
 //!
 //! ```text
 //! whole:  all blocks
@@ -12,23 +12,14 @@
 
 use super::blocks::{Blocks, Settings};
 use super::config::Config;
+pub(crate) use super::family::Direction;
+use super::halo::halos;
 use super::open::Model;
 use super::steps::{Block, Step};
-use super::weights::Family;
 use super::window::Window;
-use super::{decoder, encoder};
 use crate::backend::{Backend, Slot};
-use crate::base::error::{Error, Result};
+use crate::base::error::Result;
 use crate::base::storage::Storage;
-
-/// Which way a call goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Direction {
-    /// Latents to a picture.
-    Decode,
-    /// A picture to the moments of its posterior.
-    Encode,
-}
 
 /// What of a network a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,15 +44,7 @@ impl Model {
     /// # Errors
     /// `Model` where the model was opened without it.
     pub(crate) fn network(&self, direction: Direction) -> Result<Network<'_>> {
-        let without = |part| Error::model(format!("the model was opened without its {part}"));
-        let blocks = match (self.family(), direction) {
-            (Family::Kl { decoder, .. }, Direction::Decode) => {
-                decoder::blocks(decoder.as_ref().ok_or_else(|| without("decoder"))?)
-            }
-            (Family::Kl { encoder, .. }, Direction::Encode) => {
-                encoder::blocks(encoder.as_ref().ok_or_else(|| without("encoder"))?)
-            }
-        };
+        let blocks = self.family().blocks(direction)?;
         Ok(Network { direction, config: self.config(), blocks })
     }
 }
@@ -168,13 +151,7 @@ impl Network<'_> {
             Part::Rest(_) => &self.blocks[front..],
         };
         let steps: Vec<&Step<'_>> = blocks.iter().flatten().collect();
-        let mut after = Some(0);
-        let mut halos = Vec::with_capacity(steps.len());
-        for step in steps.iter().rev() {
-            after = after.and_then(|after| step.reach(after));
-            halos.push(after);
-        }
-        halos.reverse();
+        let halos = halos(&steps);
         (steps, halos)
     }
 }

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use super::build::{Builder, Totals};
 use super::config::Config;
+use super::family::{Direction, Family};
 use super::infer::{Guess, guess_family, infer};
 use super::presets::Preset;
-use super::weights::Family;
 use crate::base::buffer::Bytes;
 use crate::base::encoding::Encoding;
 use crate::base::error::{Error, Result};
@@ -158,8 +158,12 @@ impl Model {
         let (config, config_source) = configure(&checkpoint, options, &mut guessed)
             .map_err(|error| error.within(&checkpoint.source))?;
         let mut builder = Builder::new(&checkpoint, &config);
-        let encoder = (options.parts != Parts::Decoder).then(|| builder.encoder()).transpose()?;
-        let decoder = (options.parts != Parts::Encoder).then(|| builder.decoder()).transpose()?;
+        let directions: &[Direction] = match options.parts {
+            Parts::Both => &[Direction::Encode, Direction::Decode],
+            Parts::Encoder => &[Direction::Encode],
+            Parts::Decoder => &[Direction::Decode],
+        };
+        let family = Family::build(&mut builder, directions)?;
         let Totals { tensors, parameters, bytes, dtypes } = builder.totals();
         let layout = match checkpoint.layout {
             Layout::Diffusers => "diffusers",
@@ -179,7 +183,7 @@ impl Model {
             config_source,
             guessed,
         };
-        Ok(Self(Arc::new(Inner { config, info, family: Family::Kl { encoder, decoder } })))
+        Ok(Self(Arc::new(Inner { config, info, family })))
     }
 
     /// The configuration: read, given or inferred.

@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! The steps of a network, and how far around a pixel each of them reads.
+//! The steps of a network.
 //!
 //! A family of autoencoders is a list of blocks of steps (`encoder.rs`, `decoder.rs`). Everything
 //! else follows from the list: the run, the halo of a tile, the first part that needs the whole
@@ -42,18 +42,6 @@ impl Step<'_> {
         }
     }
 
-    /// Pixels of the input around those that a tile with `after` pixels around it reads; `None`
-    /// where every output pixel reads all of the picture. Statistics of GroupNorms do not count.
-    pub(super) fn reach(&self, after: usize) -> Option<usize> {
-        Some(match self {
-            Self::Edge(conv) | Self::Conv(conv) | Self::Head(_, conv) => after + border(conv),
-            Self::Double(conv) => (after + border(conv)).div_ceil(2),
-            Self::Halve(conv) => 2 * after + border(conv),
-            Self::Resnet(block) => after + border(&block.conv1) + border(&block.conv2),
-            Self::Attention(_) => return None,
-        })
-    }
-
     /// Runs the step.
     pub(super) fn run<B: Backend>(&self, blocks: &mut Blocks<'_, B>, input: Slot) -> Result<Slot> {
         match self {
@@ -85,9 +73,4 @@ impl Mid {
         let attention = self.attention.iter().map(Step::Attention);
         std::iter::once(Step::Resnet(first)).chain(attention).chain([Step::Resnet(second)])
     }
-}
-
-/// Pixels that a convolution reads around one of its own.
-fn border(conv: &Conv) -> usize {
-    conv.kernel / 2
 }

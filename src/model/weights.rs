@@ -74,12 +74,6 @@ pub(crate) struct Mid {
     pub(crate) attention: Option<Attention>,
 }
 
-/// The networks of a model, by its family.
-pub(crate) enum Family {
-    /// `AutoencoderKL`. A half is missing where the model was opened without it.
-    Kl { encoder: Option<Encoder>, decoder: Option<Decoder> },
-}
-
 #[derive(Clone)]
 pub(crate) struct Encoder {
     pub(crate) conv_in: Conv,

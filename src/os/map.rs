@@ -1,4 +1,5 @@
-//! Memory of the system's own: a mapped file, and pages of zeros.
+//! Memory of the system's own: a mapped file, and pages of zeros. The same on every system that
+//! `memmap2` knows, but for what `pages` says of a page in use.
 
 use std::fs::File;
 use std::io;

@@ -1,13 +1,13 @@
 #![forbid(unsafe_code)]
 //! The backend that computes, on the processor.
 
-mod machine;
+mod demand;
 mod memory;
 
 use std::ops::{ControlFlow, Range};
 
-pub(crate) use machine::CpuMachine;
-use machine::Operator;
+pub(crate) use demand::CpuMachine;
+use demand::Operator;
 pub(crate) use memory::Memory;
 
 use super::statistics::{Statistic, Sums};

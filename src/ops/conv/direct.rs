@@ -11,7 +11,7 @@ use super::layer::Layer;
 use super::method::{Method, Work};
 use super::output::{Item, Results};
 use super::run::Run;
-use super::scratch::{Scratch, Worker, floats};
+use super::worker::{Scratch, Worker, floats};
 use crate::base::buffer::{ElementsMut, align_up, cast_mut};
 use crate::base::error::Result;
 use crate::kernels::{Ahead, Gemm, Init, Panels, Sum};

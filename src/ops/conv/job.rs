@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use super::geometry::Geometry;
 use super::run::Operands;
-use super::scratch::Worker;
+use super::worker::Worker;
 use crate::base::error::Result;
 use crate::kernels::Sum;
 use crate::ops::exec::Exec;

@@ -8,7 +8,7 @@ use super::blocks::Cut;
 use super::layer::Layer;
 use super::output::Item;
 use super::run::Run;
-use super::scratch::{Scratch, Worker};
+use super::worker::{Scratch, Worker};
 use crate::base::error::Result;
 use crate::kernels::Panels;
 

@@ -14,7 +14,7 @@
 //! | file | what |
 //! |---|---|
 //! | `filter`, `layer` | filters as the checkpoint has them; the shape of a convolution |
-//! | `blocks`, `scratch` | how the output is cut; the memory of the workers |
+//! | `blocks`, `worker` | how the output is cut; the memory of the workers |
 //! | `run` | a convolution at work: what runs it, its shape, its operands |
 //! | `band`, `output` | the way in: what a block reads; the way out: what it stores |
 //! | `method` | what a method is, for `direct` and `winograd` |
@@ -31,11 +31,11 @@ mod layer;
 mod method;
 mod output;
 mod run;
-mod scratch;
 mod split;
 #[cfg(test)]
 mod tests;
 mod winograd;
+mod worker;
 
 pub(crate) use filter::Filter;
 pub(crate) use geometry::Geometry;

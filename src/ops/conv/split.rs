@@ -15,7 +15,7 @@ use super::geometry::Geometry;
 use super::layer::Resample;
 use super::output::Rows;
 use super::run::{Input, Operands, Prologue};
-use super::scratch::{Scratch, Staging, Worker};
+use super::worker::{Scratch, Staging, Worker};
 use crate::base::buffer::{Elements, ElementsMut, align_up};
 use crate::base::error::{Error, Result};
 use crate::base::shape::Shape;

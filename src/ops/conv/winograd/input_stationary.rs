@@ -31,7 +31,7 @@ use crate::kernels::{Ahead, Panels, Sum, Winograd};
 use crate::ops::conv::layer::Layer;
 use crate::ops::conv::method::Work;
 use crate::ops::conv::output::{Item, Results};
-use crate::ops::conv::scratch::{Scratch, Worker, floats};
+use crate::ops::conv::worker::{Scratch, Worker, floats};
 
 /// The scratch memory that this order takes.
 pub(super) fn scratch(blocking: &Blocking, layer: &Layer, panels: Panels) -> Scratch {

@@ -29,7 +29,7 @@ use super::blocks::Cut;
 use super::layer::Layer;
 use super::method::{Method, Work};
 use super::run::Run;
-use super::scratch::Scratch;
+use super::worker::Scratch;
 use crate::kernels::Panels;
 
 impl Method for Blocking {

@@ -25,7 +25,7 @@ use crate::kernels::{Ahead, Panels, Sum};
 use crate::ops::conv::layer::Layer;
 use crate::ops::conv::method::Work;
 use crate::ops::conv::output::{Item, Results};
-use crate::ops::conv::scratch::{Scratch, Worker, floats};
+use crate::ops::conv::worker::{Scratch, Worker, floats};
 
 /// Input channels whose filters are transformed at a time: their columns stay in the first-level
 /// cache.

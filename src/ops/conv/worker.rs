@@ -1,4 +1,6 @@
-//! The scratch memory of a convolution.
+//! The memory of a worker of a convolution, cut out of the scratch memory of all.
+//!
+//! How much that is, `Geometry::scratch` tells.
 
 use crate::base::buffer::align_up;
 

@@ -1,0 +1,57 @@
+#![forbid(unsafe_code)]
+//! The families of autoencoders: the weights that a model holds, and the blocks that its networks
+//! consist of.
+//!
+//! A further family is one more arm in each function here, with lists of blocks of its own. What its
+//! configuration is called is for `config.rs` to say.
+
+use super::build::Builder;
+use super::steps::Block;
+use super::weights::{Decoder, Encoder};
+use super::{decoder, encoder};
+use crate::base::error::{Error, Result};
+
+/// Which way a call goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// Latents to a picture.
+    Decode,
+    /// A picture to the moments of its posterior.
+    Encode,
+}
+
+/// The weights of a model, by its family.
+pub(super) enum Family {
+    /// `AutoencoderKL`. A half is missing where the model was opened without it.
+    Kl { encoder: Option<Encoder>, decoder: Option<Decoder> },
+}
+
+impl Family {
+    /// Takes the weights for `directions` out of a checkpoint.
+    ///
+    /// # Errors
+    /// `Model`, naming the first tensor that is missing or misshapen.
+    pub(super) fn build(builder: &mut Builder<'_>, directions: &[Direction]) -> Result<Self> {
+        let wanted = |direction| directions.contains(&direction);
+        let encoder = wanted(Direction::Encode).then(|| builder.encoder()).transpose()?;
+        let decoder = wanted(Direction::Decode).then(|| builder.decoder()).transpose()?;
+        Ok(Self::Kl { encoder, decoder })
+    }
+
+    /// The blocks of the network of `direction`.
+    ///
+    /// # Errors
+    /// `Model` where the model was opened without it.
+    pub(super) fn blocks(&self, direction: Direction) -> Result<Vec<Block<'_>>> {
+        let without = |half| Error::model(format!("the model was opened without its {half}"));
+        let Self::Kl { encoder, decoder } = self;
+        Ok(match direction {
+            Direction::Encode => {
+                encoder::blocks(encoder.as_ref().ok_or_else(|| without("encoder"))?)
+            }
+            Direction::Decode => {
+                decoder::blocks(decoder.as_ref().ok_or_else(|| without("decoder"))?)
+            }
+        })
+    }
+}
