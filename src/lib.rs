@@ -30,7 +30,7 @@
 //! |---|---|---|
 //! | 0 | `os` | what differs by system: maps, files, memory and cores |
 //! | 1 | `base` | errors, element types, shapes, aligned memory, scratch and output files |
-//! | 2 | `arch` | instruction sets: the only `core::arch` |
+//! | 2 | `arch` | instruction sets: the only `std::arch` |
 //! | 3 | `kernels` | arithmetic on slices, and the one parallel primitive |
 //! | 4 | `ops` | convolution and attention over blocks of a picture |
 //! | 5 | `backend` | the `Backend` trait on slots; the processor and the recorder behind it |

@@ -5,7 +5,7 @@ use std::fs::{File, Permissions};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::mem;
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, is_separator};
 
 use super::error::{Error, Result};
 use crate::os;
@@ -75,8 +75,14 @@ impl AtomicFile {
         if path.is_dir() {
             return Err(at(path, io::Error::new(ErrorKind::IsADirectory, "is a folder")));
         }
-        if path.file_name().is_none() {
+        if path.file_name().is_none() || path.to_string_lossy().ends_with(is_separator) {
             return Err(at(path, io::Error::new(ErrorKind::InvalidInput, "names no file")));
+        }
+        if let Ok(there) = path.symlink_metadata()
+            && !there.is_file()
+            && !there.is_symlink()
+        {
+            return Err(at(path, io::Error::new(ErrorKind::InvalidInput, "is no regular file")));
         }
         let folder = folder_of(path);
         if !folder.is_dir() {
@@ -165,11 +171,19 @@ impl AtomicFile {
 
 impl Write for AtomicFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let State::Finished = self.state {
+            // Refused, and no fault of what is there.
+            return Err(io::Error::other("the file is finished"));
+        }
         let written = self.opened().and_then(|file| file.write(bytes));
         self.remember(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        // An encoder may do so when it is dropped.
+        if let State::Finished = self.state {
+            return Ok(());
+        }
         let flushed = self.opened().and_then(Write::flush);
         self.remember(flushed)
     }

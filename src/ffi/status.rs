@@ -1,8 +1,8 @@
 use std::ffi::{CStr, c_char};
-use std::io;
 
 use crate::arch::Level;
 use crate::base::error::{Error, ErrorKind};
+use crate::os;
 
 /// What a call came to: 0 is success, negative is an error. Values are frozen, new ones are
 /// appended.
@@ -42,11 +42,10 @@ pub const VAEKL_ERR_NON_FINITE: vaekl_status = -12;
 pub struct vaekl_error {
     /// What the call returned.
     pub status: vaekl_status,
-    /// Of VAEKL_ERR_IO, why the system refused: its errno, as ENOENT or EACCES. 0 where there is
-    /// none.
-    pub os_error: i32,
     /// One line of NUL-terminated UTF-8 naming the file, tensor or argument.
     pub message: [c_char; 504],
+    /// Of VAEKL_ERR_IO, why the system refused, as an errno: ENOENT, EACCES. 0 where there is none.
+    pub os_error: i32,
 }
 
 const _: () = assert!(size_of::<vaekl_error>() == 512 && align_of::<vaekl_error>() == 4);
@@ -54,7 +53,7 @@ const _: () = assert!(size_of::<vaekl_error>() == 512 && align_of::<vaekl_error>
 impl vaekl_error {
     /// `error` as C takes it: the message is cut between two characters where it is too long.
     pub(super) fn new(error: &Error) -> Self {
-        let os_error = error.io_error().and_then(io::Error::raw_os_error).unwrap_or(0);
+        let os_error = error.io_error().map_or(0, os::errno);
         let mut out = Self { status: status_of(error.kind()), os_error, message: [0; 504] };
         // A NUL inside, from a hostile tensor name, would end the message early.
         let text = error.message().replace('\0', "?");
@@ -178,12 +177,13 @@ mod tests {
 
     #[test]
     fn an_error_has_the_systems_number() {
+        use std::io;
         let error = Error::io("a.json", io::Error::from_raw_os_error(13)).within("model");
         let error = vaekl_error::new(&error);
         assert_eq!((error.status, error.os_error), (VAEKL_ERR_IO, 13));
         assert!(text(&error).starts_with("model: a.json: "), "{}", text(&error));
         let error = vaekl_error::new(&Error::io("weights", io::ErrorKind::NotFound.into()));
-        assert_eq!((error.status, error.os_error), (VAEKL_ERR_IO, 0));
+        assert_eq!((error.status, error.os_error), (VAEKL_ERR_IO, 2));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! `linux` and `unix` hold what those systems do their own way, `other` what the standard library
 //! can do anywhere. A system is added as a file beside them and a few `use` lines here.
 
+mod errno;
 #[cfg(target_os = "linux")]
 mod linux;
 mod map;
@@ -13,6 +14,7 @@ mod other;
 #[cfg(unix)]
 mod unix;
 
+pub(crate) use errno::errno;
 pub(crate) use map::{AnonymousMap, FileMap};
 
 #[cfg(target_os = "linux")]

@@ -51,7 +51,11 @@ pub(crate) fn close(file: File) -> io::Result<()> {
     // SAFETY: the descriptor is open and, as its owner gave it up here, nobody else's.
     match unsafe { libc::close(file.into_raw_fd()) } {
         0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
+        _ => match io::Error::last_os_error() {
+            // The descriptor is gone all the same.
+            error if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            error => Err(error),
+        },
     }
 }
 

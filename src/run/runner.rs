@@ -144,7 +144,7 @@ impl Runner {
             kernels: Kernels::new(Level::detect()?)?,
             storage: options.resolve_storage(model),
             control: Control::default(),
-            workspace: Workspace::Own(AlignedBuf::zeroed(0, "workspace")?),
+            workspace: Workspace::Own(AlignedBuf::default()),
             scratch_dir: options.scratch_dir.clone(),
         })
     }
@@ -176,7 +176,7 @@ impl Runner {
         let Workspace::Own(own) = &mut self.workspace else { return Ok(()) };
         if own.len() < bytes || (resources.budget != 0 && own.len() > bytes) {
             // The old one goes first: the two need not be there together.
-            *own = AlignedBuf::zeroed(0, "workspace")?;
+            *own = AlignedBuf::default();
             *own = AlignedBuf::zeroed(bytes, "workspace")?;
         }
         Ok(())

@@ -3,8 +3,6 @@
  * Compiled with that header and with the one of today: both print the same, the decoded bytes and
  * the encoded floats in hexadecimal. Every struct is passed with the size that its header has.
  */
-#include <errno.h>
-
 #include "../c/check.h"
 
 static uint64_t calls;
@@ -75,7 +73,6 @@ int main(int argc, char **argv) {
 
   CHECK(vaekl_model_open("/no/such", &model_options, &model, &error) == VAEKL_ERR_IO);
   CHECK(error.status == VAEKL_ERR_IO && strstr(error.message, "/no/such") != NULL);
-  CHECK(error.os_error == ENOENT);
   CHECK(strcmp(vaekl_status_name(error.status), "VAEKL_ERR_IO") == 0);
   CHECK(vaekl_version() >= (VAEKL_VERSION_MAJOR << 16 | VAEKL_VERSION_MINOR << 8));
 

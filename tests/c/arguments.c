@@ -19,7 +19,7 @@ static void version(void) {
   CHECK(sizeof(vaekl_error) == 512);
 }
 
-/* What the system said comes as its number, and is 0 where it said nothing. */
+/* Why the system refused comes as its number, of a variant that a folder lacks too. */
 static void system_errors(const char *path) {
   vaekl_error error;
   vaekl_model *model = NULL;
@@ -32,7 +32,7 @@ static void system_errors(const char *path) {
   CHECK(error.os_error == ENOTDIR);
   CHECK(vaekl_model_options_init(&o, sizeof o) == VAEKL_OK);
   o.variant = "no-such-variant";
-  CHECK(vaekl_model_open(path, &o, &model, &error) == VAEKL_ERR_IO && error.os_error == 0);
+  CHECK(vaekl_model_open(path, &o, &model, &error) == VAEKL_ERR_IO && error.os_error == ENOENT);
   CHECK(vaekl_model_open(NULL, NULL, &model, &error) == VAEKL_ERR_INVALID_ARGUMENT);
   CHECK(error.os_error == 0);
 }

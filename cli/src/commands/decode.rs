@@ -1,5 +1,6 @@
 //! `vaekl decode LATENTS -o IMAGE`.
 
+use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -93,26 +94,31 @@ fn decode_rows(
     shape: [usize; 3],
 ) -> Result<Result<f64>> {
     let mut decoded = Ok(0.0);
-    target.write(|file| {
+    let written = target.write(|file| {
         let mut png = png_rows::begin(file, shape)?;
         let mut rows = PngRows::new(&mut png)?;
         let mut failed = None;
-        decoded = engine.decode_rows(input, latents, &mut |_, row| match rows.row(row) {
+        let result = engine.decode_rows(input, latents, &mut |_, row| match rows.row(row) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
                 failed = Some(error);
                 ControlFlow::Break(())
             }
         });
-        match (failed, &decoded) {
-            (Some(error), _) => Err(error),
-            (None, Ok(_)) => {
-                rows.finish()?;
-                Ok(png.finish()?)
-            }
-            (None, Err(_)) => Ok(()),
+        if let Some(error) = failed {
+            return Err(error);
         }
-    })?;
+        decoded = result;
+        if decoded.is_err() {
+            // What is there is not put on the disk.
+            return Err(ErrorKind::Other.into());
+        }
+        rows.finish()?;
+        Ok(png.finish()?)
+    });
+    if decoded.is_ok() {
+        written?;
+    }
     Ok(decoded)
 }
 

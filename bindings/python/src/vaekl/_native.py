@@ -52,7 +52,10 @@ def version() -> str:
 
 
 def cpu_level() -> str:
-    """The instruction set in use: "avx512", "avx2" or "portable"; VAEKL_CPU lowers it."""
+    """The instruction set in use: "avx512", "avx2" or "portable"; VAEKL_CPU lowers it.
+
+    "invalid" when that is no level of this architecture.
+    """
     return str(ffi.string(lib.vaekl_cpu_level()).decode())
 
 
