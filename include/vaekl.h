@@ -77,11 +77,10 @@ typedef int32_t vaekl_status;
 typedef struct vaekl_error {
   // What the call returned.
   vaekl_status status;
-  // Of VAEKL_ERR_IO, why the system refused: its errno, as ENOENT or EACCES. 0 where there is
-  // none.
-  int32_t os_error;
   // One line of NUL-terminated UTF-8 naming the file, tensor or argument.
   char message[504];
+  // Of VAEKL_ERR_IO, why the system refused, as an errno: ENOENT, EACCES. 0 where there is none.
+  int32_t os_error;
 } vaekl_error;
 
 // The version of the library in use: MAJOR<<16 | MINOR<<8 | PATCH.

@@ -6,7 +6,7 @@
 //! what is allocated and for how long. The run asks the same machine, so that an estimate cannot
 //! drift from it. [`Cpu`](cpu::Cpu) computes, on the processor.
 //!
-//! A further backend is a `Backend` and its `Machine`; all that they have to know is in this file.
+//! A further backend is a `Backend` and its `Machine`; what they have to know is in this file.
 
 pub(crate) mod cpu;
 pub(crate) mod recorder;
@@ -220,6 +220,12 @@ pub(crate) struct SplitSlots {
 }
 
 /// What can run the network.
+///
+/// A plan numbers its entries in the order in which a run asks for them: an activation by `alloc`,
+/// and the scratch memory of an operator. A split in place is an entry of no bytes, for the output
+/// that has no memory of its own, and then its scratch memory. `free` and `crop` make none; who
+/// holds a slot passes it on or frees it. Statistics of a GroupNorm come from [`Statistics`], out
+/// of the sums that operators gathered.
 pub(crate) trait Backend {
     /// Makes an activation with undefined contents.
     fn alloc(&mut self, shape: Shape, dtype: Storage) -> Result<Slot>;

@@ -2,8 +2,8 @@
 //! The families of autoencoders: the weights that a model holds, and the blocks that its networks
 //! consist of.
 //!
-//! A further family is one more arm in each function here, with lists of blocks of its own. What its
-//! configuration is called is for `config.rs` to say.
+//! A further family is one more arm in each function here, with lists of blocks of its own. What
+//! its configuration is called is for `config.rs` to say.
 
 use super::build::Builder;
 use super::steps::Block;

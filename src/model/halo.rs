@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! The halo of a tile: what around it the network reads. Each step declares how far it reads, and the
-//! halo before any of them follows.
+//! The halo of a tile: what around it the network reads. Each step declares how far it reads, and
+//! the halo before any of them follows.
 
 use super::steps::Step;
 use super::weights::Conv;
@@ -19,8 +19,8 @@ impl Step<'_> {
     }
 }
 
-/// The pixels that each of `steps` needs around a tile in its input; `None` where it, or a step after
-/// it, needs all of the picture.
+/// The pixels that each of `steps` needs around a tile in its input; `None` where it, or a step
+/// after it, needs all of the picture.
 pub(super) fn halos(steps: &[&Step<'_>]) -> Vec<Option<usize>> {
     let mut after = Some(0);
     let mut halos: Vec<Option<usize>> = Vec::with_capacity(steps.len());

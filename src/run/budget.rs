@@ -29,7 +29,6 @@ pub(crate) struct Call<'n> {
 }
 
 /// The plan of a run, and all that the run follows.
-#[derive(Clone)]
 pub(crate) struct Planned {
     pub(crate) plan: Plan,
     pub(crate) layout: Layout,
@@ -63,17 +62,29 @@ impl Call<'_> {
     /// `Budget`, with the least budget that can be kept, and what would lower it.
     pub(super) fn plan(&self, resources: Resources) -> Result<Planned> {
         let mut least = Least::NONE;
-        for planned in self.plans(resources)? {
-            let planned = planned?;
-            if resources.allow(&planned.plan) {
-                return Ok(planned);
-            }
-            least = least.of(&planned.plan);
+        if let Some(planned) = self.search(resources, &mut least)? {
+            return Ok(planned);
         }
         Err(resources.refusal("", least, |leaner| {
             let plans = self.plans(leaner).ok()?.flatten();
-            Some(plans.fold(Least::NONE, |least, planned| least.of(&planned.plan)))
+            Some(plans.fold(Least::NONE, |least, planned| least.with(&planned.plan)))
         }))
+    }
+
+    /// The fastest plan that keeps the limits; without any, the least that some need.
+    pub(super) fn search(
+        &self,
+        resources: Resources,
+        least: &mut Least,
+    ) -> Result<Option<Planned>> {
+        for planned in self.plans(resources)? {
+            let planned = planned?;
+            if resources.allow(&planned.plan) {
+                return Ok(Some(planned));
+            }
+            *least = least.with(&planned.plan);
+        }
+        Ok(None)
     }
 
     /// All plans, from the fastest to the leanest, each made when it is asked for.

@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::base::error::{Error, ErrorKind, Result};
 
-/// Work done, as multiply-adds of the call in progress.
+/// Work done, as multiply-adds of the picture in progress. It begins anew with each picture of a
+/// batch, and where an overflow of `F16` is repeated in `Bf16`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
     /// Multiply-adds done.
     pub done: u64,
-    /// Multiply-adds of the whole call.
+    /// Multiply-adds of the whole picture.
     pub total: u64,
 }
 
@@ -80,27 +81,5 @@ pub(super) struct Meter {
 impl Meter {
     pub(super) fn new(total: u64) -> Self {
         Self { done: 0, total }
-    }
-}
-
-/// Refuses to go on after a failure.
-#[derive(Debug, Default)]
-pub(super) struct Fuse(bool);
-
-impl Fuse {
-    /// Before work that may fail.
-    ///
-    /// # Errors
-    /// `State` where such work has failed before.
-    pub(super) fn set(&mut self) -> Result<()> {
-        if std::mem::replace(&mut self.0, true) {
-            return Err(Error::new(ErrorKind::State, "the call has failed before"));
-        }
-        Ok(())
-    }
-
-    /// After work that did not fail.
-    pub(super) fn clear(&mut self) {
-        self.0 = false;
     }
 }

@@ -65,9 +65,11 @@ pub struct SessionOptions {
     pub scratch_dir: Option<PathBuf>,
     /// Whether tiles are asked for.
     pub tiling: Tiling,
-    /// Latent pixels of a tile's side; 0 for the model's `sample_size`, as diffusers has it.
+    /// Latent pixels of a tile's side; 0 for the model's `sample_size`, as diffusers has it, or of
+    /// seamless tiles with a budget the most that it has room for.
     pub tile_size: usize,
-    /// Latent pixels that neighbours share; 0 for a quarter of the tile.
+    /// Latent pixels that neighbours of diffusers' tiles share, 0 for a quarter of the tile.
+    /// Seamless tiles take 0 only.
     pub tile_overlap: usize,
 }
 

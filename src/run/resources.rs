@@ -142,7 +142,7 @@ impl Least {
     pub(super) const NONE: Self = Self { peak: u64::MAX, workspace: u64::MAX };
 
     /// With one more plan.
-    pub(super) fn of(self, plan: &Plan) -> Self {
+    pub(super) fn with(self, plan: &Plan) -> Self {
         Self {
             peak: self.peak.min(plan.peak_bytes),
             workspace: self.workspace.min(plan.workspace_bytes),

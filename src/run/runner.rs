@@ -124,10 +124,8 @@ impl Made {
             return self.read(threads, arena, y, columns, pixels);
         }
         let pixel = pixels.len() / pick.columns.len();
-        let mut all = AlignedBuf::zeroed(columns.len() * pixel, "a row")?;
-        self.read(threads, arena, y, columns, &mut all)?;
-        for (to, x) in pixels.chunks_exact_mut(pixel).zip(pick.columns) {
-            to.copy_from_slice(&all[(x - first) * pixel..][..pixel]);
+        for (to, &x) in pixels.chunks_exact_mut(pixel).zip(pick.columns) {
+            self.read(threads, arena, y, x..x + 1, to)?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use super::budget::{Call, Planned};
 use super::options::{SessionOptions, Tiling};
 use super::plan::Plan;
 use super::planes::check_size;
-use super::resources::Resources;
+use super::resources::{Least, Resources};
 use super::tiling::diffusers::DiffusersTiles;
 use super::tiling::seamless::{self, SeamlessTiles};
 use crate::arch::Level;
@@ -25,7 +25,6 @@ pub(crate) struct Request {
 }
 
 /// How a call is worked on.
-#[derive(Clone)]
 pub(super) struct Scheme {
     pub(super) request: Request,
     pub(super) resources: Resources,
@@ -33,7 +32,6 @@ pub(super) struct Scheme {
 }
 
 /// The runs of a call.
-#[derive(Clone)]
 pub(super) enum Runs {
     /// One run on the whole picture.
     Whole(Planned),
@@ -87,7 +85,9 @@ impl Scheme {
 fn seamless(call: &Call<'_>, resources: Resources) -> Result<Runs> {
     let sizes = seamless::sizes(call, resources)?;
     let chosen = resources.tiles.size == 0 && resources.limited();
-    if chosen && let Ok(planned) = call.plan(Resources { scratch: false, ..resources }) {
+    let in_memory = Resources { scratch: false, ..resources };
+    let mut least = Least::NONE;
+    if chosen && let Ok(Some(planned)) = call.search(in_memory, &mut least) {
         return Ok(Runs::Whole(planned));
     }
     if sizes.iter().all(|&size| size >= call.height && size >= call.width) {

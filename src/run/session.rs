@@ -3,9 +3,8 @@
 
 use std::fmt;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
-use ndarray::{Array4, ArrayView3, ArrayView4, Axis};
+use ndarray::{Array4, ArrayView3, ArrayView4, ArrayViewMut3, Axis};
 
 use super::control::{CancelToken, OnProgress};
 use super::options::SessionOptions;
@@ -160,23 +159,22 @@ impl Session {
     ///
     /// # Errors
     /// `InvalidArgument` for a wrong shape or a non-finite latent (with its position), `Model` when
-    /// the model has no decoder, `NonFinite` when the arithmetic overflows, `Cancelled`,
-    /// `OutOfMemory`.
+    /// the model has no decoder, `Budget` when no plan keeps the memory budget, `OutOfMemory`, `Io`
+    /// of the scratch folder, `NonFinite` when the arithmetic overflows, `Cancelled`.
     pub fn decode(&mut self, latents: ArrayView4<'_, f32>) -> Result<DecoderOutput> {
         let (batch, _, height, width) = latents.dim();
-        let scheme = self.scheme(Direction::Decode, latents.dim())?;
+        let mut scheme = self.scheme(Direction::Decode, latents.dim())?;
         let (factor, channels) =
             (self.model.config().downscale(), self.model.config().out_channels);
         let (rows, columns) = (height.saturating_mul(factor), width.saturating_mul(factor));
         let mut sample = zeros("the pictures", [batch, channels, rows, columns])?;
-        let mut scheme = Arc::new(scheme);
         for (b, (latents, mut picture)) in
             latents.outer_iter().zip(sample.outer_iter_mut()).enumerate()
         {
-            self.take(&mut scheme, &mut rows_of(latents), &mut |y, row| {
+            let taken = self.take(scheme, &mut rows_of(latents), &mut |y, row| {
                 scatter(row, picture.index_axis_mut(Axis(1), y));
-            })
-            .map_err(|error| of_batch(error, b, batch))?;
+            });
+            scheme = taken.map_err(|error| of_batch(error, b, batch))?;
         }
         Ok(DecoderOutput { sample, plan: scheme.plan() })
     }
@@ -204,8 +202,9 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// As [`Session::decode`]. In tiles, an overflow of `F16` storage after rows were given is
-    /// `NonFinite`, as no picture mixes storages; the session's next call is in `Bf16`.
+    /// As [`Session::decode`], `Cancelled` also where `on_row` breaks. In tiles, an overflow of
+    /// `F16` storage after rows were given is `NonFinite`, as no picture mixes storages; the
+    /// session's next call is in `Bf16`.
     pub fn decode_rows(
         &mut self,
         latents: ArrayView3<'_, f32>,
@@ -215,13 +214,13 @@ impl Session {
         let scheme = self.scheme(Direction::Decode, (1, channels, height, width))?;
         let Self { model, runner, .. } = self;
         let mut fill = rows_of(latents);
-        let mut pull = Pull::begin(model, runner, Arc::new(scheme), &mut fill)?;
+        let mut pull = Pull::begin(model, runner, scheme, &mut fill)?;
         while let Some(y) = pull.advance(model, runner, &mut fill)? {
             if on_row(y, pull.row()).is_break() {
                 return Err(Error::new(ErrorKind::Cancelled, "cancelled while rows were taken"));
             }
         }
-        Ok(pull.scheme().plan())
+        Ok(pull.plan())
     }
 
     /// [`Session::decode_rows`] to a place that can be written again: where the call begins anew,
@@ -233,7 +232,8 @@ impl Session {
     ) -> Result<()> {
         let (channels, height, width) = latents.dim();
         let scheme = self.scheme(Direction::Decode, (1, channels, height, width))?;
-        self.take(&mut Arc::new(scheme), &mut rows_of(latents), on_row)
+        self.take(scheme, &mut rows_of(latents), on_row)?;
+        Ok(())
     }
 
     /// Decodes one raw latent `[latent_channels, h, w]` into a picture whose rows are taken one by
@@ -276,22 +276,20 @@ impl Session {
     }
 
     /// Encodes pictures `[batch, in_channels, height, width]` in [-1, 1] into the posterior over
-    /// latents, one after the other. Each halving of the resolution drops an odd last row or
-    /// column.
+    /// latents, `[batch, latent_channels, height / downscale, width / downscale]`, one after the
+    /// other. Each halving of the resolution drops an odd last row or column.
     ///
     /// # Errors
     /// As [`Session::decode`], with the encoder.
     pub fn encode(&mut self, sample: ArrayView4<'_, f32>) -> Result<AutoencoderKlOutput> {
         let (batch, ..) = sample.dim();
-        let mut scheme = Arc::new(self.scheme(Direction::Encode, sample.dim())?);
-        let mut all = Vec::with_capacity(batch);
-        for (b, picture) in sample.outer_iter().enumerate() {
-            let moments = self.moments(&mut scheme, &mut rows_of(picture));
-            all.push(moments.map_err(|error| of_batch(error, b, batch))?);
+        let mut scheme = self.scheme(Direction::Encode, sample.dim())?;
+        let mut moments = self.moments(&scheme, batch)?;
+        for (b, (picture, moments)) in sample.outer_iter().zip(moments.outer_iter_mut()).enumerate()
+        {
+            let taken = self.encode_one(scheme, &mut rows_of(picture), moments);
+            scheme = taken.map_err(|error| of_batch(error, b, batch))?;
         }
-        let views: Vec<_> = all.iter().map(|moments| moments.view()).collect();
-        let moments = ndarray::concatenate(Axis(0), &views)
-            .map_err(|error| Error::internal(format!("moments of a batch: {error}")))?;
         let latent_dist = DiagonalGaussian::new(moments)?;
         Ok(AutoencoderKlOutput { latent_dist, plan: scheme.plan() })
     }
@@ -309,8 +307,9 @@ impl Session {
         fill: &mut dyn FnMut(usize, &mut [f32]) -> Result<()>,
     ) -> Result<AutoencoderKlOutput> {
         let channels = self.model.config().in_channels;
-        let mut scheme = Arc::new(self.scheme(Direction::Encode, (1, channels, height, width))?);
-        let moments = self.moments(&mut scheme, fill)?;
+        let scheme = self.scheme(Direction::Encode, (1, channels, height, width))?;
+        let mut moments = self.moments(&scheme, 1)?;
+        let scheme = self.encode_one(scheme, fill, moments.index_axis_mut(Axis(0), 0))?;
         let latent_dist = DiagonalGaussian::new(moments)?;
         Ok(AutoencoderKlOutput { latent_dist, plan: scheme.plan() })
     }
@@ -334,37 +333,38 @@ impl Session {
         }
     }
 
-    /// The moments `[1, 2 * latent_channels, h, w]` of the picture of `fill`: mean, then
-    /// log-variance.
-    fn moments(&mut self, scheme: &mut Arc<Scheme>, fill: &mut Fill<'_>) -> Result<Array4<f32>> {
+    /// An array for the moments `[batch, 2 * latent_channels, h, w]`.
+    fn moments(&self, scheme: &Scheme, batch: usize) -> Result<Array4<f32>> {
         let Request { height, width, .. } = scheme.request;
-        let (factor, channels) =
-            (self.model.config().downscale(), 2 * self.model.config().latent_channels);
-        let mut moments = zeros("the moments", [1, channels, height / factor, width / factor])?;
-        let mut planes = moments.index_axis_mut(Axis(0), 0);
-        self.take(scheme, fill, &mut |y, row| scatter(row, planes.index_axis_mut(Axis(1), y)))?;
-        Ok(moments)
+        let config = self.model.config();
+        let (factor, channels) = (config.downscale(), 2 * config.latent_channels);
+        zeros("the moments", [batch, channels, height / factor, width / factor])
     }
 
-    /// Hands all rows of a call to `on_row`, and again from the first where the call begins anew;
-    /// `scheme` is then the one that it began anew with.
+    /// Encodes the picture of `fill` into `moments`, mean, then log-variance.
+    fn encode_one(
+        &mut self,
+        scheme: Scheme,
+        fill: &mut Fill<'_>,
+        mut moments: ArrayViewMut3<'_, f32>,
+    ) -> Result<Scheme> {
+        self.take(scheme, fill, &mut |y, row| scatter(row, moments.index_axis_mut(Axis(1), y)))
+    }
+
+    /// Hands all rows of a call to `on_row`, and again from the first where the call begins anew.
+    /// Gives the scheme that it ended with, which is the next picture's.
     fn take(
         &mut self,
-        scheme: &mut Arc<Scheme>,
+        scheme: Scheme,
         fill: &mut Fill<'_>,
         on_row: &mut dyn FnMut(usize, &[f32]),
-    ) -> Result<()> {
+    ) -> Result<Scheme> {
         let Self { model, runner, .. } = self;
-        let mut pull = Pull::begin(model, runner, Arc::clone(scheme), fill)?;
-        loop {
-            match pull.advance(model, runner, fill) {
-                Ok(Some(y)) => on_row(y, pull.row()),
-                Ok(None) => break,
-                Err(error) => pull.again(error, model, runner, fill)?,
-            }
+        let mut pull = Pull::begin(model, runner, scheme, fill)?.rewritable();
+        while let Some(y) = pull.advance(model, runner, fill)? {
+            on_row(y, pull.row());
         }
-        *scheme = Arc::clone(pull.scheme());
-        Ok(())
+        Ok(pull.into_scheme())
     }
 
     /// Checks an input of the shape `[batch, channels, height, width]`, and decides how each

@@ -2,7 +2,6 @@
 //! A decoded picture whose rows are taken one by one.
 
 use std::fmt;
-use std::sync::Arc;
 
 use ndarray::{Array3, ArrayView3};
 
@@ -32,7 +31,7 @@ impl Decoding {
         latents: ArrayView3<'_, f32>,
     ) -> Result<Self> {
         let (_, height, width) = latents.dim();
-        let pull = Pull::begin(model, runner, Arc::new(scheme), &mut rows_of(latents))?;
+        let pull = Pull::begin(model, runner, scheme, &mut rows_of(latents))?;
         let latents = if pull.reads() { latents.to_owned() } else { Array3::zeros((0, 0, 0)) };
         let config = model.config();
         let (factor, channels) = (config.downscale(), config.out_channels);
@@ -47,7 +46,6 @@ impl Decoding {
     /// The next row, interleaved; `None` after the last. `model` and `runner` are those that it
     /// began with, and did nothing else since.
     pub(super) fn next(&mut self, model: &Model, runner: &mut Runner) -> Result<Option<&[f32]>> {
-        runner.control.check()?;
         let row = self.pull.advance(model, runner, &mut rows_of(self.latents.view()))?;
         Ok(row.map(|_| self.pull.row()))
     }
@@ -84,15 +82,16 @@ impl<'s> RowStream<'s> {
 
     /// What the decode needs.
     pub fn plan(&self) -> Plan {
-        self.decoding.pull.scheme().plan()
+        self.decoding.pull.plan()
     }
 
     /// The next row, `width * channels` interleaved values; `None` after the last. With tiles, the
     /// first of each row of tiles takes the time that these take.
     ///
     /// # Errors
-    /// `Io` when the scratch file fails, after which the row may be asked for again. With tiles
-    /// also what [`Session::decode`](crate::Session::decode) says of the arithmetic, after which
+    /// `Cancelled` where the token asks for it, before any row. `Io` when the scratch file fails:
+    /// of a picture in one piece the row may be asked for again. In tiles also what
+    /// [`Session::decode`](crate::Session::decode) says of the arithmetic; after a failure in tiles
     /// all further rows are refused with `State`.
     pub fn next_row(&mut self) -> Result<Option<&[f32]>> {
         self.decoding.next(self.model, self.runner)

@@ -266,6 +266,10 @@ impl<'a> Backend for Cpu<'a> {
                 &self.memory.arena[range][at..at + length]
             }
         };
+        if pitch == pixel {
+            pixels.copy_from_slice(row);
+            return Ok(());
+        }
         for (to, from) in pixels.chunks_exact_mut(pixel).zip(row.chunks(pitch)) {
             to.copy_from_slice(&from[..pixel]);
         }
@@ -325,6 +329,8 @@ impl<'a> Backend for Cpu<'a> {
         let range = self.memory.in_arena(&slot)?;
         let (pixel, width) = (slot.pixel_bytes(), slot.shape.width);
         let slot = slot.cropped(region)?;
+        // Those of all pixels are not those of some.
+        self.sums[slot.id].clear();
         let memory = &mut self.memory.arena[range];
         let row = region.width * pixel;
         for (to, y) in region.rows().enumerate() {

@@ -16,7 +16,7 @@ use crate::base::error::Result;
 use crate::model::Model;
 use crate::model::network::{Direction, Network, Part};
 use crate::run::budget::Call;
-use crate::run::control::{Fuse, Meter};
+use crate::run::control::Meter;
 use crate::run::planes::{Fill, finite};
 use crate::run::runner::{Input, Io, Runner};
 use crate::run::tiling::diffusers::{DiffusersGrid, DiffusersTiles};
@@ -39,7 +39,6 @@ pub(super) struct DiffusersRows {
     length: usize,
     at: usize,
     y: usize,
-    fuse: Fuse,
 }
 
 /// A tile as the network gave it, or the part that others blend with.
@@ -67,7 +66,6 @@ impl DiffusersRows {
             length: network.output_length(width) * network.out_channels(),
             at: 0,
             y: 0,
-            fuse: Fuse::default(),
         }
     }
 
@@ -84,11 +82,9 @@ impl DiffusersRows {
             if self.first >= self.height {
                 return Ok(None);
             }
-            self.fuse.set()?;
             let network = model.network(self.direction)?;
             self.read(&network, &tiles.grid, fill)?;
             self.row_of_tiles(&network, runner, tiles)?;
-            self.fuse.clear();
             (self.at, self.first) = (0, self.first + tiles.grid.stride);
         }
         self.y += 1;

@@ -5,13 +5,12 @@ mod diffusers;
 mod seamless;
 mod whole;
 
-use std::sync::Arc;
-
 use diffusers::DiffusersRows;
 use seamless::SeamlessRows;
 use whole::WholeRows;
 
 use super::budget::Call;
+use super::plan::Plan;
 use super::planes::{Fill, finite};
 use super::runner::Runner;
 use super::scheme::{Runs, Scheme};
@@ -22,10 +21,12 @@ use crate::model::network::Part;
 
 /// A call in progress, whose rows are pulled.
 pub(super) struct Pull {
-    scheme: Arc<Scheme>,
+    scheme: Scheme,
     rows: Rows,
     /// Whether a row was given.
     given: bool,
+    /// Whether rows that were given may be given again.
+    rewritable: bool,
 }
 
 /// The rows of each kind of scheme.
@@ -36,6 +37,8 @@ enum Rows {
     Diffusers(DiffusersRows),
     /// A row of tiles is made when its first row is pulled; the input has been read.
     Seamless(SeamlessRows),
+    /// Those of a call that failed.
+    Failed,
 }
 
 impl Pull {
@@ -46,61 +49,56 @@ impl Pull {
     pub(super) fn begin(
         model: &Model,
         runner: &mut Runner,
-        scheme: Arc<Scheme>,
+        scheme: Scheme,
         fill: &mut Fill<'_>,
     ) -> Result<Self> {
         runner.reserve(&scheme.plan(), scheme.resources)?;
         match Rows::begin(model, runner, &scheme, fill) {
-            Ok(rows) => Ok(Self { scheme, rows, given: false }),
-            Err(error) => {
-                let scheme = wider(error, &scheme, model, runner)?;
-                Self::begin(model, runner, scheme, fill)
+            Ok(rows) => Ok(Self { scheme, rows, given: false, rewritable: false }),
+            Err(error) if widen(&error, &scheme, runner) => {
+                Self::begin(model, runner, scheme.stored_as(Storage::Bf16, model)?, fill)
             }
+            Err(error) => Err(error),
         }
+    }
+
+    /// The same for who can take rows again, from the first: where the call begins anew.
+    pub(super) fn rewritable(self) -> Self {
+        Self { rewritable: true, ..self }
     }
 
     /// Goes to the next row, and tells which it is; `None` after the last. `fill` is that of
     /// [`Pull::begin`].
     ///
+    /// An overflow of `F16` begins the call anew in a storage that has the range. No picture mixes
+    /// storages: all of its rows are made again, where none was given or they may be given again.
+    ///
     /// # Errors
-    /// `NonFinite` where the arithmetic overflows after rows were given. In f16 storage
-    /// [`Pull::again`] then begins anew.
+    /// `Cancelled`; in tiles also those of the arithmetic, after which all others are `State`.
     pub(super) fn advance(
         &mut self,
         model: &Model,
         runner: &mut Runner,
         fill: &mut Fill<'_>,
     ) -> Result<Option<usize>> {
-        match self.rows.advance(model, runner, &self.scheme, fill) {
+        runner.control.check()?;
+        let error = match self.rows.advance(model, runner, &self.scheme, fill) {
             Ok(row) => {
                 self.given = true;
-                Ok(row)
+                return Ok(row);
             }
-            Err(error) if self.given => {
-                widen(&error, &self.scheme, runner);
-                Err(error)
-            }
-            Err(error) => {
-                // Nobody has seen a row yet.
-                self.again(error, model, runner, fill)?;
-                self.advance(model, runner, fill)
-            }
+            // A row that is made and could not be read is asked for again.
+            Err(error) if matches!(self.rows, Rows::Whole(_)) => return Err(error),
+            Err(error) => error,
+        };
+        // What it held goes before another begins.
+        self.rows = Rows::Failed;
+        if !widen(&error, &self.scheme, runner) || (self.given && !self.rewritable) {
+            return Err(error);
         }
-    }
-
-    /// Begins anew in a storage that has the range, where `error` is an overflow of `F16`; gives
-    /// the error back where it is another. No picture mixes storages: all of its rows are made
-    /// again.
-    pub(super) fn again(
-        &mut self,
-        error: Error,
-        model: &Model,
-        runner: &mut Runner,
-        fill: &mut Fill<'_>,
-    ) -> Result<()> {
-        let scheme = wider(error, &self.scheme, model, runner)?;
-        *self = Self::begin(model, runner, scheme, fill)?;
-        Ok(())
+        let scheme = self.scheme.stored_as(Storage::Bf16, model)?;
+        *self = Self { rewritable: self.rewritable, ..Self::begin(model, runner, scheme, fill)? };
+        self.advance(model, runner, fill)
     }
 
     /// The row that [`Pull::advance`] went to, interleaved.
@@ -109,31 +107,33 @@ impl Pull {
             Rows::Whole(rows) => rows.row(),
             Rows::Diffusers(rows) => rows.row(),
             Rows::Seamless(rows) => rows.row(),
+            Rows::Failed => &[],
         }
     }
 
-    /// Whether more of the input is to be read.
+    /// Whether more of the input may be read.
     pub(super) fn reads(&self) -> bool {
-        // An overflow in tiles begins anew, before a row was given.
-        !matches!(self.rows, Rows::Whole(_))
+        match &self.rows {
+            Rows::Whole(_) | Rows::Failed => false,
+            Rows::Diffusers(_) => true,
+            // Only to begin anew.
+            Rows::Seamless(_) => self.scheme.storage() == Storage::F16,
+        }
     }
 
-    /// How the call is worked on.
-    pub(super) fn scheme(&self) -> &Arc<Scheme> {
-        &self.scheme
+    /// What the call needs.
+    pub(super) fn plan(&self) -> Plan {
+        self.scheme.plan()
+    }
+
+    /// How the call was worked on, for the next of its kind.
+    pub(super) fn into_scheme(self) -> Scheme {
+        self.scheme
     }
 }
 
-/// The scheme in `Bf16`, which has the range, after an overflow in `F16`; later calls of the
-/// session stay with it.
-fn wider(error: Error, scheme: &Scheme, model: &Model, runner: &mut Runner) -> Result<Arc<Scheme>> {
-    if !widen(&error, scheme, runner) {
-        return Err(error);
-    }
-    Ok(Arc::new(scheme.stored_as(Storage::Bf16, model)?))
-}
-
-/// Stores what is planned from now on as `Bf16`, where `error` is an overflow in `F16`.
+/// Stores what is planned from now on as `Bf16`, where `error` is an overflow in `F16`; later calls
+/// of the session stay with it.
 fn widen(error: &Error, scheme: &Scheme, runner: &mut Runner) -> bool {
     let overflow = error.kind() == ErrorKind::NonFinite && scheme.storage() == Storage::F16;
     if overflow {
@@ -182,6 +182,7 @@ impl Rows {
                 rows.advance(model, runner, tiles, fill)
             }
             (Self::Seamless(rows), Runs::Seamless(tiles)) => rows.advance(model, runner, tiles),
+            (Self::Failed, _) => Err(Error::new(ErrorKind::State, "the call has failed before")),
             _ => Err(Error::internal("rows of another scheme")),
         }
     }

@@ -18,7 +18,7 @@ use crate::model::Model;
 use crate::model::network::{Direction, Network, Part};
 use crate::model::window::{Span, Window};
 use crate::run::budget::Call;
-use crate::run::control::{Fuse, Meter};
+use crate::run::control::Meter;
 use crate::run::planes::Fill;
 use crate::run::runner::{Input, Io, Made, Pick, Runner};
 use crate::run::tiling::seamless::SeamlessTiles;
@@ -37,7 +37,6 @@ pub(super) struct SeamlessRows {
     y: usize,
     /// Rows of tiles made.
     made: usize,
-    fuse: Fuse,
 }
 
 impl SeamlessRows {
@@ -63,7 +62,6 @@ impl SeamlessRows {
             at: 0,
             y: 0,
             made: 0,
-            fuse: Fuse::default(),
         };
         rows.find_statistics(network, runner, tiles)?;
         Ok(rows)
@@ -79,10 +77,8 @@ impl SeamlessRows {
         self.at += self.length;
         if self.at >= self.rows.len() {
             let Some((top, rows)) = tiles.grid.rows().nth(self.made) else { return Ok(None) };
-            self.fuse.set()?;
             let network = model.network(Direction::Decode)?;
             self.row_of_tiles(&network, runner, tiles, (top, rows))?;
-            self.fuse.clear();
             (self.made, self.at) = (self.made + 1, 0);
         }
         self.y += 1;

@@ -8,6 +8,8 @@
 
 use super::grid::{check_count, counted};
 use crate::base::error::{Error, Result};
+use crate::base::shape::Shape;
+use crate::base::storage::Storage;
 use crate::model::network::{Direction, Network, Part};
 use crate::run::budget::{Call, Planned};
 use crate::run::plan::Plan;
@@ -27,7 +29,6 @@ pub(in crate::run) struct DiffusersGrid {
 }
 
 /// A call in diffusers' tiles: the grid, and the plan of each size of a tile.
-#[derive(Clone)]
 pub(in crate::run) struct DiffusersTiles {
     pub(in crate::run) grid: DiffusersGrid,
     pub(in crate::run) plan: Plan,
@@ -63,6 +64,8 @@ impl DiffusersGrid {
             return Ok(None);
         }
         check_count(height.max(width), grid.stride)?;
+        // What is cut is larger than a tile: its size bounds all lengths of the grid.
+        Shape::new(height, width, network.in_channels()).bytes(Storage::F32)?;
         let odd = |side: &usize| direction == Direction::Encode && !side.is_multiple_of(factor);
         if [height, width].iter().any(odd) {
             return Err(Error::invalid(format!(

@@ -35,7 +35,6 @@ pub(in crate::run) struct SeamlessGrid {
 }
 
 /// A decode in seamless tiles: the grid, and the plan of each run.
-#[derive(Clone)]
 pub(in crate::run) struct SeamlessTiles {
     pub(in crate::run) grid: SeamlessGrid,
     pub(in crate::run) plan: Plan,
@@ -190,7 +189,7 @@ impl SeamlessTiles {
                         let (_, Rest { grid, reduced, tiles, .. }) = known.swap_remove(at);
                         return Ok(Some(Self { grid, plan, front, reduced, tiles }));
                     }
-                    *least = least.of(&plan);
+                    *least = least.with(&plan);
                 }
             }
         }
