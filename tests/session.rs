@@ -324,6 +324,49 @@ fn an_overflow_of_half_precision_is_repeated_in_bf16() {
 }
 
 #[test]
+fn a_batch_goes_on_in_the_storage_that_has_the_range() {
+    let fixture = Fixture::open("sd_like");
+    let model = fixture.model(|config| config.force_upcast = false);
+    let one = f32x4(&fixture.tensor("latents"));
+    let huge = one.mapv(|v| v * 1e6);
+    let batch = ndarray::concatenate(Axis(0), &[one.view(), huge.view(), one.view()]).unwrap();
+    let mut half = Session::new(&model, &options(1, Storage::F16)).unwrap();
+    let pictures = half.decode(batch.view()).unwrap().sample;
+    let alone = |storage, latents: &Array4<f32>| {
+        let mut session = Session::new(&model, &options(1, storage)).unwrap();
+        session.decode(latents.view()).unwrap().sample
+    };
+    let count = one.dim().0;
+    for (b, storage, latents) in
+        [(0, Storage::F16, &one), (1, Storage::Bf16, &huge), (2, Storage::Bf16, &one)]
+    {
+        let found = pictures.slice(s![b * count..(b + 1) * count, .., .., ..]);
+        assert_eq!(found, alone(storage, latents), "picture {b}");
+    }
+}
+
+#[test]
+fn an_input_is_asked_for_again_where_its_call_begins_anew() {
+    let fixture = Fixture::open("sd_like");
+    let model = fixture.model(|config| config.force_upcast = false);
+    let encode = |storage| {
+        let mut asked = Vec::new();
+        let mut session = Session::new(&model, &options(1, storage)).unwrap();
+        let fill = &mut |y: usize, row: &mut [f32]| {
+            asked.push(y);
+            row.iter_mut().enumerate().for_each(|(x, v)| *v = ((x * 7 + y * 3) % 11) as f32 * 1e5);
+            Ok(())
+        };
+        let posterior = session.encode_rows(16, 24, fill).unwrap().latent_dist;
+        (posterior.moments().to_owned(), asked)
+    };
+    let ((half, asked), (bf16, once)) = (encode(Storage::F16), encode(Storage::Bf16));
+    assert_eq!(once, (0..16).collect::<Vec<_>>());
+    assert_eq!(asked, [once.clone(), once].concat());
+    assert_eq!(half, bf16);
+}
+
+#[test]
 fn an_overflow_of_f32_is_an_error_that_names_the_layer() {
     let fixture = Fixture::open("sd_like");
     let model = fixture.model(|_| {});

@@ -241,3 +241,18 @@ fn rows_that_were_given_are_not_followed_by_those_of_another_storage() {
     assert_eq!(error.kind(), ErrorKind::NonFinite);
     assert_eq!(stream.next_row().unwrap_err().kind(), ErrorKind::State);
 }
+
+#[test]
+fn a_refusal_names_the_least_that_tiles_can_keep() {
+    let (_, model) = opened();
+    let mut options = options((6, 3));
+    options.memory_budget = 1 << 20;
+    let error = plan_decode(&model, &options, 640, 640).unwrap_err();
+    assert!(error.message().contains("budget of 1 MiB"), "{error}");
+    let number = error.message().split("at least ").nth(1).unwrap();
+    let least: u64 = number.split_whitespace().next().unwrap().parse().unwrap();
+    options.memory_budget = least << 20;
+    plan_decode(&model, &options, 640, 640).unwrap();
+    options.memory_budget = (least - 1) << 20;
+    assert!(plan_decode(&model, &options, 640, 640).is_err());
+}

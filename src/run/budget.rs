@@ -127,7 +127,8 @@ impl Call<'_> {
         let plan = Plan {
             workspace_bytes: layout.bytes() as u64,
             scratch_bytes: layout.stored_bytes() as u64,
-            peak_bytes: PROCESS + (layout.bytes() + weights) as u64,
+            peak_bytes: (PROCESS + (layout.bytes() + weights) as u64)
+                .saturating_add(resources.beside),
             multiply_adds,
             exact: true,
             tiles_x: 1,

@@ -17,6 +17,8 @@ pub(crate) struct Resources {
     pub(crate) settings: Settings,
     /// Bytes of the process, 0 for no limit.
     pub(super) budget: u64,
+    /// Bytes of the process beside a run: what a call holds from run to run.
+    pub(super) beside: u64,
     /// Whether there is a folder for a scratch file.
     pub(super) scratch: bool,
     /// Bytes of workspace that the caller has, if it is the caller's.
@@ -46,6 +48,7 @@ impl Resources {
             machine: CpuMachine { kernels, threads, algorithm },
             settings: Settings::new(model.config(), storage, options.fuse_qkv),
             budget: options.memory_budget,
+            beside: 0,
             scratch: options.scratch_dir.is_some(),
             workspace: u64::MAX,
             tiles: TileOptions {
@@ -61,12 +64,9 @@ impl Resources {
         Self { workspace: bytes, ..self }
     }
 
-    /// With `bytes` less of a budget.
-    pub(super) fn less(self, bytes: u64) -> Self {
-        match self.budget {
-            0 => self,
-            budget => Self { budget: budget.saturating_sub(bytes).max(1), ..self },
-        }
+    /// With `bytes` of the process that are held beside every run.
+    pub(super) fn with_beside(self, bytes: u64) -> Self {
+        Self { beside: bytes, ..self }
     }
 
     /// With a budget that no plan keeps, to see what all of them need.

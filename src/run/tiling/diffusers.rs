@@ -111,13 +111,13 @@ impl DiffusersTiles {
     pub(in crate::run) fn of(call: &Call<'_>, resources: Resources) -> Result<Option<Self>> {
         let Some(grid) = DiffusersGrid::of(call, resources.tiles)? else { return Ok(None) };
         let Call { network, height, width, .. } = *call;
-        let own_bytes = grid.own_bytes(network, width);
-        let resources = resources.less(own_bytes);
+        let resources = resources.with_beside(grid.own_bytes(network, width));
         let sizes = |length: usize| counted(grid.cut(length).map(|(start, end)| end - start));
         let mut planned = Vec::new();
         let mut total: Option<Plan> = None;
-        for &(height, rows) in &sizes(height) {
-            for &(width, columns) in &sizes(width) {
+        // The largest first: where no plan fits, the error says what that one needs.
+        for &(height, rows) in sizes(height).iter().rev() {
+            for &(width, columns) in sizes(width).iter().rev() {
                 let tile = Call { network, part: Part::Whole, height, width }.plan(resources)?;
                 let one = tile.plan;
                 planned.push(((height, width), tile));
@@ -135,7 +135,6 @@ impl DiffusersTiles {
             }
         }
         let mut plan = total.ok_or_else(|| Error::internal("a picture without tiles"))?;
-        plan.peak_bytes = plan.peak_bytes.saturating_add(own_bytes);
         (plan.tiles_x, plan.tiles_y) = (grid.cut(width).len(), grid.cut(height).len());
         (plan.tile_size, plan.exact) = (grid.tile.min(grid.limit + grid.blend), false);
         Ok(Some(Self { grid, plan, planned }))
