@@ -306,7 +306,7 @@ fn memory_of_the_caller_serves_as_the_workspace() {
     let bytes = expected.plan.workspace_bytes as usize;
 
     let mut session = Session::new(&model, &options(2, Storage::F32)).unwrap();
-    let mut memory = || {
+    let memory = || {
         let memory: &'static mut [u8] = vec![0x55; bytes + 128].leak();
         let aligned = memory.as_ptr().align_offset(64);
         &mut memory[aligned..]

@@ -137,7 +137,8 @@ impl vaekl_session_options {
         }
         args::span(workspace.addr(), Some(workspace_size))
             .ok_or_else(|| Error::invalid("options.workspace_size: too large"))?;
-        // SAFETY: not NULL, as just checked; bytes have no alignment; the rest by the caller's contract.
+        // SAFETY: not NULL, as just checked, and bytes need no alignment; the rest by the caller's
+        // contract.
         Ok(Some(unsafe { std::slice::from_raw_parts_mut(workspace.cast(), workspace_size) }))
     }
 
