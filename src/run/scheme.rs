@@ -100,7 +100,7 @@ fn seamless(call: &Call<'_>, resources: Resources) -> Result<Runs> {
 /// use ndarray::Array4;
 /// use vaekl::{Model, Session, SessionOptions, plan_decode};
 ///
-/// let (model, options) = (Model::open("models/default")?, SessionOptions::default());
+/// let (model, options) = (Model::open("cli/model")?, SessionOptions::default());
 /// let plan = plan_decode(&model, &options, 16, 16)?;
 ///
 /// let mut session = Session::new(&model, &options)?;

@@ -116,7 +116,7 @@ impl Session {
     /// use ndarray::Array4;
     /// use vaekl::{CancelToken, ErrorKind, Model, Session, SessionOptions};
     ///
-    /// let model = Model::open("models/default")?;
+    /// let model = Model::open("cli/model")?;
     /// let mut session = Session::new(&model, &SessionOptions::default())?;
     /// let token = CancelToken::new();
     /// session.set_cancel_token(token.clone());
@@ -141,7 +141,7 @@ impl Session {
     /// use ndarray::Array4;
     /// use vaekl::{Model, Session, SessionOptions};
     ///
-    /// let model = Model::open("models/default")?;
+    /// let model = Model::open("cli/model")?;
     /// let mut session = Session::new(&model, &SessionOptions::default())?;
     /// session.on_progress(Some(Box::new(|progress| {
     ///     eprintln!("{} %", 100 * progress.done / progress.total);
@@ -188,7 +188,7 @@ impl Session {
     /// use ndarray::Array3;
     /// use vaekl::{Model, Session, SessionOptions};
     ///
-    /// let model = Model::open("models/default")?;
+    /// let model = Model::open("cli/model")?;
     /// let mut session = Session::new(&model, &SessionOptions::default())?;
     /// let latents = Array3::zeros((model.config().latent_channels, 4, 4));
     /// let mut pixels: Vec<u8> = Vec::new(); // RGB RGB ..., as image files have them
@@ -243,7 +243,7 @@ impl Session {
     /// use ndarray::Array3;
     /// use vaekl::{Model, Session, SessionOptions};
     ///
-    /// let model = Model::open("models/default")?;
+    /// let model = Model::open("cli/model")?;
     /// let mut session = Session::new(&model, &SessionOptions::default())?;
     /// let latents = Array3::zeros((model.config().latent_channels, 4, 4));
     /// let mut stream = session.stream(latents.view())?;
