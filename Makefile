@@ -33,7 +33,7 @@ below_prefix = $(call for_pc,$(subst =$(PREFIX)/,=$${prefix}/,=$1))
 .PHONY: build install uninstall
 
 build:
-	$(CARGO) build --release --workspace --quiet $(if $(TARGET),--target $(TARGET))
+	$(CARGO) build --release --workspace --features capi --quiet $(if $(TARGET),--target $(TARGET))
 
 install: build
 	$(INSTALL) -d "$(bin)" "$(include)" "$(lib)/pkgconfig" "$(lib)/cmake/vaekl"

@@ -369,8 +369,6 @@ typedef struct vaekl_plan {
   uint32_t tiles_y;
   // Latent pixels of a tile's side, 0 without tiles.
   uint32_t tile_size;
-  // Rows worked on at a time, 0 when all of them are kept.
-  uint32_t band_rows;
   // 1 when the result equals the untiled one.
   uint32_t exact;
 } vaekl_plan;

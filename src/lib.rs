@@ -38,7 +38,7 @@
 //! | 6 | `model` | configuration, weights, encoder and decoder |
 //! | 6 | `latents` | the posterior and its random numbers |
 //! | 7 | `run` | plans, sessions, progress, cancelling |
-//! | 8 | `ffi` | the C interface |
+//! | 8 | `ffi` | the C interface; with `capi` only |
 //! | 8 | `bench` | what the benches measure; only with the feature `bench` |
 
 mod arch;
@@ -48,6 +48,7 @@ mod base;
 #[doc(hidden)]
 pub mod bench;
 mod checkpoint;
+#[cfg(feature = "capi")]
 mod ffi;
 mod kernels;
 mod latents;

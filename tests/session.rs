@@ -298,6 +298,27 @@ fn the_workspace_is_what_the_plan_said() {
 }
 
 #[test]
+fn memory_of_the_caller_serves_as_the_workspace() {
+    let (_, model) = sd_like();
+    let latents = latents(4);
+    let mut own = Session::new(&model, &options(2, Storage::F32)).unwrap();
+    let expected = own.decode(latents.view()).unwrap();
+    let bytes = expected.plan.workspace_bytes as usize;
+
+    let mut session = Session::new(&model, &options(2, Storage::F32)).unwrap();
+    let memory = || {
+        let memory: &'static mut [u8] = vec![0x55; bytes + 128].leak();
+        let aligned = memory.as_ptr().align_offset(64);
+        &mut memory[aligned..]
+    };
+    let refused = session.set_workspace(&mut memory()[1..]).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InvalidArgument);
+    session.set_workspace(&mut memory()[..bytes]).unwrap();
+    assert_eq!(session.memory(), bytes);
+    assert_eq!(session.decode(latents.view()).unwrap().sample, expected.sample);
+}
+
+#[test]
 fn half_precision_is_upgraded_where_the_model_demands_it() {
     let fixture = Fixture::open("sd_like");
     let model = fixture.model(|config| config.force_upcast = true);

@@ -170,7 +170,6 @@ type Plan struct {
 	PeakBytes      uint64
 	TilesX, TilesY int  // tiles in a row and in a column, 1 when the picture is worked on whole
 	TileSize       int  // latent pixels of a tile's side, 0 without tiles
-	BandRows       int  // rows worked on at a time, 0 when all of them are kept
 	Exact          bool // whether the result equals the untiled one
 }
 
@@ -217,7 +216,6 @@ func (m *Model) plan(options *SessionOptions, width, height int, f func(c *C.vae
 		TilesX:         int(plan.tiles_x),
 		TilesY:         int(plan.tiles_y),
 		TileSize:       int(plan.tile_size),
-		BandRows:       int(plan.band_rows),
 		Exact:          plan.exact != 0,
 	}, nil
 }

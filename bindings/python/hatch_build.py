@@ -42,6 +42,7 @@ def build(repository: Path) -> Path:
         "--package",
         "vaekl",
         "--lib",
+        "--features=capi",
         "--message-format=json-render-diagnostics",
     ]
     printed = subprocess.run(

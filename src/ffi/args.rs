@@ -68,7 +68,7 @@ pub(super) unsafe fn path(string: *const c_char, name: &str) -> Result<Option<Pa
     // SAFETY: not NULL, the rest by the caller's contract.
     let string = unsafe { CStr::from_ptr(string) };
     let not_utf8 = || Error::invalid(format!("{name}: UTF-8 expected, {string:?} found"));
-    os::path_of(string.to_bytes()).map(Some).ok_or_else(not_utf8)
+    os::c::path_of(string.to_bytes()).map(Some).ok_or_else(not_utf8)
 }
 
 /// `bytes` if so many from `address` on can be one object; `None` is a number that overflowed.

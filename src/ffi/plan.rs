@@ -29,8 +29,6 @@ pub struct vaekl_plan {
     pub tiles_y: u32,
     /// Latent pixels of a tile's side, 0 without tiles.
     pub tile_size: u32,
-    /// Rows worked on at a time, 0 when all of them are kept.
-    pub band_rows: u32,
     /// 1 when the result equals the untiled one.
     pub exact: u32,
 }
@@ -48,7 +46,6 @@ unsafe impl Growing for vaekl_plan {
             tiles_x: 1,
             tiles_y: 1,
             tile_size: 0,
-            band_rows: 0,
             exact: 1,
         }
     }

@@ -13,7 +13,6 @@ use super::types::{
     VAEKL_ATTENTION_ROW_BY_ROW, VAEKL_ATTENTION_STREAMED, VAEKL_DTYPE_F32, VAEKL_TILING_DIFFUSERS,
     VAEKL_TILING_EXACT, VAEKL_TILING_SEAMLESS, vaekl_attention, vaekl_dtype, vaekl_tiling,
 };
-use crate::base::buffer::ALIGN;
 use crate::base::error::{Error, Result};
 use crate::run::{Attention, Progress, Session, SessionOptions, Tiling};
 
@@ -136,13 +135,10 @@ impl vaekl_session_options {
             (false, 0) => return Err(Error::invalid("options.workspace_size: 0")),
             _ => {}
         }
-        if !workspace.addr().is_multiple_of(ALIGN) {
-            let message = format!("options.workspace: alignment to {ALIGN} bytes expected");
-            return Err(Error::invalid(message));
-        }
         args::span(workspace.addr(), Some(workspace_size))
             .ok_or_else(|| Error::invalid("options.workspace_size: too large"))?;
-        // SAFETY: aligned and not NULL, as just checked; the rest by the caller's contract.
+        // SAFETY: not NULL, as just checked, and bytes need no alignment; the rest by the caller's
+        // contract.
         Ok(Some(unsafe { std::slice::from_raw_parts_mut(workspace.cast(), workspace_size) }))
     }
 
@@ -196,7 +192,7 @@ pub unsafe extern "C" fn vaekl_session_new(
         let mut session = Session::new(&model.model, &options.to_rust()?)?;
         // SAFETY: as above.
         if let Some(workspace) = unsafe { options.workspace() }? {
-            session.lend(workspace);
+            session.set_workspace(workspace)?;
         }
         let callback = options.callback();
         session.on_progress(Some(Box::new(move |Progress { done, total, .. }| {

@@ -53,7 +53,7 @@ const _: () = assert!(size_of::<vaekl_error>() == 512 && align_of::<vaekl_error>
 impl vaekl_error {
     /// `error` as C takes it: the message is cut between two characters where it is too long.
     pub(super) fn new(error: &Error) -> Self {
-        let os_error = error.io_error().map_or(0, os::errno);
+        let os_error = error.io_error().map_or(0, os::c::errno);
         let mut out = Self { status: status_of(error.kind()), os_error, message: [0; 504] };
         // A NUL inside, from a hostile tensor name, would end the message early.
         let text = error.message().replace('\0', "?");

@@ -12,7 +12,8 @@ use super::status::{VAEKL_END, VAEKL_OK, vaekl_error, vaekl_status};
 use super::turn::{held, hold, leave, vaekl_session};
 use super::types::{VAEKL_LAYOUT_HWC, vaekl_dtype, vaekl_image, vaekl_latent};
 use crate::base::error::{Error, Result};
-use crate::run::{Decoding, Session};
+use crate::run::Session;
+use crate::run::stream::Decoding;
 
 /// The rows of a decode, pulled: no callback crosses the boundary.
 pub struct vaekl_stream {

@@ -3,7 +3,8 @@
 //! `linux` and `unix` hold what those systems do their own way, `other` what the standard library
 //! can do anywhere. A system is added as a file beside them and a few `use` lines here.
 
-mod errno;
+#[cfg(feature = "capi")]
+pub(crate) mod c;
 #[cfg(target_os = "linux")]
 mod linux;
 mod map;
@@ -14,7 +15,6 @@ mod other;
 #[cfg(unix)]
 mod unix;
 
-pub(crate) use errno::errno;
 pub(crate) use map::{AnonymousMap, FileMap};
 
 #[cfg(target_os = "linux")]
@@ -29,11 +29,11 @@ pub(crate) use other::{physical_cores, reserve};
 
 #[cfg(not(unix))]
 pub(crate) use other::{
-    close, create_beside, kind_name, open_no_link, path_of, permissions, physical_memory, read_at,
+    close, create_beside, kind_name, open_no_link, permissions, physical_memory, read_at,
     sync_folder, unnamed_file, write_at,
 };
 #[cfg(unix)]
 pub(crate) use unix::{
-    close, create_beside, kind_name, open_no_link, path_of, permissions, physical_memory, read_at,
+    close, create_beside, kind_name, open_no_link, permissions, physical_memory, read_at,
     sync_folder, unnamed_file, write_at,
 };

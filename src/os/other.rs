@@ -3,7 +3,7 @@
 use std::fs::{File, FileType, OpenOptions, Permissions};
 use std::io;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use memmap2::{Mmap, MmapMut};
 
@@ -70,11 +70,6 @@ pub(crate) fn sync_folder(_: &Path) -> io::Result<()> {
 /// Not told.
 pub(crate) fn physical_memory() -> Option<u64> {
     None
-}
-
-/// The path that a C string names, in UTF-8; `None` for other bytes.
-pub(crate) fn path_of(bytes: &[u8]) -> Option<PathBuf> {
-    std::str::from_utf8(bytes).ok().map(PathBuf::from)
 }
 
 /// What is neither a regular file nor a folder, for a person.

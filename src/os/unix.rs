@@ -1,12 +1,10 @@
-//! What all Unix systems share: files without a name, positions, modes and paths of any bytes.
+//! What all Unix systems share: files without a name, positions and modes.
 
-use std::ffi::OsStr;
 use std::fs::{self, File, FileType, OpenOptions, Permissions};
 use std::io;
 use std::os::fd::IntoRawFd;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Makes a file to read and write that is gone with its last user. `name` is a path where it may
 /// stand for a moment.
@@ -75,11 +73,6 @@ pub(crate) fn physical_memory() -> Option<u64> {
     let (pages, size) =
         unsafe { (libc::sysconf(libc::_SC_PHYS_PAGES), libc::sysconf(libc::_SC_PAGESIZE)) };
     u64::try_from(pages).ok()?.checked_mul(u64::try_from(size).ok()?)
-}
-
-/// The path that a C string names: any bytes make one.
-pub(crate) fn path_of(bytes: &[u8]) -> Option<PathBuf> {
-    Some(PathBuf::from(OsStr::from_bytes(bytes)))
 }
 
 /// What is neither a regular file nor a folder, for a person.

@@ -2,8 +2,8 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `session` | the face: shapes, batches, options |
 //! | `stream` | a picture whose rows are taken one by one |
+//! | `session` | the face: shapes, batches, options |
 //! | `rows` | makes the rows of a call out of a runner: whole, or tile by tile |
 //! | `scheme` | decides once how a call is worked on: whole or in tiles |
 //! | `tiling` | where tiles are, and their plans |
@@ -21,7 +21,7 @@ mod rows;
 mod runner;
 mod scheme;
 mod session;
-mod stream;
+pub(crate) mod stream;
 #[cfg(test)]
 mod tests;
 mod tiling;
@@ -31,5 +31,4 @@ pub use options::{Attention, SessionOptions, Tiling};
 pub use plan::Plan;
 pub use scheme::{plan_decode, plan_encode};
 pub use session::{AutoencoderKlOutput, DecoderOutput, Session};
-pub(crate) use stream::Decoding;
 pub use stream::RowStream;

@@ -13,7 +13,7 @@ use super::resources::Resources;
 use crate::arch::Level;
 use crate::backend::cpu::{Cpu, CpuMachine, Memory};
 use crate::backend::{Backend, Layout, Slot, Statistics, Strategy};
-use crate::base::buffer::{AlignedBuf, cast_mut};
+use crate::base::buffer::{ALIGN, AlignedBuf, cast_mut};
 use crate::base::error::{Error, Result};
 use crate::base::scratch_file::ScratchFile;
 use crate::base::shape::Shape;
@@ -147,9 +147,17 @@ impl Runner {
         })
     }
 
-    /// Works in `memory` of the caller from now on, which is aligned to 64 bytes.
-    pub(super) fn lend(&mut self, memory: &'static mut [u8]) {
+    /// Works in `memory` of the caller from now on.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when it is not aligned to 64 bytes.
+    pub(super) fn lend(&mut self, memory: &'static mut [u8]) -> Result<()> {
+        if memory.as_ptr().align_offset(ALIGN) != 0 {
+            let message = format!("workspace: alignment to {ALIGN} bytes expected");
+            return Err(Error::invalid(message));
+        }
         self.workspace = Workspace::Lent(memory);
+        Ok(())
     }
 
     /// What a plan of this runner depends on.

@@ -13,7 +13,6 @@ use super::planes::{Fill, check_size, input_name, rows_of, scatter, zeros};
 use super::rows::Pull;
 use super::runner::Runner;
 use super::scheme::{Request, Scheme};
-use super::stream::{Decoding, RowStream};
 use crate::arch::Level;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::storage::Storage;
@@ -46,9 +45,9 @@ type OnRow<'r> = dyn FnMut(usize, &[f32]) -> ControlFlow<()> + 'r;
 ///
 /// A session is `Send`: it may move between threads, and is used by one at a time.
 pub struct Session {
-    model: Model,
+    pub(super) model: Model,
     options: SessionOptions,
-    runner: Runner,
+    pub(super) runner: Runner,
 }
 
 impl fmt::Debug for Session {
@@ -71,10 +70,13 @@ impl Session {
         Ok(Self { model: model.clone(), options: options.clone(), runner })
     }
 
-    /// Makes calls use `memory`, which is aligned to 64 bytes, as their workspace. A call for which
-    /// no plan fits fails before any work.
-    pub(crate) fn lend(&mut self, memory: &'static mut [u8]) {
-        self.runner.lend(memory);
+    /// Makes calls work in `memory` instead of a workspace of their own. A call for which no plan
+    /// fits there fails before any work.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when `memory` is not aligned to 64 bytes.
+    pub fn set_workspace(&mut self, memory: &'static mut [u8]) -> Result<()> {
+        self.runner.lend(memory)
     }
 
     /// The model.
@@ -225,6 +227,7 @@ impl Session {
 
     /// [`Session::decode_rows`] to a place that can be written again: where the call begins anew,
     /// so do the rows.
+    #[cfg(feature = "capi")]
     pub(crate) fn decode_to(
         &mut self,
         latents: ArrayView3<'_, f32>,
@@ -234,45 +237,6 @@ impl Session {
         let scheme = self.scheme(Direction::Decode, (1, channels, height, width))?;
         self.take(scheme, &mut rows_of(latents), on_row)?;
         Ok(())
-    }
-
-    /// Decodes one raw latent `[latent_channels, h, w]` into a picture whose rows are taken one by
-    /// one.
-    ///
-    /// ```
-    /// use ndarray::Array3;
-    /// use vaekl::{Model, Session, SessionOptions};
-    ///
-    /// let model = Model::open("cli/model")?;
-    /// let mut session = Session::new(&model, &SessionOptions::default())?;
-    /// let latents = Array3::zeros((model.config().latent_channels, 4, 4));
-    /// let mut stream = session.stream(latents.view())?;
-    /// let mut rows = 0;
-    /// while let Some(row) = stream.next_row()? {
-    ///     assert_eq!(row.len(), 32 * 3);
-    ///     rows += 1;
-    /// }
-    /// assert_eq!(rows, stream.height());
-    /// # Ok::<(), vaekl::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// As [`Session::decode`].
-    pub fn stream(&mut self, latents: ArrayView3<'_, f32>) -> Result<RowStream<'_>> {
-        let decoding = self.begin_decode(latents)?;
-        Ok(RowStream::new(&self.model, &mut self.runner, decoding))
-    }
-
-    /// Like [`Session::stream`], for callers that keep the session separately (the C stream).
-    pub(crate) fn begin_decode(&mut self, latents: ArrayView3<'_, f32>) -> Result<Decoding> {
-        let (channels, height, width) = latents.dim();
-        let scheme = self.scheme(Direction::Decode, (1, channels, height, width))?;
-        Decoding::begin(&self.model, &mut self.runner, scheme, latents)
-    }
-
-    /// The next row of `decoding`, which this session began, and did nothing else since.
-    pub(crate) fn next_row<'d>(&mut self, decoding: &'d mut Decoding) -> Result<Option<&'d [f32]>> {
-        decoding.next(&self.model, &mut self.runner)
     }
 
     /// Encodes pictures `[batch, in_channels, height, width]` in [-1, 1] into the posterior over
@@ -369,7 +333,7 @@ impl Session {
 
     /// Checks an input of the shape `[batch, channels, height, width]`, and decides how each
     /// picture is worked on, before anything is allocated.
-    fn scheme(
+    pub(super) fn scheme(
         &self,
         direction: Direction,
         (batch, channels, height, width): (usize, usize, usize, usize),

@@ -10,9 +10,11 @@ use super::planes::rows_of;
 use super::rows::Pull;
 use super::runner::Runner;
 use super::scheme::Scheme;
+use super::session::Session;
 use crate::base::error::Result;
 use crate::base::shape::Shape;
 use crate::model::Model;
+use crate::model::network::Direction;
 
 /// A decode whose rows are taken one by one, without its session.
 pub(crate) struct Decoding {
@@ -51,33 +53,69 @@ impl Decoding {
     }
 }
 
+impl Session {
+    /// Decodes one raw latent `[latent_channels, h, w]` into a picture whose rows are taken one by
+    /// one.
+    ///
+    /// ```
+    /// use ndarray::Array3;
+    /// use vaekl::{Model, Session, SessionOptions};
+    ///
+    /// let model = Model::open("cli/model")?;
+    /// let mut session = Session::new(&model, &SessionOptions::default())?;
+    /// let latents = Array3::zeros((model.config().latent_channels, 4, 4));
+    /// let mut stream = session.stream(latents.view())?;
+    /// let mut rows = 0;
+    /// while let Some(row) = stream.next_row()? {
+    ///     assert_eq!(row.len(), 32 * 3);
+    ///     rows += 1;
+    /// }
+    /// assert_eq!(rows, stream.height());
+    /// # Ok::<(), vaekl::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Session::decode`].
+    pub fn stream(&mut self, latents: ArrayView3<'_, f32>) -> Result<RowStream<'_>> {
+        let decoding = self.begin_decode(latents)?;
+        Ok(RowStream { session: self, decoding })
+    }
+
+    /// Like [`Session::stream`], for callers that keep the session separately (the C stream).
+    pub(crate) fn begin_decode(&mut self, latents: ArrayView3<'_, f32>) -> Result<Decoding> {
+        let (channels, height, width) = latents.dim();
+        let scheme = self.scheme(Direction::Decode, (1, channels, height, width))?;
+        Decoding::begin(&self.model, &mut self.runner, scheme, latents)
+    }
+
+    /// The next row of `decoding`, which this session began, and did nothing else since.
+    pub(crate) fn next_row<'d>(&mut self, decoding: &'d mut Decoding) -> Result<Option<&'d [f32]>> {
+        decoding.next(&self.model, &mut self.runner)
+    }
+}
+
 /// A decoded picture whose rows are taken one by one; made by
 /// [`Session::stream`](crate::Session::stream). Its session is in use until it is dropped, at the
 /// end or before.
 pub struct RowStream<'s> {
-    model: &'s Model,
-    runner: &'s mut Runner,
+    session: &'s mut Session,
     decoding: Decoding,
 }
 
-impl<'s> RowStream<'s> {
-    pub(super) fn new(model: &'s Model, runner: &'s mut Runner, decoding: Decoding) -> Self {
-        Self { model, runner, decoding }
-    }
-
+impl RowStream<'_> {
     /// Pixels of a row.
     pub fn width(&self) -> usize {
-        self.decoding.shape.width
+        self.decoding.shape().width
     }
 
     /// Rows of the picture.
     pub fn height(&self) -> usize {
-        self.decoding.shape.height
+        self.decoding.shape().height
     }
 
     /// Values of a pixel.
     pub fn channels(&self) -> usize {
-        self.decoding.shape.channels
+        self.decoding.shape().channels
     }
 
     /// What the decode needs.
@@ -94,12 +132,12 @@ impl<'s> RowStream<'s> {
     /// [`Session::decode`](crate::Session::decode) says of the arithmetic; after a failure in tiles
     /// all further rows are refused with `State`.
     pub fn next_row(&mut self) -> Result<Option<&[f32]>> {
-        self.decoding.next(self.model, self.runner)
+        self.session.next_row(&mut self.decoding)
     }
 }
 
 impl fmt::Debug for RowStream<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RowStream").field("shape", &self.decoding.shape).finish_non_exhaustive()
+        f.debug_struct("RowStream").field("shape", &self.decoding.shape()).finish_non_exhaustive()
     }
 }

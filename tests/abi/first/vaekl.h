@@ -74,7 +74,9 @@ typedef struct vaekl_error {
   // What the call returned.
   vaekl_status status;
   // One line of NUL-terminated UTF-8 naming the file, tensor or argument.
-  char message[508];
+  char message[504];
+  // Of VAEKL_ERR_IO, why the system refused, as an errno: ENOENT, EACCES. 0 where there is none.
+  int32_t os_error;
 } vaekl_error;
 
 // The version of the library in use: MAJOR<<16 | MINOR<<8 | PATCH.
@@ -322,8 +324,6 @@ typedef struct vaekl_plan {
   uint32_t tiles_y;
   // Latent pixels of a tile's side, 0 without tiles.
   uint32_t tile_size;
-  // Rows worked on at a time, 0 when all of them are kept.
-  uint32_t band_rows;
   // 1 when the result equals the untiled one.
   uint32_t exact;
 } vaekl_plan;

@@ -131,8 +131,6 @@ public struct Plan: Hashable, Sendable {
     public let tilesY: Int
     /// Latent pixels of a tile's side, 0 without tiles.
     public let tileSize: Int
-    /// Rows worked on at a time, 0 when all of them are kept.
-    public let bandRows: Int
     /// Whether the result equals the untiled one.
     public let isExact: Bool
 
@@ -147,7 +145,6 @@ public struct Plan: Hashable, Sendable {
         tilesX = Int(plan.tiles_x)
         tilesY = Int(plan.tiles_y)
         tileSize = Int(plan.tile_size)
-        bandRows = Int(plan.band_rows)
         isExact = plan.exact != 0
     }
 }
