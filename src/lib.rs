@@ -7,7 +7,7 @@
 //! use ndarray::Array4;
 //! use vaekl::{Model, Session, SessionOptions};
 //!
-//! let model = Model::open("models/default")?;
+//! let model = Model::open("cli/model")?;
 //! let mut session = Session::new(&model, &SessionOptions::default())?;
 //!
 //! let latents = Array4::zeros((1, model.config().latent_channels, 4, 6));

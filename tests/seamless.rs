@@ -24,7 +24,7 @@ fn decode(model: &Model, options: &SessionOptions, latents: &Array4<f32>) -> Arr
 
 /// The default model and latents of a picture with a sky, a hill and a fence, 40x32 of them.
 fn scene() -> (Model, Array4<f32>) {
-    let model = Model::open("models/default").unwrap();
+    let model = Model::open("cli/model").unwrap();
     let picture = Array4::from_shape_fn((1, 3, 256, 320), |(_, c, y, x)| {
         let (y, x, c) = (y as f32 / 256.0, x as f32 / 320.0, c as f32);
         let hill = 0.5 + 0.25 * (7.0 * x).sin();
@@ -101,7 +101,7 @@ fn every_architecture_decodes_to_its_exact_picture() {
 
 #[test]
 fn rows_threads_and_scratch_files_give_the_same_bits() {
-    let model = Model::open("models/default").unwrap();
+    let model = Model::open("cli/model").unwrap();
     let latents = Array4::from_shape_fn((1, 16, 80, 96), |(_, c, y, x)| {
         4.0 * (0.1 * (c + 1) as f32 * x as f32 + 0.07 * y as f32).sin()
     });

@@ -1,11 +1,11 @@
-//! The model inside the command, for use without `--model`. Its card is `models/default/README.md`.
+//! The model inside the command, for use without `--model`. Its card is `cli/model/README.md`.
 
 use vaekl::{Config, Model, ModelOptions, Parts};
 
 use crate::failure::Result;
 
-const CONFIG: &str = include_str!("../../models/default/config.json");
-const WEIGHTS: &[u8] = include_bytes!("../../models/default/diffusion_pytorch_model.safetensors");
+const CONFIG: &str = include_str!("../model/config.json");
+const WEIGHTS: &[u8] = include_bytes!("../model/diffusion_pytorch_model.safetensors");
 
 /// Opens the embedded model.
 pub(crate) fn open(parts: Parts) -> Result<Model> {

@@ -183,9 +183,9 @@ mod tests {
     use super::*;
     use crate::raster::Picture;
 
-    /// The library's fixtures: picture files, and what Pillow and diffusers make of them.
+    /// Picture files, and what Pillow and diffusers make of them.
     fn images() -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/images")
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/images")
     }
 
     fn rgb(name: &str) -> Picture {

@@ -176,7 +176,7 @@ mod tests {
     use crate::run::SessionOptions;
 
     fn session() -> vaekl_session {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/models/default");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/cli/model");
         let model = Model::open(path).unwrap();
         vaekl_session::new(Session::new(&model, &SessionOptions::default()).unwrap())
     }

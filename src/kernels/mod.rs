@@ -13,8 +13,6 @@ mod math;
 mod norm;
 mod pack;
 mod panels;
-#[cfg(feature = "bench")]
-mod peak;
 mod softmax;
 mod store;
 #[cfg(test)]
@@ -37,7 +35,7 @@ use crate::base::error::{Error, ErrorKind, Result};
 /// The kernels of one level. Chosen once per session; nothing below asks the processor again.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kernels {
-    isa: Isa,
+    pub(crate) isa: Isa,
     level: Level,
 }
 

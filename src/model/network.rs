@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn halos_follow_from_the_blocks() {
-        let model = Model::open("models/default").unwrap();
+        let model = Model::open("cli/model").unwrap();
         let network = model.network(Direction::Decode).unwrap();
         let (steps, halos) = network.steps(Part::Rest(None));
         // A pixel for each 3x3 convolution, half as many before a doubling; the last is the head's.

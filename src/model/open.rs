@@ -116,7 +116,7 @@ impl Model {
     /// let mut options = ModelOptions::default();
     /// // Instead of what the configuration says of the scaling of latents.
     /// options.preset = Some(Preset::Flux);
-    /// let model = Model::open_with("models/default", &options)?;
+    /// let model = Model::open_with("cli/model", &options)?;
     /// assert_eq!(model.config().shift_factor, Some(0.1159));
     /// # Ok::<(), vaekl::Error>(())
     /// ```
@@ -133,9 +133,9 @@ impl Model {
     /// use vaekl::{Config, Model, ModelOptions};
     ///
     /// let mut options = ModelOptions::default();
-    /// let config = std::fs::read_to_string("models/default/config.json")?;
+    /// let config = std::fs::read_to_string("cli/model/config.json")?;
     /// options.config = Some(Config::from_json(&config)?);
-    /// let bytes = std::fs::read("models/default/diffusion_pytorch_model.safetensors")?;
+    /// let bytes = std::fs::read("cli/model/diffusion_pytorch_model.safetensors")?;
     /// let model = Model::from_bytes(bytes, &options)?;
     /// assert!(model.info().guessed.is_empty());
     /// # Ok::<(), Box<dyn std::error::Error>>(())

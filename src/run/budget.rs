@@ -60,7 +60,7 @@ impl Call<'_> {
     ///
     /// # Errors
     /// `Budget`, with the least budget that can be kept, and what would lower it.
-    pub(super) fn plan(&self, resources: Resources) -> Result<Planned> {
+    pub(crate) fn plan(&self, resources: Resources) -> Result<Planned> {
         let mut least = Least::NONE;
         if let Some(planned) = self.search(resources, &mut least)? {
             return Ok(planned);

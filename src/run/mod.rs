@@ -11,12 +11,12 @@
 //! | `budget` | the strategy of a run that keeps a memory budget |
 //! | `plan`, `resources`, `options`, `control`, `planes` | what all of these are made of |
 
-mod budget;
+pub(crate) mod budget;
 mod control;
 mod options;
 mod plan;
 mod planes;
-mod resources;
+pub(crate) mod resources;
 mod rows;
 mod runner;
 mod scheme;
@@ -32,5 +32,3 @@ pub use plan::Plan;
 pub use scheme::{plan_decode, plan_encode};
 pub use session::{AutoencoderKlOutput, DecoderOutput, Session};
 pub use stream::RowStream;
-#[cfg(feature = "bench")]
-pub(crate) use {budget::Planned, scheme::Request, scheme::planned};

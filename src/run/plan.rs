@@ -35,7 +35,7 @@ impl Plan {
     /// ```
     /// use vaekl::{ErrorKind, Model, SessionOptions, plan_encode};
     ///
-    /// let model = Model::open("models/default")?;
+    /// let model = Model::open("cli/model")?;
     /// let plan = plan_encode(&model, &SessionOptions::default(), 1 << 20, 1 << 20)?;
     /// assert_eq!(plan.fits_machine().unwrap_err().kind(), ErrorKind::OutOfMemory);
     /// # Ok::<(), vaekl::Error>(())

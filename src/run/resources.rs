@@ -3,8 +3,9 @@
 
 use super::options::{SessionOptions, Tiling};
 use super::plan::{Plan, mebibytes};
+use crate::arch::Level;
 use crate::backend::cpu::CpuMachine;
-use crate::base::error::{Error, ErrorKind};
+use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::storage::Storage;
 use crate::kernels::Kernels;
 use crate::model::Model;
@@ -57,6 +58,16 @@ impl Resources {
                 overlap: options.tile_overlap,
             },
         }
+    }
+
+    /// Those of a session that `options` would make.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for an option out of range.
+    pub(crate) fn of_options(options: &SessionOptions, model: &Model) -> Result<Self> {
+        let (threads, storage) = (options.resolve_threads()?, options.resolve_storage(model));
+        let kernels = Kernels::new(Level::detect()?)?;
+        Ok(Self::new(options, model, storage, kernels, threads))
     }
 
     /// With `bytes` of workspace that are the caller's.

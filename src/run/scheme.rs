@@ -9,19 +9,17 @@ use super::planes::check_size;
 use super::resources::{Least, Resources};
 use super::tiling::diffusers::DiffusersTiles;
 use super::tiling::seamless::{self, SeamlessTiles};
-use crate::arch::Level;
 use crate::base::error::Result;
 use crate::base::storage::Storage;
-use crate::kernels::Kernels;
 use crate::model::Model;
 use crate::model::network::{Direction, Part};
 
 /// What a call is asked to do: a direction, on an input of `height` rows of `width`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Request {
-    pub(crate) direction: Direction,
-    pub(crate) height: usize,
-    pub(crate) width: usize,
+pub(super) struct Request {
+    pub(super) direction: Direction,
+    pub(super) height: usize,
+    pub(super) width: usize,
 }
 
 /// How a call is worked on.
@@ -102,7 +100,7 @@ fn seamless(call: &Call<'_>, resources: Resources) -> Result<Runs> {
 /// use ndarray::Array4;
 /// use vaekl::{Model, Session, SessionOptions, plan_decode};
 ///
-/// let (model, options) = (Model::open("models/default")?, SessionOptions::default());
+/// let (model, options) = (Model::open("cli/model")?, SessionOptions::default());
 /// let plan = plan_decode(&model, &options, 16, 16)?;
 ///
 /// let mut session = Session::new(&model, &options)?;
@@ -141,23 +139,7 @@ pub fn plan_encode(
 /// The scheme of a call in a session with `options` that does not exist.
 fn for_options(model: &Model, options: &SessionOptions, request: Request) -> Result<Scheme> {
     let Request { direction, height, width } = request;
-    let (threads, storage) = (options.resolve_threads()?, options.resolve_storage(model));
-    let kernels = Kernels::new(Level::detect()?)?;
+    let resources = Resources::of_options(options, model)?;
     check_size(direction, height, width)?;
-    Scheme::choose(model, request, Resources::new(options, model, storage, kernels, threads))
-}
-
-/// The plan of one run, for a run without a session.
-#[cfg(feature = "bench")]
-pub(crate) fn planned(
-    model: &Model,
-    options: &SessionOptions,
-    request: Request,
-) -> Result<Planned> {
-    let scheme =
-        for_options(model, &SessionOptions { tiling: Tiling::Exact, ..options.clone() }, request)?;
-    match scheme.runs {
-        Runs::Whole(planned) => Ok(planned),
-        _ => Err(crate::base::error::Error::internal("tiles that were not asked for")),
-    }
+    Scheme::choose(model, request, resources)
 }

@@ -118,7 +118,7 @@ impl Session {
     /// use ndarray::Array4;
     /// use vaekl::{CancelToken, ErrorKind, Model, Session, SessionOptions};
     ///
-    /// let model = Model::open("models/default")?;
+    /// let model = Model::open("cli/model")?;
     /// let mut session = Session::new(&model, &SessionOptions::default())?;
     /// let token = CancelToken::new();
     /// session.set_cancel_token(token.clone());
@@ -143,7 +143,7 @@ impl Session {
     /// use ndarray::Array4;
     /// use vaekl::{Model, Session, SessionOptions};
     ///
-    /// let model = Model::open("models/default")?;
+    /// let model = Model::open("cli/model")?;
     /// let mut session = Session::new(&model, &SessionOptions::default())?;
     /// session.on_progress(Some(Box::new(|progress| {
     ///     eprintln!("{} %", 100 * progress.done / progress.total);
@@ -190,7 +190,7 @@ impl Session {
     /// use ndarray::Array3;
     /// use vaekl::{Model, Session, SessionOptions};
     ///
-    /// let model = Model::open("models/default")?;
+    /// let model = Model::open("cli/model")?;
     /// let mut session = Session::new(&model, &SessionOptions::default())?;
     /// let latents = Array3::zeros((model.config().latent_channels, 4, 4));
     /// let mut pixels: Vec<u8> = Vec::new(); // RGB RGB ..., as image files have them

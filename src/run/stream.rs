@@ -61,7 +61,7 @@ impl Session {
     /// use ndarray::Array3;
     /// use vaekl::{Model, Session, SessionOptions};
     ///
-    /// let model = Model::open("models/default")?;
+    /// let model = Model::open("cli/model")?;
     /// let mut session = Session::new(&model, &SessionOptions::default())?;
     /// let latents = Array3::zeros((model.config().latent_channels, 4, 4));
     /// let mut stream = session.stream(latents.view())?;

@@ -23,7 +23,7 @@ fn recordings<T>(call: impl FnOnce() -> T) -> (T, usize) {
 }
 
 fn model() -> Model {
-    Model::open("models/default").unwrap()
+    Model::open("cli/model").unwrap()
 }
 
 fn latents(model: &Model, batch: usize, side: usize) -> Array4<f32> {

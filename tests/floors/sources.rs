@@ -4,18 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Folders with sources of our own.
-pub(crate) const FOLDERS: [&str; 10] = [
-    "src",
-    "cli",
-    "tests",
-    "benches",
-    "examples",
-    "scripts",
-    "models",
-    "bindings",
-    "include",
-    "packaging",
-];
+pub(crate) const FOLDERS: [&str; 9] =
+    ["src", "cli", "tests", "benches", "examples", "scripts", "bindings", "include", "packaging"];
 
 /// Sources outside of them.
 const SINGLE: [&str; 3] = ["build.rs", "Makefile", ".ci/run"];

@@ -13,6 +13,14 @@ pub(crate) fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
 }
 
+/// A file of the repository outside of the package, or `None` in a published package.
+pub(crate) fn repository(name: &str) -> Option<PathBuf> {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // Cargo keeps the manifest as it was written in a published package, under this name.
+    let published = package.join("Cargo.toml.orig").exists();
+    (!published).then(|| package.join("..").join(name))
+}
+
 /// The command, with nothing from this process's terminal.
 pub(crate) fn vaekl() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vaekl"));

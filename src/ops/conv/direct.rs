@@ -82,11 +82,6 @@ impl Method for Blocking {
         true
     }
 
-    #[cfg(feature = "bench")]
-    fn describe(&self, layer: &Layer) -> (&'static str, u64) {
-        ("direct", layer.multiply_adds())
-    }
-
     fn begin<'r>(&'r self, run: Run<'r>) -> Box<dyn Work + 'r> {
         Box::new(Direct { run, blocking: self, panels: run.panels(), bias: run.bias() })
     }

@@ -20,7 +20,7 @@ use crate::ops::place::Staged;
 /// The shape of a convolution, and the method that computes it.
 #[derive(Debug)]
 pub(crate) struct Geometry {
-    pub(super) layer: Layer,
+    pub(crate) layer: Layer,
     pub(super) method: Box<dyn Method>,
 }
 
@@ -57,12 +57,6 @@ impl Geometry {
     /// Multiply-adds of the convolution, counted as a direct one.
     pub(crate) fn multiply_adds(&self) -> u64 {
         self.layer.multiply_adds()
-    }
-
-    /// The method, and the multiply-adds that it really does.
-    #[cfg(feature = "bench")]
-    pub(crate) fn method(&self) -> (&'static str, u64) {
-        self.method.describe(&self.layer)
     }
 
     /// Bytes of scratch memory for `threads` workers.

@@ -19,9 +19,9 @@ pub(crate) enum Resample {
 
 /// The shape of a convolution: all that the choice of its method depends on.
 #[derive(Clone, Debug)]
-pub(super) struct Layer {
-    pub(super) input: Shape,
-    pub(super) output: Shape,
+pub(crate) struct Layer {
+    pub(crate) input: Shape,
+    pub(crate) output: Shape,
     pub(super) kernel: usize,
     pub(super) resample: Resample,
     /// Output channels of each filter bank.

@@ -27,10 +27,6 @@ pub(super) trait Method: Debug {
     /// Whether blocks can be computed a few rows at a time, after one preparation.
     fn by_rows(&self) -> bool;
 
-    /// Its name, and the multiply-adds that it really does.
-    #[cfg(feature = "bench")]
-    fn describe(&self, layer: &Layer) -> (&'static str, u64);
-
     /// The method at work.
     fn begin<'r>(&'r self, run: Run<'r>) -> Box<dyn Work + 'r>;
 }

@@ -34,7 +34,7 @@ mod run;
 mod split;
 #[cfg(test)]
 mod tests;
-mod winograd;
+pub(crate) mod winograd;
 mod worker;
 
 pub(crate) use filter::Filter;

@@ -32,8 +32,8 @@ const SLICES: usize = 8;
 
 /// How a Winograd convolution is cut.
 #[derive(Clone, Debug)]
-pub(in crate::ops::conv) struct Blocking {
-    pub(super) winograd: Winograd,
+pub(crate) struct Blocking {
+    pub(crate) winograd: Winograd,
     pub(super) order: Order,
     /// Tiles of a block.
     down: usize,
@@ -52,7 +52,7 @@ pub(super) enum Order {
 impl Blocking {
     /// The variant that costs least, if the filters are 3x3 and any costs less than the direct
     /// convolution. `kept` bounds the bytes of what is kept transformed.
-    pub(in crate::ops::conv) fn choose(layer: &Layer, kept: usize) -> Option<Self> {
+    pub(crate) fn choose(layer: &Layer, kept: usize) -> Option<Self> {
         if layer.kernel != 3 {
             return None;
         }
@@ -115,28 +115,10 @@ impl Blocking {
         let Self { winograd, down, across, .. } = *self;
         Grid { winograd, top: 0, left: 0, above: 0, before: 0, down, across }
     }
-
-    #[cfg(feature = "bench")]
-    pub(super) fn name(&self) -> &'static str {
-        match self.winograd {
-            Winograd::F4 => "F(4,3)",
-            Winograd::F6 => "F(6,3)",
-            Winograd::F8 => "F(8,3)",
-            Winograd::Doubled => "F(5,2)",
-            Winograd::Halved => "F(5,3)/2",
-        }
-    }
-
-    /// Products of all tiles, for an input and an output channel.
-    #[cfg(feature = "bench")]
-    pub(super) fn products(&self, layer: &Layer) -> usize {
-        let (down, across) = tiles(self.winograd, layer.output);
-        down * across * self.winograd.products()
-    }
 }
 
 /// Tiles that cover the picture, down and across.
-fn tiles(winograd: Winograd, output: Shape) -> (usize, usize) {
+pub(crate) fn tiles(winograd: Winograd, output: Shape) -> (usize, usize) {
     let tiles = |length: usize| (length + winograd.origin()).div_ceil(winograd.outputs());
     (tiles(output.height), tiles(output.width))
 }

@@ -10,7 +10,7 @@
 //! what is not stored. Blocks depend on the layer's shape alone, never on the machine's caches: the
 //! sums of GroupNorm are merged block by block, so that another cut would move their last bits.
 
-mod blocking;
+pub(crate) mod blocking;
 mod grid;
 mod input_stationary;
 mod slice;
@@ -50,12 +50,6 @@ impl Method for Blocking {
 
     fn by_rows(&self) -> bool {
         self.order == Order::WeightStationary
-    }
-
-    #[cfg(feature = "bench")]
-    fn describe(&self, layer: &Layer) -> (&'static str, u64) {
-        let products = self.products(layer) * layer.input.channels * layer.output.channels;
-        (self.name(), products as u64)
     }
 
     fn begin<'r>(&'r self, run: Run<'r>) -> Box<dyn Work + 'r> {

@@ -13,7 +13,7 @@
 # ///
 """Trains the default model of the `vaekl` command: a small AutoencoderKL, f8, 16 latent channels.
 
-    python models/default/train.py --out DIR
+    python cli/model/train.py --out DIR
 
 Data: the pictures bundled with scikit-image, never the astronaut, and textures drawn by this
 script. Everything is drawn from --seed, so that a run can be repeated; torch's threads may still
