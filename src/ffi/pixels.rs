@@ -20,7 +20,7 @@ pub(super) struct Pixels {
 }
 
 impl Pixels {
-    /// Checks the view that the argument `name` is, of pictures with `channels` channels.
+    /// Checks the view passed as the argument `name`, an image with `channels` channels.
     pub(super) fn new(view: &vaekl_image, channels: usize, name: &str) -> Result<Self> {
         let data = view.data.cast::<u8>();
         args::pointer(data, &format!("{name}.data"))?;
@@ -103,7 +103,7 @@ impl Pixels {
     }
 }
 
-/// Distances in bytes, and from the first byte to the end of the last element.
+/// Strides in bytes, and the length from the first byte to the end of the last element.
 struct Strides {
     row: usize,
     pixel: usize,
