@@ -67,7 +67,7 @@ impl Latents {
         }
     }
 
-    /// Refuses another size than that of what will be written.
+    /// Refuses a size other than the result's.
     pub(super) fn expect_size(&self, width: usize, height: usize, name: &str) -> Result<()> {
         if (self.width, self.height) == (width, height) {
             return Ok(());

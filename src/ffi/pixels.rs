@@ -55,7 +55,7 @@ impl Pixels {
         self.height
     }
 
-    /// Refuses another size than that of what will be written.
+    /// Refuses a size other than the result's.
     pub(super) fn expect(&self, width: usize, height: usize, name: &str) -> Result<()> {
         if (self.width, self.height) == (width, height) {
             return Ok(());

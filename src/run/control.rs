@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::base::error::{Error, ErrorKind, Result};
 
-/// Work done, as multiply-adds of the picture in progress. It begins anew with each picture of a
-/// batch, and where an overflow of `F16` is repeated in `Bf16`.
+/// Progress of the current picture, in multiply-adds. It restarts with each picture of a batch, and
+/// when an overflow of `F16` is repeated in `Bf16`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
@@ -18,18 +18,18 @@ pub struct Progress {
     pub total: u64,
 }
 
-/// Stops the calls that were given it, from any thread. A token stays cancelled: a call that begins
-/// with a cancelled one does no work.
+/// Cancels the calls that have it, from any thread. A token stays cancelled: a call that begins
+/// with a cancelled token does no work.
 #[derive(Clone, Debug, Default)]
 pub struct CancelToken(Arc<AtomicBool>);
 
 impl CancelToken {
-    /// A token that is not cancelled.
+    /// Makes a token that is not cancelled.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Asks the calls that have this token to stop. They return `Cancelled` within a fraction of a
+    /// Cancels the calls that have this token: they return `Cancelled` within a fraction of a
     /// second.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);

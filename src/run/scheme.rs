@@ -96,7 +96,7 @@ fn seamless(call: &Call<'_>, resources: Resources) -> Result<Runs> {
     Ok(Runs::Seamless(Box::new(SeamlessTiles::of(call, &sizes, resources)?)))
 }
 
-/// What a decode of latents of `height` rows of `width` would need in a session with `options`.
+/// What a session with `options` needs to decode one latent of `height` x `width`.
 ///
 /// ```
 /// use ndarray::Array4;
@@ -113,7 +113,7 @@ fn seamless(call: &Call<'_>, resources: Resources) -> Result<Runs> {
 /// ```
 ///
 /// # Errors
-/// As [`Session::decode`](crate::Session::decode), without the arithmetic's and the memory's own.
+/// Those of [`Session::decode`](crate::Session::decode), except for those of arithmetic and memory.
 pub fn plan_decode(
     model: &Model,
     options: &SessionOptions,
@@ -124,10 +124,10 @@ pub fn plan_decode(
     Ok(for_options(model, options, request)?.plan())
 }
 
-/// What an encode of a picture of `height` rows of `width` would need in a session with `options`.
+/// What a session with `options` needs to encode one picture of `height` x `width` pixels.
 ///
 /// # Errors
-/// As [`Session::encode`](crate::Session::encode), without the arithmetic's and the memory's own.
+/// Those of [`Session::encode`](crate::Session::encode), except for those of arithmetic and memory.
 pub fn plan_encode(
     model: &Model,
     options: &SessionOptions,

@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! A decoded picture whose rows are taken one by one.
+//! A decoded picture, read row by row.
 
 use std::fmt;
 
@@ -14,10 +14,10 @@ use crate::base::error::Result;
 use crate::base::shape::Shape;
 use crate::model::Model;
 
-/// A decode whose rows are taken one by one, without its session.
+/// A decode, read row by row, apart from its session.
 pub(crate) struct Decoding {
     pull: Pull,
-    /// What rows that are not made yet are decoded from.
+    /// The input of the rows that are not decoded yet.
     latents: Array3<f32>,
     shape: Shape,
 }
@@ -43,17 +43,16 @@ impl Decoding {
         self.shape
     }
 
-    /// The next row, interleaved; `None` after the last. `model` and `runner` are those that it
-    /// began with, and did nothing else since.
+    /// The next row, interleaved; `None` after the last. `model` and `runner` are those of
+    /// [`Decoding::begin`]; `runner` has done nothing else since.
     pub(super) fn next(&mut self, model: &Model, runner: &mut Runner) -> Result<Option<&[f32]>> {
         let row = self.pull.advance(model, runner, &mut rows_of(self.latents.view()))?;
         Ok(row.map(|_| self.pull.row()))
     }
 }
 
-/// A decoded picture whose rows are taken one by one; made by
-/// [`Session::stream`](crate::Session::stream). Its session is in use until it is dropped, at the
-/// end or before.
+/// A decoded picture, read row by row; made by [`Session::stream`](crate::Session::stream). Its
+/// session is in use until the stream is dropped, at its end or before.
 pub struct RowStream<'s> {
     model: &'s Model,
     runner: &'s mut Runner,
@@ -65,17 +64,17 @@ impl<'s> RowStream<'s> {
         Self { model, runner, decoding }
     }
 
-    /// Pixels of a row.
+    /// Width of the picture in pixels.
     pub fn width(&self) -> usize {
         self.decoding.shape.width
     }
 
-    /// Rows of the picture.
+    /// Height of the picture in pixels.
     pub fn height(&self) -> usize {
         self.decoding.shape.height
     }
 
-    /// Values of a pixel.
+    /// Channels of the picture: values per pixel.
     pub fn channels(&self) -> usize {
         self.decoding.shape.channels
     }
@@ -85,14 +84,14 @@ impl<'s> RowStream<'s> {
         self.decoding.pull.plan()
     }
 
-    /// The next row, `width * channels` interleaved values; `None` after the last. With tiles, the
-    /// first of each row of tiles takes the time that these take.
+    /// The next row, `width * channels` interleaved values; `None` after the last. In tiles, the
+    /// first row of each row of tiles takes the time of decoding them.
     ///
     /// # Errors
-    /// `Cancelled` where the token asks for it, before any row. `Io` when the scratch file fails:
-    /// of a picture in one piece the row may be asked for again. In tiles also what
-    /// [`Session::decode`](crate::Session::decode) says of the arithmetic; after a failure in tiles
-    /// all further rows are refused with `State`.
+    /// `Cancelled` by the token, before any row. `Io` if the scratch file fails; without tiles the
+    /// row may be asked for again. In tiles also the arithmetic errors of
+    /// [`Session::decode`](crate::Session::decode). After a failure in tiles all later rows fail
+    /// with `State`.
     pub fn next_row(&mut self) -> Result<Option<&[f32]>> {
         self.decoding.next(self.model, self.runner)
     }
