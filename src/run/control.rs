@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! What reaches a call from outside while it runs, and what it tells: cancelling and progress.
+//! Contact with a running call from outside: cancelling and progress.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -41,10 +41,10 @@ impl CancelToken {
     }
 }
 
-/// What [`Session::on_progress`](crate::Session::on_progress) takes.
+/// The callback of [`Session::on_progress`](crate::Session::on_progress).
 pub(super) type OnProgress = Box<dyn FnMut(Progress) -> ControlFlow<()> + Send>;
 
-/// The token of the next calls, and who is told of their progress.
+/// The cancel token and the progress callback of later calls.
 #[derive(Default)]
 pub(super) struct Control {
     pub(super) token: CancelToken,
@@ -52,7 +52,7 @@ pub(super) struct Control {
 }
 
 impl Control {
-    /// Refuses to begin, or to go on with, what was cancelled.
+    /// Fails with `Cancelled` if the token is cancelled.
     pub(super) fn check(&self) -> Result<()> {
         if self.token.is_cancelled() {
             return Err(Error::new(ErrorKind::Cancelled, "cancelled"));
@@ -60,7 +60,7 @@ impl Control {
         Ok(())
     }
 
-    /// Tells of the progress; `Break` where the call is to stop.
+    /// Reports progress; `Break` means that the call is to stop.
     pub(super) fn report(&mut self, progress: Progress) -> ControlFlow<()> {
         if self.token.is_cancelled() {
             return ControlFlow::Break(());

@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! The scheme of a call: whether it is worked on whole or in tiles, and the plan of each run. It is
-//! chosen once, before any work, and carried to the run.
+//! The scheme of a call: whole or in tiles, with the plan of each run. It is chosen once, before
+//! any work, and carried to the run.
 
 use super::budget::{Call, Planned};
 use super::options::{SessionOptions, Tiling};
@@ -16,7 +16,7 @@ use crate::kernels::Kernels;
 use crate::model::Model;
 use crate::model::network::{Direction, Part};
 
-/// What a call is asked to do: a direction, on an input of `height` rows of `width`.
+/// A request: a direction, and an input of `height` x `width`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request {
     pub(crate) direction: Direction,
@@ -24,7 +24,7 @@ pub(crate) struct Request {
     pub(crate) width: usize,
 }
 
-/// How a call is worked on.
+/// The scheme of a call.
 pub(super) struct Scheme {
     pub(super) request: Request,
     pub(super) resources: Resources,
@@ -40,12 +40,12 @@ pub(super) enum Runs {
 }
 
 impl Scheme {
-    /// The scheme of a call within `resources`: in tiles where these ask for them and the picture
-    /// is larger than one.
+    /// Chooses the scheme of a call within `resources`: in tiles if these request them and the
+    /// picture is larger than one tile.
     ///
     /// # Errors
-    /// `Model` without such a network, `InvalidArgument` for tiles that cannot be, `Budget` with
-    /// the least budget that can be kept.
+    /// `Model` without such a network, `InvalidArgument` for impossible tiles, `Budget` with the
+    /// least sufficient budget.
     pub(super) fn choose(model: &Model, request: Request, resources: Resources) -> Result<Self> {
         let Request { direction, height, width } = request;
         let network = model.network(direction)?;
@@ -61,7 +61,7 @@ impl Scheme {
         Ok(Self { request, resources, runs })
     }
 
-    /// The same call with activations stored as `storage`.
+    /// The scheme of the same call with activations of type `storage`.
     pub(super) fn stored_as(&self, storage: Storage, model: &Model) -> Result<Self> {
         Self::choose(model, self.request, self.resources.stored_as(storage))
     }
@@ -75,13 +75,13 @@ impl Scheme {
         }
     }
 
-    /// What activations are stored as.
+    /// The type of activations.
     pub(super) fn storage(&self) -> Storage {
         self.resources.settings.storage
     }
 }
 
-/// Seamless tiles, or one run where the picture needs none.
+/// Seamless tiles, or one run if the picture needs none.
 fn seamless(call: &Call<'_>, resources: Resources) -> Result<Runs> {
     let sizes = seamless::sizes(call, resources)?;
     let chosen = resources.tiles.size == 0 && resources.limited();
@@ -138,7 +138,7 @@ pub fn plan_encode(
     Ok(for_options(model, options, request)?.plan())
 }
 
-/// The scheme of a call in a session with `options` that does not exist.
+/// The scheme of a call for `options`, without a session.
 fn for_options(model: &Model, options: &SessionOptions, request: Request) -> Result<Scheme> {
     let Request { direction, height, width } = request;
     let (threads, storage) = (options.resolve_threads()?, options.resolve_storage(model));
@@ -147,7 +147,7 @@ fn for_options(model: &Model, options: &SessionOptions, request: Request) -> Res
     Scheme::choose(model, request, Resources::new(options, model, storage, kernels, threads))
 }
 
-/// The plan of one run, for a run without a session.
+/// The plan of one run, without a session.
 #[cfg(feature = "bench")]
 pub(crate) fn planned(
     model: &Model,
