@@ -121,7 +121,7 @@ pub enum Pass {
     Output,
     /// Rounding, and GroupNorm's sums.
     Store,
-    /// The same, with what was there added before.
+    /// Rounding and GroupNorm's sums, after adding the residual.
     Residual,
 }
 
@@ -464,7 +464,7 @@ impl Backend for Watched<'_, '_> {
 /// operator.
 ///
 /// # Errors
-/// As [`Session::decode`](crate::Session::decode).
+/// Those of [`Session::decode`](crate::Session::decode).
 pub fn operators(
     model: &Model,
     options: &SessionOptions,

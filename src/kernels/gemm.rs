@@ -246,7 +246,7 @@ impl Tile<'_> {
     }
 
     /// # Safety
-    /// As [`Self::run`], with `ROWS` rows.
+    /// The pointers are valid for the extents that [`Self::run`] requires, with `ROWS` rows.
     #[inline(always)]
     unsafe fn rows<S: Simd, const ROWS: usize>(self, s: S) {
         let Self { a, a_stride, taps, depth, mut b, mut next, next_step, init, c, c_stride } = self;

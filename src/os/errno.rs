@@ -2,9 +2,8 @@
 
 use std::io::{Error, ErrorKind};
 
-/// The system's own number on Unix; where there is none, the number of the error's kind, 0 where
-/// that has none. The numbers are those of Linux, of Apple's systems and of Windows' C library
-/// alike.
+/// The system's own number on Unix; otherwise the number of the error's kind, or 0 for a kind
+/// without one. The numbers are the same on Linux, on Apple's systems and in Windows' C library.
 pub(crate) fn errno(error: &Error) -> i32 {
     match error.raw_os_error() {
         Some(code) if cfg!(unix) => code,

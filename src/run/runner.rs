@@ -163,7 +163,7 @@ impl Runner {
         }
     }
 
-    /// Bytes of workspace held now.
+    /// Workspace in bytes held now.
     pub(super) fn memory(&self) -> usize {
         self.workspace.bytes().len()
     }

@@ -98,7 +98,7 @@ impl Session {
         self.runner.storage
     }
 
-    /// Bytes of workspace held now.
+    /// Workspace in bytes held now.
     pub fn memory(&self) -> usize {
         self.runner.memory()
     }

@@ -282,7 +282,8 @@ fn sort_halves(exec: Exec<'_>, memory: &mut [u8], half: usize) {
     exec.each(parts, |mut pieces| permute(&mut pieces));
 }
 
-/// The same of pieces, along the cycles of the permutation.
+/// Moves the even pieces to the front and the odd ones to the back, along the cycles of the
+/// permutation.
 fn permute(pieces: &mut [&mut [u8]]) {
     let count = pieces.len() / 2;
     // Where the piece comes from that belongs at `at`.

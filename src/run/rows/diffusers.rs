@@ -21,7 +21,7 @@ use crate::run::planes::{Fill, finite};
 use crate::run::runner::{Input, Io, Runner};
 use crate::run::tiling::diffusers::{DiffusersGrid, DiffusersTiles};
 
-/// The rows of a picture that is made a row of tiles at a time.
+/// The rows of a picture, computed one row of tiles at a time.
 pub(super) struct DiffusersRows {
     direction: Direction,
     height: usize,

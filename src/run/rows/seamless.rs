@@ -23,7 +23,7 @@ use crate::run::planes::Fill;
 use crate::run::runner::{Input, Io, Made, Pick, Runner};
 use crate::run::tiling::seamless::SeamlessTiles;
 
-/// The rows of a picture that is made a row of tiles at a time.
+/// The rows of a picture, computed one row of tiles at a time.
 pub(super) struct SeamlessRows {
     /// The front's output, pinned.
     front: Made,

@@ -13,7 +13,7 @@ pub(super) fn odd_lines(bytes: usize) -> usize {
     ALIGN * (lines + usize::from(lines.is_multiple_of(2)))
 }
 
-/// The same of f32 values.
+/// `values` of f32, rounded up to an odd number of cache lines.
 pub(super) fn odd_values(values: usize) -> usize {
     odd_lines(values * size_of::<f32>()) / size_of::<f32>()
 }
