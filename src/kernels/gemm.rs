@@ -197,7 +197,7 @@ struct Tile<'a> {
     taps: &'a [usize],
     depth: usize,
     b: *const f32,
-    /// The part that this tile asks of what is read later: from where on, and values a row of `b`.
+    /// The part of later data that this tile prefetches: its start, and values per row of `b`.
     next: *const f32,
     next_step: usize,
     init: TileInit,
@@ -215,7 +215,7 @@ enum TileInit {
 /// Multiply-adds of a chain. 64 cost 3 to 15 % more time than 128, for a quarter less error.
 const CHAIN: usize = 128;
 
-/// Values of `b` ahead that are asked for the first-level cache, 32 rows of the widest panel.
+/// Prefetch distance in values of `b`, to the first-level cache: 32 rows of the widest panel.
 const AHEAD: usize = 1024;
 
 impl Tile<'_> {
@@ -246,7 +246,7 @@ impl Tile<'_> {
     }
 
     /// # Safety
-    /// The pointers are valid for the extents that [`Self::run`] requires, with `ROWS` rows.
+    /// The pointers are good for `ROWS` rows.
     #[inline(always)]
     unsafe fn rows<S: Simd, const ROWS: usize>(self, s: S) {
         let Self { a, a_stride, taps, depth, mut b, mut next, next_step, init, c, c_stride } = self;

@@ -77,7 +77,7 @@ pub(crate) fn path_of(bytes: &[u8]) -> Option<PathBuf> {
     std::str::from_utf8(bytes).ok().map(PathBuf::from)
 }
 
-/// What is neither a regular file nor a folder, for a person.
+/// Name of a file that is neither a regular file nor a folder, for messages.
 pub(crate) fn kind_name(_: FileType) -> &'static str {
     "another kind"
 }

@@ -82,7 +82,7 @@ pub(crate) fn path_of(bytes: &[u8]) -> Option<PathBuf> {
     Some(PathBuf::from(OsStr::from_bytes(bytes)))
 }
 
-/// What is neither a regular file nor a folder, for a person.
+/// Name of a file that is neither a regular file nor a folder, for messages.
 pub(crate) fn kind_name(kind: FileType) -> &'static str {
     if kind.is_fifo() {
         "a FIFO"
