@@ -9,10 +9,10 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("status", &["status.rs"]),
     ("value types", &["types.rs"]),
     ("model: immutable, shareable", &["model.rs"]),
-    ("session: one user at a time, owns threads and workspace", &["turn.rs", "session.rs"]),
-    ("plan: what a session would do", &["plan.rs"]),
+    ("session: one call at a time, owns threads and workspace", &["turn.rs", "session.rs"]),
+    ("plan: what a call will need", &["plan.rs"]),
     ("decode", &["decode.rs"]),
-    ("decode, pulled", &["stream.rs"]),
+    ("decode, row by row", &["stream.rs"]),
     ("encode", &["encode.rs"]),
 ];
 
@@ -28,9 +28,9 @@ const HEAD: &str = "\
  *            NULL is accepted. A model may be freed before its sessions: they
  *            hold their own reference. Input pointers are borrowed for the call
  *            only, unless stated otherwise.
- * Threads    Calls that take `const vaekl_x *` may run concurrently. A call that
- *            takes `vaekl_x *` needs exclusive access to that object, from any
- *            thread; of two calls on one session the second returns
+ * Threads    Any thread may call. Calls that take `const vaekl_x *` may run
+ *            concurrently; one that takes `vaekl_x *` needs exclusive access to
+ *            that object. Of two calls on one session the second returns
  *            VAEKL_ERR_STATE. vaekl_session_cancel and vaekl_session_memory may
  *            run while another call uses the session.
  * Callbacks  Run on the thread that made the call, never after it returns. They
@@ -147,11 +147,11 @@ fn header() -> String {
     let mut text = String::from(HEAD);
     text.push('\n');
     for (part, place, number) in [
-        ("MAJOR", "first", env!("CARGO_PKG_VERSION_MAJOR")),
-        ("MINOR", "second", env!("CARGO_PKG_VERSION_MINOR")),
-        ("PATCH", "third", env!("CARGO_PKG_VERSION_PATCH")),
+        ("MAJOR", "Major", env!("CARGO_PKG_VERSION_MAJOR")),
+        ("MINOR", "Minor", env!("CARGO_PKG_VERSION_MINOR")),
+        ("PATCH", "Patch", env!("CARGO_PKG_VERSION_PATCH")),
     ] {
-        writeln!(text, "// The {place} number of this header's version.").unwrap();
+        writeln!(text, "// {place} version of this header.").unwrap();
         writeln!(text, "#define VAEKL_VERSION_{part} {number}").unwrap();
     }
     write!(text, "\n{OPEN}\n").unwrap();

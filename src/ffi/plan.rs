@@ -89,8 +89,8 @@ unsafe fn plan(
     Ok(())
 }
 
-/// Plans a decode of one latent of this size by a session with `options`. Set out->struct_size
-/// first. Allocates nothing that outlives the call.
+/// Plans a decode of one latent of `latent_width` x `latent_height` by a session with `options`.
+/// Set out->struct_size first. Allocates nothing that outlives the call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_plan_decode(
     model: *const vaekl_model,
@@ -105,7 +105,8 @@ pub unsafe extern "C" fn vaekl_plan_decode(
     unsafe { guard(error, || plan(model, options, out, |m, o| plan_decode(m, o, height, width))) }
 }
 
-/// Plans an encode of one picture, `width` x `height` pixels, as vaekl_plan_decode does a decode.
+/// Plans an encode of one picture of `width` x `height` pixels by a session with `options`. Set
+/// out->struct_size first. Allocates nothing that outlives the call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_plan_encode(
     model: *const vaekl_model,

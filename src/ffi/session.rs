@@ -17,8 +17,8 @@ use crate::base::buffer::ALIGN;
 use crate::base::error::{Error, Result};
 use crate::run::{Attention, Progress, Session, SessionOptions, Tiling};
 
-/// Reports progress, on the thread of the call. `done` and `total` count units of work. Return 0 to
-/// go on, non-zero to cancel.
+/// Called from time to time with the progress of a call, on its thread. `done` and `total` count
+/// units of work. Return 0 to go on, non-zero to cancel.
 pub type vaekl_progress_fn =
     Option<unsafe extern "C" fn(user: *mut c_void, done: u64, total: u64) -> i32>;
 
@@ -54,7 +54,7 @@ pub struct vaekl_session_options {
     /// Size of `workspace` in bytes; 0 without one. If it is smaller than
     /// vaekl_plan.workspace_bytes, a leaner plan is used where one exists.
     pub workspace_size: usize,
-    /// Called as a call progresses; default NULL: none.
+    /// Callback for progress. Default NULL: none.
     pub progress: vaekl_progress_fn,
     /// First argument of `progress`; not used after the session is freed.
     pub progress_user: *mut c_void,

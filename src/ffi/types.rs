@@ -9,7 +9,7 @@ pub const VAEKL_DTYPE_F32: vaekl_dtype = 0;
 pub const VAEKL_DTYPE_F16: vaekl_dtype = 1;
 /// bfloat16.
 pub const VAEKL_DTYPE_BF16: vaekl_dtype = 2;
-/// 8-bit unsigned integer, images only: [-1, 1] becomes [0, 255], clamped, rounded half to even.
+/// 8-bit unsigned integer, images only: [-1, 1] maps to [0, 255], clamped, rounded half to even.
 pub const VAEKL_DTYPE_U8: vaekl_dtype = 3;
 
 /// Order of the values of an image.
@@ -61,8 +61,7 @@ pub struct vaekl_image {
     pub dtype: vaekl_dtype,
     /// Order of the values: any VAEKL_LAYOUT.
     pub layout: vaekl_layout,
-    /// Bytes from one row to the next; 0 = packed. A row of HWC has all channels, one of CHW has
-    /// one.
+    /// Bytes from one row to the next; 0 = packed. A row has all channels in HWC, one in CHW.
     pub row_stride: usize,
     /// Bytes from one plane to the next; 0 = packed. Read for CHW only.
     pub plane_stride: usize,

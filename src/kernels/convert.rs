@@ -1,4 +1,4 @@
-//! Element types of activations, and their conversion.
+//! Element types of activations and their conversion.
 
 use half::{bf16, f16};
 

@@ -1,4 +1,4 @@
-//! The peak that everything is measured against.
+//! The peak speed, against which everything is measured.
 
 use super::Kernels;
 use crate::arch::isa::{Kernel, Simd};
@@ -28,7 +28,8 @@ impl Kernel for Chains {
 }
 
 impl Kernels {
-    /// Keeps the multipliers busy for a moment; gives the floating-point operations done.
+    /// Keeps the multipliers busy for a moment; returns the number of floating-point operations
+    /// done.
     pub(crate) fn fused_multiply_adds(&self) -> f64 {
         std::hint::black_box(self.isa.run(Chains { length: 100_000 })).0
     }

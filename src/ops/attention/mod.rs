@@ -105,7 +105,7 @@ impl Job<'_> {
     /// bytes. `Break` when `tick` (items done, of how many) said to stop.
     ///
     /// # Errors
-    /// `Io` when the scratch file fails.
+    /// `Io` if the scratch file fails.
     pub(crate) fn run(
         &self,
         exec: Exec<'_>,

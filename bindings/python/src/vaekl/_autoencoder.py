@@ -64,8 +64,8 @@ class AutoencoderKL(DropIn):
                 configuration's: "sd", "sdxl", "sdxl-fp16-fix", "sd3", "flux", "playground-v2.5",
                 "sd-x4-upscaler", "cogview4".
             parts: "both", or "decoder" or "encoder" for a checkpoint with only that half.
-            dtype, torch_dtype: Type of the activations between layers, see `SessionOptions.dtype`; default float32,
-                which is exact. What dtype the weights have does not matter.
+            dtype, torch_dtype: Type of the activations between layers, see `SessionOptions.dtype`;
+                default float32, which is exact. The dtype of the weights does not matter.
             device: "cpu", the only one in this version.
             use_safetensors, local_files_only: For diffusers' sake; always so.
             options: Fields of `SessionOptions`: threads, memory_budget, scratch_dir, progress, ...

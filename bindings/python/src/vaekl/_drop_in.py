@@ -52,10 +52,9 @@ class DropIn:
         """Enables tiling.
 
         Args:
-            tile_sample_min_size: Pixels of a tile's side; default what was set before, and
-                if nothing was the model's `sample_size`, or for seamless tiles what the
-                memory budget has room for.
-            tile_overlap_factor: Part of a tile that neighbours share; default 0.25.
+            tile_sample_min_size: Side of a tile in pixels. Default: the last one set, or else the
+                model's `sample_size`, or for seamless tiles the largest that fits the budget.
+            tile_overlap_factor: Overlap of neighbouring tiles, as a part of a tile; default 0.25.
             how: "diffusers" gives diffusers' numbers, seams and all; "seamless" the untiled picture
                 but for an error far below a step of 8 bits (decoding only; encoding is exact).
         """
@@ -103,7 +102,7 @@ class DropIn:
 
     @property
     def tile_overlap_factor(self) -> float:
-        """Part of a tile that neighbours share."""
+        """Overlap of neighbouring tiles, as a part of a tile."""
         overlap = self.options.tile_overlap
         return overlap / self.tile_latent_min_size if overlap else 0.25
 

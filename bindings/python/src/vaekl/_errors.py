@@ -26,7 +26,7 @@ class InvalidArgumentError(Error, ValueError):
 
 
 class FileError(Error, OSError):
-    """A file could not be opened, read, written or mapped; `errno` is the system's number, if any."""
+    """A file could not be opened, read, written or mapped; `errno` is the system's, if any."""
 
     status = "VAEKL_ERR_IO"
 

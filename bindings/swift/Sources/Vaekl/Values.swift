@@ -8,7 +8,7 @@ public enum DType: Sendable {
     case float16
     /// bfloat16.
     case bfloat16
-    /// Pictures only: [-1, 1] becomes [0, 255], clamped, rounded half to even.
+    /// Pictures only: [-1, 1] maps to [0, 255], clamped, rounded half to even.
     case uint8
 
     var c: vaekl_dtype {
