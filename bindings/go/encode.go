@@ -22,7 +22,8 @@ func Mode() Posterior {
 	return Posterior{kind: C.VAEKL_POSTERIOR_MODE}
 }
 
-// Sample is mean + std * N(0,1), drawn from Seed for the whole batch as torch.randn does on a CPU.
+// Sample is mean + std * N(0,1), drawn from the seed for the whole batch as torch.randn does on a
+// CPU.
 func Sample(seed uint64) Posterior {
 	return Posterior{kind: C.VAEKL_POSTERIOR_SAMPLE, seed: C.uint64_t(seed)}
 }

@@ -171,7 +171,7 @@ impl AtomicFile {
 impl Write for AtomicFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if let State::Finished = self.state {
-            // Refused, and no fault of what is there.
+            // A mistake of the caller: the file stays finished.
             return Err(io::Error::other("the file is finished"));
         }
         let written = self.opened().and_then(|file| file.write(bytes));

@@ -63,7 +63,8 @@ impl Network<'_> {
         let (steps, halos) = self.steps(part);
         let mut x = input;
         for (step, halo) in steps.into_iter().zip(halos) {
-            // Where the resolution doubles a tile sheds what of its halo is needed no more.
+            // At each doubling of the resolution a tile sheds the part of its halo that is no
+            // longer needed.
             if let (Step::Double(_), Some(halo)) = (step, halo) {
                 x = blocks.trim(x, halo)?;
             }

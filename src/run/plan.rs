@@ -1,10 +1,10 @@
 #![forbid(unsafe_code)]
-//! What a call will need.
+//! The memory and the work that a call needs.
 
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::os::physical_memory;
 
-/// What a call will need.
+/// The memory and the work that a call needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Plan {
