@@ -1,24 +1,24 @@
 /* libvaekl - Stable Diffusion VAE (AutoencoderKL) for C, C++, Go, Swift, Python.
  *
- * Errors     Every fallible function returns a vaekl_status. Those that can say
- *            more take, last, an optional vaekl_error the caller owns. Outputs
- *            are written only on VAEKL_OK, but for the images of a batch that
- *            were done before a later one failed. Nothing is kept in
+ * Errors     Every fallible function returns a vaekl_status. Most also take an
+ *            optional vaekl_error, owned by the caller, as their last argument.
+ *            Outputs are written only on success; if a picture of a batch
+ *            fails, the images before it are complete. No error is kept in
  *            thread-local or global state.
- * Ownership  A vaekl_x* obtained through an `out` parameter is freed once with
- *            vaekl_x_free; NULL is accepted. Freeing a model while sessions use
- *            it is allowed: sessions hold their own reference. Input pointers
- *            are borrowed for the call only, except where said otherwise.
- * Threads    A function taking `const vaekl_x *` may run concurrently with
- *            others of its kind. One taking `vaekl_x *` needs exclusive access
- *            to that object, from any thread; of two calls on one session the
- *            second gets VAEKL_ERR_STATE. vaekl_session_cancel and
- *            vaekl_session_memory may run while another call uses the session.
- * Callbacks  Run on the thread that called into the library, never after the
- *            call returns. They must not throw, longjmp, or call back into the
- *            same session, but for vaekl_session_cancel and _memory.
+ * Ownership  Free each vaekl_x* obtained through `out` once, with vaekl_x_free;
+ *            NULL is accepted. A model may be freed before its sessions: they
+ *            hold their own reference. Input pointers are borrowed for the call
+ *            only, unless stated otherwise.
+ * Threads    Any thread may call. Calls that take `const vaekl_x *` may run
+ *            concurrently; one that takes `vaekl_x *` needs exclusive access to
+ *            that object. Of two calls on one session the second returns
+ *            VAEKL_ERR_STATE. vaekl_session_cancel and vaekl_session_memory may
+ *            run while another call uses the session.
+ * Callbacks  Run on the thread that made the call, never after it returns. They
+ *            must not throw, longjmp, or call back into the same session, except
+ *            for vaekl_session_cancel and vaekl_session_memory.
  * Panics     A bug in the library is returned as VAEKL_ERR_INTERNAL and poisons
- *            the session: afterwards only vaekl_session_free is useful.
+ *            the session, which can then only be freed.
  *
  * Generated from src/ffi/ by `VAEKL_BLESS=1 cargo test --test header`.
  */
@@ -28,11 +28,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// The first number of this header's version.
+// Major version of this header.
 #define VAEKL_VERSION_MAJOR 0
-// The second number of this header's version.
+// Minor version of this header.
 #define VAEKL_VERSION_MINOR 1
-// The third number of this header's version.
+// Patch version of this header.
 #define VAEKL_VERSION_PATCH 0
 
 #ifdef __cplusplus
@@ -41,148 +41,149 @@ extern "C" {
 
 /* ---- status ---------------------------------------------------------------- */
 
-// What a call came to: 0 is success, negative is an error. Values are frozen, new ones are
-// appended.
+// Result of a call: 0 or VAEKL_END is success, negative is an error. Values are frozen; new ones
+// are appended.
 typedef int32_t vaekl_status;
-// The call did what it was asked.
+// Success.
 #define VAEKL_OK 0
-// A stream has no rows left.
+// The end of a stream: no rows are left. Not an error.
 #define VAEKL_END 1
-// NULL, a bad size, an unknown constant, a non-finite input.
+// An argument is wrong: NULL, a bad size, an unknown constant, a non-finite input.
 #define VAEKL_ERR_INVALID_ARGUMENT (-1)
-// Opening, reading or mapping a file failed.
+// A file could not be opened, read, written or mapped.
 #define VAEKL_ERR_IO (-2)
-// Not a checkpoint, or corrupt.
+// The file is not a checkpoint, or is corrupt.
 #define VAEKL_ERR_FORMAT (-3)
-// Tensors or configuration do not make an AutoencoderKL.
+// The tensors or the configuration are not those of an AutoencoderKL.
 #define VAEKL_ERR_MODEL (-4)
-// Valid, but not in this build.
+// Valid, but not supported by this build.
 #define VAEKL_ERR_UNSUPPORTED (-5)
-// Memory could not be had.
+// Out of memory.
 #define VAEKL_ERR_OUT_OF_MEMORY (-6)
 // No plan fits memory_budget.
 #define VAEKL_ERR_BUDGET (-7)
-// A callback or vaekl_session_cancel stopped the call.
+// Cancelled by a callback or by vaekl_session_cancel.
 #define VAEKL_ERR_CANCELLED (-8)
 // An accelerator failed.
 #define VAEKL_ERR_DEVICE (-9)
-// The session is in use by another call, or poisoned; the stream has failed before.
+// The session is in use by another call or poisoned, or an earlier read of the stream failed.
 #define VAEKL_ERR_STATE (-10)
-// A bug of the library: a panic was caught.
+// A bug in the library: a panic was caught.
 #define VAEKL_ERR_INTERNAL (-11)
-// The arithmetic gave NaN or infinity.
+// The computation gave NaN or infinity.
 #define VAEKL_ERR_NON_FINITE (-12)
 
-// Why a call failed. Owned by the caller, written when the call fails, 512 bytes, layout frozen.
+// Why a call failed: 512 bytes, owned by the caller, written only when the call fails. The layout
+// is frozen.
 typedef struct vaekl_error {
-  // What the call returned.
+  // The status that the call returned.
   vaekl_status status;
-  // One line of NUL-terminated UTF-8 naming the file, tensor or argument.
+  // One line of UTF-8, NUL-terminated, that names the file, tensor or argument.
   char message[504];
-  // Of VAEKL_ERR_IO, why the system refused, as an errno: ENOENT, EACCES. 0 where there is none.
+  // The system's errno (ENOENT, EACCES, ...) for VAEKL_ERR_IO, if it gave one; otherwise 0.
   int32_t os_error;
 } vaekl_error;
 
-// The version of the library in use: MAJOR<<16 | MINOR<<8 | PATCH.
+// Version of the loaded library: MAJOR<<16 | MINOR<<8 | PATCH.
 uint32_t vaekl_version(void);
 
-// The same as text, as "0.1.0". Static.
+// Version of the loaded library as text, such as "0.1.0". Static.
 const char *vaekl_version_string(void);
 
-// The name of a status, as "VAEKL_ERR_IO". Static, never NULL, for any value.
+// Name of a status, such as "VAEKL_ERR_IO". Static; never NULL, even for an unknown value.
 const char *vaekl_status_name(vaekl_status status);
 
-// The instruction set that sessions will use: "avx512", "avx2" or "portable". The environment
-// variable VAEKL_CPU lowers it; "invalid" when that is no level of this architecture. Static.
+// Instruction set of new sessions: "avx512", "avx2" or "portable". The environment variable
+// VAEKL_CPU can lower it; "invalid" if VAEKL_CPU names no level of this architecture. Static.
 const char *vaekl_cpu_level(void);
 
 /* ---- value types ----------------------------------------------------------- */
 
-// The type of an element. Integers and constants, not C enums: a value the library does not know
-// is an error, not undefined behaviour.
+// Type of an element. All such types are integers with constants, not C enums: an unknown value is
+// an error, not undefined behaviour.
 typedef uint32_t vaekl_dtype;
-// IEEE 754 binary32.
+// 32-bit float (IEEE 754 binary32).
 #define VAEKL_DTYPE_F32 0u
-// IEEE 754 binary16.
+// 16-bit float (IEEE 754 binary16).
 #define VAEKL_DTYPE_F16 1u
 // bfloat16.
 #define VAEKL_DTYPE_BF16 2u
-// Images only: [-1, 1] is [0, 255], clamped and rounded half to even.
+// 8-bit unsigned integer, images only: [-1, 1] maps to [0, 255], clamped, rounded half to even.
 #define VAEKL_DTYPE_U8 3u
 
-// The order of an image's values.
+// Order of the values of an image.
 typedef uint32_t vaekl_layout;
-// Interleaved; row_stride covers one row of all channels.
+// Interleaved: all channels of a pixel together.
 #define VAEKL_LAYOUT_HWC 0u
-// Planar: a plane per channel.
+// Planar: one plane per channel.
 #define VAEKL_LAYOUT_CHW 1u
 
 // Where a model runs.
 typedef uint32_t vaekl_device;
-// The processor.
+// The CPU.
 #define VAEKL_DEVICE_CPU 0u
-// An NVIDIA GPU. VAEKL_ERR_UNSUPPORTED in this version.
+// An NVIDIA GPU: VAEKL_ERR_UNSUPPORTED in this version.
 #define VAEKL_DEVICE_CUDA 1u
 
-// How a picture larger than a tile is worked on. EXACT never changes a bit of the result; the
-// other two are asked for, never chosen.
+// Whether to split a picture that is larger than a tile. EXACT never changes a bit of the result;
+// the library never chooses the other two by itself.
 typedef uint32_t vaekl_tiling;
-// The result of the whole picture in one piece. Default.
+// No tiles: the result of the whole picture. Default.
 #define VAEKL_TILING_EXACT 0u
-// The tiles and blends of diffusers.
+// The overlapping, blended tiles of diffusers, with their seams.
 #define VAEKL_TILING_DIFFUSERS 1u
-// Decoding in tiles that share the statistics of the whole picture: no seams, an error far below a
-// step of 8 bits, twice the time or more. Encoding is exact.
+// Decodes in tiles that share the statistics of the whole picture: no seams, an error far below
+// one 8-bit step, at least twice the time. Encoding is exact.
 #define VAEKL_TILING_SEAMLESS 2u
 
-// How attention is computed. The two agree up to rounding.
+// Algorithm for attention. Both give the same result up to rounding.
 typedef uint32_t vaekl_attention;
-// One pass over the keys with a running softmax. Default.
+// One pass over the keys, with a running softmax. Default.
 #define VAEKL_ATTENTION_STREAMED 0u
-// All scores of a few queries at a time, then their softmax.
+// All scores of a few queries, then their softmax.
 #define VAEKL_ATTENTION_ROW_BY_ROW 1u
 
-// A view of pixels, of as many channels as the model's pictures have (vaekl_model_info); nothing
-// is owned. Values are about [-1, 1], and decoded ones are not clamped, except as U8. Strides are
-// in bytes, multiples of the element's size; 0 is packed. Memory behind an output view need not be
-// initialised, and the bytes between its rows are left alone.
+// A picture in the caller's memory. It has the model's number of channels (vaekl_model_info:
+// image_channels, or input_channels to encode). Values are nominally in [-1, 1]; decoded ones are
+// not clamped, except as U8. Strides are in bytes and multiples of the element's size; 0 means
+// packed. An output need not be initialised; bytes between its rows are not written.
 typedef struct vaekl_image {
-  // The first pixel, aligned to its element's size. Only read when the view is an input.
+  // The first pixel, aligned to the element's size. Only read if the image is an input.
   void *data;
-  // Pixels of a row.
+  // Width in pixels.
   uint32_t width;
-  // Rows.
+  // Height in pixels.
   uint32_t height;
-  // Any VAEKL_DTYPE.
+  // Type of the values: any VAEKL_DTYPE.
   vaekl_dtype dtype;
-  // Any VAEKL_LAYOUT.
+  // Order of the values: any VAEKL_LAYOUT.
   vaekl_layout layout;
-  // Bytes from a row to the next.
+  // Bytes from one row to the next; 0 = packed. A row has all channels in HWC, one in CHW.
   size_t row_stride;
-  // Bytes from a plane to the next; CHW only.
+  // Bytes from one plane to the next; 0 = packed. Read for CHW only.
   size_t plane_stride;
 } vaekl_image;
 
-// What AutoencoderKL.decode takes and .encode gives.
+// Latents as AutoencoderKL.decode takes and .encode returns them.
 #define VAEKL_LATENT_RAW 0u
-// What the diffusion model works on: scaling_factor, shift_factor and latents_mean/std are undone
-// before decoding and applied after encoding.
+// Latents as the diffusion model uses them: scaling_factor, shift_factor and latents_mean/std are
+// undone before decoding and applied after encoding.
 #define VAEKL_LATENT_SCALED 1u
 
-// A view of latents, contiguous NCHW. Batches are worked on one by one, so that memory does not
-// grow with `batch` (what diffusers calls slicing).
+// A batch of latents in the caller's memory, contiguous NCHW. Latents are processed one at a time
+// (diffusers' slicing), so memory does not grow with `batch`.
 typedef struct vaekl_latent {
-  // The first value, aligned to its size. Only read when the view is an input.
+  // The first value, aligned to the element's size. Only read if the latents are an input.
   void *data;
-  // Latents, 1 or more.
+  // Number of latents, at least 1.
   uint32_t batch;
-  // latent_channels of the model; twice that for moments.
+  // The model's latent_channels; twice that for moments.
   uint32_t channels;
-  // Rows: those of the picture divided by the model's downscale.
+  // Height: the picture's height divided by the model's downscale.
   uint32_t height;
-  // Columns, likewise.
+  // Width: the picture's width divided by the model's downscale.
   uint32_t width;
-  // F32, F16 or BF16.
+  // Type of the values: F32, F16 or BF16.
   vaekl_dtype dtype;
   // VAEKL_LATENT_RAW or VAEKL_LATENT_SCALED.
   uint32_t scale;
@@ -193,188 +194,192 @@ typedef struct vaekl_latent {
 // An open autoencoder: immutable, shared by any number of sessions and threads.
 typedef struct vaekl_model vaekl_model;
 
-// Latents to pictures.
+// The decoder: latents to pictures.
 #define VAEKL_PART_DECODER 1u
-// Pictures to latents.
+// The encoder: pictures to latents.
 #define VAEKL_PART_ENCODER 2u
 
-// How to open a model. Structs that begin with struct_size grow only at the end: call the _init
-// function with sizeof(the struct), which fills in defaults and records the size, and a program
+// Options for opening a model. Structs that begin with struct_size grow only at the end: the _init
+// function, called with sizeof(the struct), fills in defaults and records the size. So a program
 // compiled against an older header keeps working.
 typedef struct vaekl_model_options {
-  // sizeof(vaekl_model_options).
+  // sizeof(vaekl_model_options), set by _init.
   size_t struct_size;
-  // Default VAEKL_DEVICE_CPU.
+  // Where the model runs; default VAEKL_DEVICE_CPU.
   vaekl_device device;
-  // Default 0, which is all a CPU has.
+  // Index of the device; default 0, the only one for a CPU.
   uint32_t device_index;
-  // Halves that must be there, a sum of VAEKL_PART; default both.
+  // Parts to open, a sum of VAEKL_PART; default both. An error if the checkpoint lacks one.
   uint32_t parts;
-  // Storage of packed weights; default F32, the only one in this version.
+  // Type of packed weights; default F32, the only one in this version.
   vaekl_dtype weight_dtype;
-  // A config.json to use; default NULL: the checkpoint's own, or inferred from shapes.
+  // Path of a config.json to use. Default NULL: the checkpoint's own, or inferred from shapes.
   const char *config_path;
-  // Name of a family of models that tells what shapes cannot, and overrides a configuration:
-  // scaling, shift, latent statistics. "sd", "sdxl", "sdxl-fp16-fix", "sd3", "flux",
-  // "playground-v2.5", "sd-x4-upscaler" or "cogview4". Default NULL: guessed where the
-  // checkpoint has no configuration.
+  // Name of a model family: "sd", "sdxl", "sdxl-fp16-fix", "sd3", "flux", "playground-v2.5",
+  // "sd-x4-upscaler" or "cogview4". Sets scaling, shift and latent statistics, which shapes do
+  // not tell, and overrides the configuration. Default NULL: guessed if the checkpoint has no
+  // configuration.
   const char *preset;
   // Variant of a diffusers folder: "fp16" opens diffusion_pytorch_model.fp16.safetensors.
   // Default NULL: none.
   const char *variant;
-  // Groups of the GroupNorms of a checkpoint without a configuration, whose shapes do not tell.
-  // Default 0: from the configuration, or 32 where there is none.
+  // Groups of each GroupNorm, for a checkpoint without a configuration; shapes do not tell it.
+  // Default 0: from the configuration, or 32 without one.
   uint32_t norm_num_groups;
-  // 0, for a later version.
+  // Must be 0.
   uint32_t reserved;
 } vaekl_model_options;
 
-// What is known of an open model.
+// Properties of an open model.
 typedef struct vaekl_model_info {
-  // In: sizeof(vaekl_model_info). Out: bytes filled.
+  // In: sizeof(vaekl_model_info). Out: bytes written.
   size_t struct_size;
   // Channels of decoded pictures.
   uint32_t image_channels;
   // Channels of latents.
   uint32_t latent_channels;
-  // Pixels of a picture's side per latent.
+  // Side of a picture in pixels divided by the side of its latent.
   uint32_t downscale;
-  // Halves the model has, a sum of VAEKL_PART.
+  // Parts of the model, a sum of VAEKL_PART.
   uint32_t parts;
-  // What VAEKL_LATENT_SCALED multiplies by.
+  // The factor by which VAEKL_LATENT_SCALED multiplies.
   float scaling_factor;
-  // What VAEKL_LATENT_SCALED subtracts first; 0 without one.
+  // The offset that VAEKL_LATENT_SCALED subtracts before that; 0 if the model has none.
   float shift_factor;
-  // Bytes of the weights in the checkpoint's dtypes; mapped where the model came from a file.
+  // Size of the weights in bytes, in the checkpoint's types; mapped if the model came from a
+  // file.
   uint64_t weight_bytes;
   // Number of weights.
   uint64_t parameters;
   // Channels of pictures to encode.
   uint32_t input_channels;
-  // Fields of the configuration that were guessed; 0 when it was read.
+  // Number of configuration fields that were guessed; 0 if the configuration was read.
   uint32_t guessed;
 } vaekl_model_info;
 
-// Fills in defaults: `options` of `struct_size` bytes, which is sizeof(vaekl_model_options).
+// Fills in the defaults. `struct_size` is sizeof(vaekl_model_options).
 vaekl_status vaekl_model_options_init(vaekl_model_options *options, size_t struct_size);
 
-// Opens a diffusers folder or a .safetensors file. NULL `options` are the defaults. The file is
-// mapped: it must not be changed while the model lives.
+// Opens a diffusers folder or a .safetensors file. NULL `options` mean the defaults. The file is
+// mapped: do not change it while the model exists.
 vaekl_status vaekl_model_open(const char *path,
                               const vaekl_model_options *options,
                               vaekl_model **out,
                               vaekl_error *error);
 
-// Opens the `len` bytes of a .safetensors file in memory. They are borrowed, not copied: they must
-// stay valid and unchanged until the model and all of its sessions are freed.
+// Opens a .safetensors file in memory, `len` bytes. They are not copied: they must stay valid and
+// unchanged until the model and all its sessions are freed.
 vaekl_status vaekl_model_open_bytes(const void *bytes,
                                     size_t len,
                                     const vaekl_model_options *options,
                                     vaekl_model **out,
                                     vaekl_error *error);
 
-// Fills in `out`, whose struct_size the caller has set.
+// Fills in `out`. Set out->struct_size first.
 vaekl_status vaekl_model_get_info(const vaekl_model *model, vaekl_model_info *out);
 
-// The configuration, read, inferred or guessed, with every field of AutoencoderKL: JSON as a
-// config.json has it. Valid until the model is freed; NULL for NULL.
+// The configuration as JSON in the form of config.json, with every field of AutoencoderKL, whether
+// read, inferred or guessed. Valid until the model is freed; NULL for NULL.
 const char *vaekl_model_config(const vaekl_model *model);
 
-// Frees a model. Its sessions hold their own reference and go on.
+// Frees a model. Its sessions keep their own reference and stay valid.
 void vaekl_model_free(vaekl_model *model);
 
-/* ---- session: one user at a time, owns threads and workspace --------------- */
+/* ---- session: one call at a time, owns threads and workspace --------------- */
 
-// One user of a model at a time; owns threads and workspace.
+// Runs a model, one call at a time; owns threads and workspace.
 typedef struct vaekl_session vaekl_session;
 
-// Called on the calling thread from time to time. `done` and `total` count units of work. Return 0
-// to go on, non-zero to cancel.
+// Called from time to time with the progress of a call, on its thread. `done` and `total` count
+// units of work. Return 0 to go on, non-zero to cancel.
 typedef int32_t (*vaekl_progress_fn)(void *user, uint64_t done, uint64_t total);
 
-// How a session works.
+// Options of a session.
 typedef struct vaekl_session_options {
-  // sizeof(vaekl_session_options).
+  // sizeof(vaekl_session_options), set by _init.
   size_t struct_size;
-  // Bytes that the process may have during a call, weights included; 0 = no limit. A call that
-  // cannot keep it fails with VAEKL_ERR_BUDGET before any work. The result is the same bits with
-  // any budget.
+  // Memory limit of the process during a call, in bytes, weights included; 0 = no limit. A call
+  // that does not fit fails with VAEKL_ERR_BUDGET before any work. The limit never changes a bit
+  // of the result.
   uint64_t memory_budget;
-  // 0 = physical cores.
+  // Number of threads; 0 = one per physical core. It never changes a bit of the result.
   uint32_t threads;
-  // Storage between layers; default F32. F16 becomes F32 for a model whose force_upcast is set.
+  // Type of the activations between layers; default F32. F16 becomes F32 if the model sets
+  // force_upcast.
   vaekl_dtype activation_dtype;
-  // Default VAEKL_TILING_EXACT.
+  // Any VAEKL_TILING; default VAEKL_TILING_EXACT.
   vaekl_tiling tiling;
-  // Latent pixels of a tile's side; 0 = the model's sample_size, or for seamless tiles the most
-  // that the budget has room for. Read by the other tilings only.
+  // Side of a tile in latent pixels; VAEKL_TILING_EXACT does not read it. Default 0: the model's
+  // sample_size, or for seamless tiles with a budget or a workspace the largest that fits.
   uint32_t tile_size;
-  // Latent pixels that neighbours of diffusers' tiles share, 0 = a quarter of the tile.
+  // Overlap of neighbouring diffusers' tiles in latent pixels. Default 0: a quarter of a tile.
+  // Must be 0 for seamless tiles.
   uint32_t tile_overlap;
-  // A folder where activations may go that the budget has no room for, in a file without a name;
-  // default NULL. Copied.
+  // Folder for a nameless scratch file, to which activations are spilled that do not fit the
+  // budget. Copied. Default NULL: none.
   const char *scratch_dir;
-  // Memory that calls use as their workspace, optional: 64-byte aligned, borrowed until the
-  // session is freed; its contents mean nothing. Default NULL: the session has its own.
+  // Optional memory for calls to work in, 64-byte aligned, borrowed until the session is freed.
+  // Its contents do not matter. Default NULL: the session allocates its own.
   void *workspace;
-  // vaekl_plan.workspace_bytes, or less where a leaner way to work is welcome; 0 without a
-  // workspace.
+  // Size of `workspace` in bytes; 0 without one. If it is smaller than
+  // vaekl_plan.workspace_bytes, a leaner plan is used where one exists.
   size_t workspace_size;
-  // Optional.
+  // Callback for progress. Default NULL: none.
   vaekl_progress_fn progress;
-  // First argument of `progress`, kept until the session is freed.
+  // First argument of `progress`; not used after the session is freed.
   void *progress_user;
-  // Default VAEKL_ATTENTION_STREAMED.
+  // Any VAEKL_ATTENTION; default VAEKL_ATTENTION_STREAMED.
   vaekl_attention attention;
-  // 1 for one projection of query, key and value instead of three; default 0.
+  // 1 = project query, key and value at once, 0 = one by one; default 0.
   uint32_t fuse_qkv;
 } vaekl_session_options;
 
-// Fills in defaults: `options` of `struct_size` bytes, which is sizeof(vaekl_session_options).
+// Fills in the defaults. `struct_size` is sizeof(vaekl_session_options).
 vaekl_status vaekl_session_options_init(vaekl_session_options *options, size_t struct_size);
 
-// Makes a session. NULL `options` are the defaults.
+// Makes a session. NULL `options` mean the defaults.
 vaekl_status vaekl_session_new(const vaekl_model *model,
                                const vaekl_session_options *options,
                                vaekl_session **out,
                                vaekl_error *error);
 
-// Makes the call that uses the session, if there is one, return VAEKL_ERR_CANCELLED within a
-// fraction of a second; of an open stream the next read, and those after it. From any thread,
-// though not from a signal handler; a later call is not affected.
+// Cancels the session's current call, if any: it returns VAEKL_ERR_CANCELLED within a fraction of
+// a second. For an open stream, the next and all later reads return it. A later call is not
+// affected. Callable from any thread, but not from a signal handler.
 void vaekl_session_cancel(const vaekl_session *session);
 
-// Bytes of workspace held since the last call ended. From any thread; 0 for NULL.
+// Workspace in bytes that the session holds since its last call ended. Callable from any thread; 0
+// for NULL.
 uint64_t vaekl_session_memory(const vaekl_session *session);
 
-// Frees a session. Not while a call uses it; one that is in use (a callback frees it) is leaked.
+// Frees a session. No call may be using it: a session in use, as in a callback, is leaked instead.
 void vaekl_session_free(vaekl_session *session);
 
-/* ---- plan: what a session would do ----------------------------------------- */
+/* ---- plan: what a call will need ------------------------------------------- */
 
 // What a call will need.
 typedef struct vaekl_plan {
-  // In: sizeof(vaekl_plan). Out: bytes filled.
+  // In: sizeof(vaekl_plan). Out: bytes written.
   size_t struct_size;
-  // Exact: found by planning the real graph.
+  // Workspace in bytes. Exact: the call itself follows this plan.
   uint64_t workspace_bytes;
-  // On disk, 0 without a scratch_dir.
+  // Scratch file in bytes; 0 without a scratch_dir.
   uint64_t scratch_bytes;
-  // An upper bound of the process's memory during the call: workspace, the weights that are
-  // resident at a time, and 16 MiB for the process itself. What the caller holds comes to it.
+  // Upper bound of the process's memory in bytes: workspace, the weights resident at a time, and
+  // 16 MiB for the process itself. Memory held by the caller is not included.
   uint64_t peak_bytes;
-  // Tiles in a row, 1 when the picture is worked on whole.
+  // Number of tiles in a row; 1 without tiles.
   uint32_t tiles_x;
-  // Tiles in a column, likewise.
+  // Number of tiles in a column; 1 without tiles.
   uint32_t tiles_y;
-  // Latent pixels of a tile's side, 0 without tiles.
+  // Side of a tile in latent pixels; 0 without tiles.
   uint32_t tile_size;
-  // 1 when the result equals the untiled one.
+  // 1 if the result equals the untiled one.
   uint32_t exact;
 } vaekl_plan;
 
-// What a session with `options` would do for a decode of this size. Allocates nothing that
-// outlives the call. The caller has set out->struct_size.
+// Plans a decode of one latent of `latent_width` x `latent_height` by a session with `options`.
+// Set out->struct_size first. Allocates nothing that outlives the call.
 vaekl_status vaekl_plan_decode(const vaekl_model *model,
                                const vaekl_session_options *options,
                                uint32_t latent_width,
@@ -382,7 +387,8 @@ vaekl_status vaekl_plan_decode(const vaekl_model *model,
                                vaekl_plan *out,
                                vaekl_error *error);
 
-// The same for an encode.
+// Plans an encode of one picture of `width` x `height` pixels by a session with `options`. Set
+// out->struct_size first. Allocates nothing that outlives the call.
 vaekl_status vaekl_plan_encode(const vaekl_model *model,
                                const vaekl_session_options *options,
                                uint32_t width,
@@ -392,24 +398,22 @@ vaekl_status vaekl_plan_encode(const vaekl_model *model,
 
 /* ---- decode ---------------------------------------------------------------- */
 
-// Decodes a batch: `out` points to as many images as the batch has latents, each of `downscale`
-// times the latent's width and height. When a later latent of the batch fails, or is cancelled,
-// the images before it are complete.
+// Decodes a batch. `out` points to one image per latent, each `downscale` times the latent's width
+// and height. If a latent fails or is cancelled, the images before it are complete.
 vaekl_status vaekl_decode(vaekl_session *session,
                           const vaekl_latent *latent,
                           const vaekl_image *out,
                           vaekl_error *error);
 
-// Takes rows of HWC pixels, top to bottom, each exactly once: `count` of them from row `y` on,
-// each `row_stride` bytes after the one before. `rows` is valid during the call only. Return 0 to
-// go on, non-zero to cancel.
+// Receives `count` rows of HWC pixels from row `y` on, `row_stride` bytes apart; top to bottom,
+// each row once. `rows` is valid during the call only. Return 0 to go on, non-zero to cancel.
 typedef int32_t (*vaekl_rows_fn)(void *user,
                                  uint32_t y,
                                  uint32_t count,
                                  const void *rows,
                                  size_t row_stride);
 
-// Decodes one latent and gives the picture to `on_rows`, on the calling thread.
+// Decodes one latent and passes the picture to `on_rows`, as `dtype`, on the calling thread.
 vaekl_status vaekl_decode_rows(vaekl_session *session,
                                const vaekl_latent *latent,
                                vaekl_dtype dtype,
@@ -417,22 +421,22 @@ vaekl_status vaekl_decode_rows(vaekl_session *session,
                                void *user,
                                vaekl_error *error);
 
-/* ---- decode, pulled -------------------------------------------------------- */
+/* ---- decode, row by row ---------------------------------------------------- */
 
-// The rows of a decode, pulled: no callback crosses the boundary.
+// The rows of a decode, read by the caller instead of passed to a callback.
 typedef struct vaekl_stream vaekl_stream;
 
-// Decodes one latent, whose rows are then read. The session is in use until the stream is freed.
+// Starts decoding one latent. The session is in use until the stream is freed.
 vaekl_status vaekl_stream_open(vaekl_session *session,
                                const vaekl_latent *latent,
                                vaekl_dtype dtype,
                                vaekl_stream **out,
                                vaekl_error *error);
 
-// Writes up to `max_rows` HWC rows to `dst`, `row_stride` bytes apart (0 is packed), and their
-// number to `rows_out`; returns VAEKL_END, with 0 rows, after the last. Where a read fails as
-// tiles are decoded, the next ones get VAEKL_ERR_STATE, or VAEKL_ERR_CANCELLED again if
-// vaekl_session_cancel stopped it.
+// Writes up to `max_rows` HWC rows to `dst`, `row_stride` bytes apart (0 = packed), and their
+// number to `rows_out`. After the last row it writes 0 and returns VAEKL_END. If decoding a tile
+// fails, all later reads return VAEKL_ERR_STATE, or VAEKL_ERR_CANCELLED if the cause was
+// vaekl_session_cancel.
 vaekl_status vaekl_stream_read(vaekl_stream *stream,
                                void *dst,
                                size_t row_stride,
@@ -440,23 +444,24 @@ vaekl_status vaekl_stream_read(vaekl_stream *stream,
                                uint32_t *rows_out,
                                vaekl_error *error);
 
-// Ends a stream, read to the end or not, and leaves its session to other calls.
+// Frees a stream, at its end or before; its session can then take another call.
 void vaekl_stream_free(vaekl_stream *stream);
 
 /* ---- encode ---------------------------------------------------------------- */
 
-// What of the posterior to give.
+// Which value of the posterior to return.
 typedef uint32_t vaekl_posterior;
 // The mean.
 #define VAEKL_POSTERIOR_MODE 0u
-// mean + std * N(0,1), drawn from the seed for the whole batch as torch.randn does on a CPU.
+// A sample: mean + std * N(0,1), drawn from `seed` for the whole batch as torch.randn does on a
+// CPU.
 #define VAEKL_POSTERIOR_SAMPLE 1u
-// Mean and logvar: 2 * latent_channels channels, VAEKL_LATENT_RAW only.
+// Mean and log-variance: 2 * latent_channels channels, VAEKL_LATENT_RAW only.
 #define VAEKL_POSTERIOR_MOMENTS 2u
 
-// Encodes a batch: `image` points to as many images as `out` has latents. A latent has the image's
-// width and height divided by `downscale`; each halving drops an odd last row or column.
-// `seed` is read by VAEKL_POSTERIOR_SAMPLE only.
+// Encodes a batch. `image` points to one image per latent of `out`. A latent has the image's width
+// and height divided by `downscale`; each halving drops an odd last row or column. Only
+// VAEKL_POSTERIOR_SAMPLE reads `seed`.
 vaekl_status vaekl_encode(vaekl_session *session,
                           const vaekl_image *image,
                           vaekl_posterior posterior,

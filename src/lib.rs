@@ -1,7 +1,7 @@
-//! libvaekl: the Stable Diffusion autoencoder (`AutoencoderKL`) on ordinary processors.
+//! libvaekl: the Stable Diffusion autoencoder (`AutoencoderKL` of diffusers) on CPUs.
 //!
-//! A [`Model`] is an open checkpoint, shared by any number of threads. A [`Session`] owns threads
-//! and workspace, and turns latents into pictures and pictures into latents:
+//! A [`Model`] is an open checkpoint, shared by any number of threads. A [`Session`] runs it: it
+//! owns threads and workspace, decodes latents to pictures and encodes pictures to latents:
 //!
 //! ```
 //! use ndarray::Array4;
@@ -19,8 +19,9 @@
 //! # Ok::<(), vaekl::Error>(())
 //! ```
 //!
-//! Arrays are NCHW in f32, as diffusers has them. Latents are raw, as `AutoencoderKL.decode` takes
-//! them; [`Config::unscale_latents`] makes them of what a diffusion model works on.
+//! Arrays are NCHW in f32, as in diffusers. Pictures have values in about [-1, 1]. Latents are raw,
+//! as `AutoencoderKL.decode` takes them; [`Config::unscale_latents`] makes raw latents from those
+//! of a diffusion model.
 //!
 //! # The map
 //!

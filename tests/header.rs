@@ -9,35 +9,35 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("status", &["status.rs"]),
     ("value types", &["types.rs"]),
     ("model: immutable, shareable", &["model.rs"]),
-    ("session: one user at a time, owns threads and workspace", &["turn.rs", "session.rs"]),
-    ("plan: what a session would do", &["plan.rs"]),
+    ("session: one call at a time, owns threads and workspace", &["turn.rs", "session.rs"]),
+    ("plan: what a call will need", &["plan.rs"]),
     ("decode", &["decode.rs"]),
-    ("decode, pulled", &["stream.rs"]),
+    ("decode, row by row", &["stream.rs"]),
     ("encode", &["encode.rs"]),
 ];
 
 const HEAD: &str = "\
 /* libvaekl - Stable Diffusion VAE (AutoencoderKL) for C, C++, Go, Swift, Python.
  *
- * Errors     Every fallible function returns a vaekl_status. Those that can say
- *            more take, last, an optional vaekl_error the caller owns. Outputs
- *            are written only on VAEKL_OK, but for the images of a batch that
- *            were done before a later one failed. Nothing is kept in
+ * Errors     Every fallible function returns a vaekl_status. Most also take an
+ *            optional vaekl_error, owned by the caller, as their last argument.
+ *            Outputs are written only on success; if a picture of a batch
+ *            fails, the images before it are complete. No error is kept in
  *            thread-local or global state.
- * Ownership  A vaekl_x* obtained through an `out` parameter is freed once with
- *            vaekl_x_free; NULL is accepted. Freeing a model while sessions use
- *            it is allowed: sessions hold their own reference. Input pointers
- *            are borrowed for the call only, except where said otherwise.
- * Threads    A function taking `const vaekl_x *` may run concurrently with
- *            others of its kind. One taking `vaekl_x *` needs exclusive access
- *            to that object, from any thread; of two calls on one session the
- *            second gets VAEKL_ERR_STATE. vaekl_session_cancel and
- *            vaekl_session_memory may run while another call uses the session.
- * Callbacks  Run on the thread that called into the library, never after the
- *            call returns. They must not throw, longjmp, or call back into the
- *            same session, but for vaekl_session_cancel and _memory.
+ * Ownership  Free each vaekl_x* obtained through `out` once, with vaekl_x_free;
+ *            NULL is accepted. A model may be freed before its sessions: they
+ *            hold their own reference. Input pointers are borrowed for the call
+ *            only, unless stated otherwise.
+ * Threads    Any thread may call. Calls that take `const vaekl_x *` may run
+ *            concurrently; one that takes `vaekl_x *` needs exclusive access to
+ *            that object. Of two calls on one session the second returns
+ *            VAEKL_ERR_STATE. vaekl_session_cancel and vaekl_session_memory may
+ *            run while another call uses the session.
+ * Callbacks  Run on the thread that made the call, never after it returns. They
+ *            must not throw, longjmp, or call back into the same session, except
+ *            for vaekl_session_cancel and vaekl_session_memory.
  * Panics     A bug in the library is returned as VAEKL_ERR_INTERNAL and poisons
- *            the session: afterwards only vaekl_session_free is useful.
+ *            the session, which can then only be freed.
  *
  * Generated from src/ffi/ by `VAEKL_BLESS=1 cargo test --test header`.
  */
@@ -147,11 +147,11 @@ fn header() -> String {
     let mut text = String::from(HEAD);
     text.push('\n');
     for (part, place, number) in [
-        ("MAJOR", "first", env!("CARGO_PKG_VERSION_MAJOR")),
-        ("MINOR", "second", env!("CARGO_PKG_VERSION_MINOR")),
-        ("PATCH", "third", env!("CARGO_PKG_VERSION_PATCH")),
+        ("MAJOR", "Major", env!("CARGO_PKG_VERSION_MAJOR")),
+        ("MINOR", "Minor", env!("CARGO_PKG_VERSION_MINOR")),
+        ("PATCH", "Patch", env!("CARGO_PKG_VERSION_PATCH")),
     ] {
-        writeln!(text, "// The {place} number of this header's version.").unwrap();
+        writeln!(text, "// {place} version of this header.").unwrap();
         writeln!(text, "#define VAEKL_VERSION_{part} {number}").unwrap();
     }
     write!(text, "\n{OPEN}\n").unwrap();

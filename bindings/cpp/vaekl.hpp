@@ -50,7 +50,7 @@ class Error : public std::runtime_error {
       : std::runtime_error(message), status_(status), os_error_(os_error) {}
   /// A VAEKL_ERR constant.
   vaekl_status status() const noexcept { return status_; }
-  /// Of VAEKL_ERR_IO the errno, as ENOENT; 0 where there is none.
+  /// The system's errno for VAEKL_ERR_IO, such as ENOENT; otherwise 0.
   int os_error() const noexcept { return os_error_; }
  private:
   vaekl_status status_;
@@ -58,7 +58,7 @@ class Error : public std::runtime_error {
 };
 
 #ifdef VAEKL_NO_EXCEPTIONS
-/// A T, or why there is none. Asking for the one that is not there ends the program.
+/// A T, or an error. Accessing the one that is not there ends the program.
 template <class T>
 class [[nodiscard]] Result {
   using Value = std::conditional_t<std::is_void_v<T>, std::monostate, T>;
@@ -93,7 +93,7 @@ using Fallible = T;
 /* ---- views and options ----------------------------------------------------- */
 
 namespace detail {
-/// What C, a container or an array, is of.
+/// Element type of C, a container or an array.
 template <class C>
 using element_of =
     std::remove_pointer_t<decltype(std::data(std::declval<std::remove_reference_t<C> &>()))>;
@@ -106,13 +106,14 @@ T defaults(vaekl_status (*init)(T *, std::size_t)) noexcept {
 }
 }  // namespace detail
 
-/// `size` values that somebody else owns, in the manner of C++20's std::span.
+/// A view of `size` values, like C++20's std::span.
 template <class T>
 class Span {
  public:
   constexpr Span() noexcept = default;
   constexpr Span(T *data, std::size_t size) noexcept : data_(data), size_(size) {}
-  /// Of a std::vector, a std::array, an array, whatever has data() and size(); not of a temporary.
+  /// From a std::vector, a std::array, an array or anything else with data() and size(), but not
+  /// from a temporary.
   template <class C,
             class = std::enable_if_t<std::is_convertible_v<detail::element_of<C> (*)[], T (*)[]>>>
   constexpr Span(C &container) noexcept
@@ -135,29 +136,31 @@ class Span {
 struct Float16 { std::uint16_t bits; };
 struct BFloat16 { std::uint16_t bits; };
 
-/// The VAEKL_DTYPE of an element; not defined for other types.
+/// The VAEKL_DTYPE of an element type; undefined for other types.
 template <class T> struct dtype;
 template <> struct dtype<float> : std::integral_constant<vaekl_dtype, VAEKL_DTYPE_F32> {};
 template <> struct dtype<Float16> : std::integral_constant<vaekl_dtype, VAEKL_DTYPE_F16> {};
 template <> struct dtype<BFloat16> : std::integral_constant<vaekl_dtype, VAEKL_DTYPE_BF16> {};
 template <> struct dtype<std::uint8_t> : std::integral_constant<vaekl_dtype, VAEKL_DTYPE_U8> {};
 
-/// A view of pixels, of as many channels as the model's pictures have. T is std::uint8_t, float,
-/// Float16 or BFloat16, const for inputs. Values are about [-1, 1], which is 0 to 255 in bytes.
+/// A picture in the caller's memory, with the model's number of channels. T is std::uint8_t, float,
+/// Float16 or BFloat16, const for inputs. Values are nominally in [-1, 1]; bytes map that to 0 to
+/// 255.
 template <class T>
 struct Image {
-  /// From the first pixel to the last, or beyond.
+  /// From the first pixel to at least the last.
   Span<T> pixels;
   std::uint32_t width = 0, height = 0;
-  /// VAEKL_LAYOUT_HWC, interleaved, or VAEKL_LAYOUT_CHW, a plane per channel.
+  /// VAEKL_LAYOUT_HWC (interleaved) or VAEKL_LAYOUT_CHW (one plane per channel).
   vaekl_layout layout = VAEKL_LAYOUT_HWC;
-  /// Bytes from a row to the next, and from a plane to the next (CHW only); 0 is packed.
+  /// Bytes from one row to the next, and from one plane to the next (CHW only); 0 = packed.
   std::size_t row_stride = 0, plane_stride = 0;
 };
 template <class C, class... Rest>
 Image(C &&, Rest...) -> Image<detail::element_of<C>>;
 
-/// A view of latents, contiguous NCHW. T is float, Float16 or BFloat16, const for inputs.
+/// A batch of latents in the caller's memory, contiguous NCHW. T is float, Float16 or BFloat16,
+/// const for inputs.
 template <class T>
 struct Latents {
   Span<T> values;
@@ -192,32 +195,33 @@ struct LatentBuffer {
   Latents<T> view() { return {values, batch, channels, height, width, scale}; }
 };
 
-/// Rows of a picture, packed HWC, valid until the next are read: `count` of them, from row `y` on.
+/// `count` rows of a picture, from row `y` on, packed HWC. Valid until the next are read.
 template <class T>
 struct Rows {
   Span<const T> pixels;
   std::uint32_t y = 0, count = 0;
 };
 
-/// How to open a model: the fields of vaekl_model_options at their defaults, its strings owned.
+/// Options for opening a model: the fields of vaekl_model_options at their defaults; strings are
+/// owned.
 struct ModelOptions : vaekl_model_options {
   std::string config_path, preset, variant;
   ModelOptions() : vaekl_model_options(detail::defaults(vaekl_model_options_init)) {}
 };
 
-/// Is told how far a call is, on the thread that made it. Return true to go on, false to cancel. It
-/// must not use the session. What it throws cancels the call, and comes out of it.
+/// Reports progress, on the thread of the call. Return true to go on, false to cancel. It must not
+/// use the session. An exception cancels the call, which then throws it.
 using Progress = std::function<bool(std::uint64_t done, std::uint64_t total)>;
 
-/// How a session works: the fields of vaekl_session_options at their defaults, its
-/// string and callback owned.
+/// Options of a session: the fields of vaekl_session_options at their defaults; string and callback
+/// are owned.
 struct SessionOptions : vaekl_session_options {
   std::string scratch_dir;
   Progress progress;
   SessionOptions() : vaekl_session_options(detail::defaults(vaekl_session_options_init)) {}
 };
 
-/// What an encode gives, as `{VAEKL_POSTERIOR_SAMPLE, seed}`.
+/// The value of the posterior to return, such as `{VAEKL_POSTERIOR_SAMPLE, seed}`.
 struct Posterior {
   /// VAEKL_POSTERIOR_MODE, _SAMPLE, or _MOMENTS: twice the channels, RAW only.
   vaekl_posterior what = VAEKL_POSTERIOR_MODE;
@@ -244,7 +248,7 @@ inline Fallible<void> check_size(const char *name, bool fits, std::size_t expect
   VAEKL_DETAIL_FAIL(VAEKL_ERR_INVALID_ARGUMENT, name + (": " + sizes));
 }
 
-/// Where they overflow, sums and products of sizes are SIZE_MAX, which no memory has.
+/// Sums and products of sizes, SIZE_MAX on overflow, which no memory has.
 inline std::size_t sum(std::size_t a, std::size_t b) noexcept {
   return a > SIZE_MAX - b ? SIZE_MAX : a + b;
 }
@@ -252,7 +256,7 @@ inline std::size_t product(std::size_t a, std::size_t b) noexcept {
   return b != 0 && a > SIZE_MAX / b ? SIZE_MAX : a * b;
 }
 
-/// Checks that the memory of a view has room for its sizes; the rest the library checks.
+/// Checks that a view's memory has room for its sizes; the library checks the rest.
 template <class T>
 Fallible<void> to_c(const Image<T> &image, std::size_t channels, const char *name,
                     vaekl_image &out) {
@@ -287,7 +291,7 @@ inline const char *or_null(const std::string &text) noexcept {
   return text.empty() ? nullptr : text.c_str();
 }
 
-/// These borrow the strings of `options`, and leave the callback of a session to it.
+/// These borrow the strings of `options`, and leave a session's callback to it.
 inline vaekl_model_options to_c(const ModelOptions &options) noexcept {
   vaekl_model_options c = options;
   c.config_path = or_null(options.config_path);
@@ -302,14 +306,14 @@ inline vaekl_session_options to_c(const SessionOptions &options) noexcept {
   return c;
 }
 
-/// A session at an address that its callback can rely on. Streams share it.
+/// A session at a fixed address, for its callback. Streams share it.
 struct SessionState {
   vaekl_model_info info{};
   Progress progress;
   std::exception_ptr thrown;  // by progress
   std::unique_ptr<vaekl_session, Free<vaekl_session_free>> handle;
 
-  /// A vaekl_progress_fn, out of which no exception may come.
+  /// A vaekl_progress_fn, which must not throw.
   static std::int32_t on_progress(void *user, std::uint64_t done, std::uint64_t total) noexcept {
     auto &self = *static_cast<SessionState *>(user);
 #ifdef VAEKL_NO_EXCEPTIONS
@@ -336,20 +340,20 @@ struct SessionState {
 
 /* ---- model ----------------------------------------------------------------- */
 
-/// An open autoencoder: immutable, shared by any number of sessions and threads.
-/// Sessions may outlive it.
+/// An open autoencoder: immutable, shared by any number of sessions and threads. Sessions may
+/// outlive it.
 class Model {
  public:
-  /// Opens a diffusers folder or a .safetensors file. It is mapped: it must not be changed while
-  /// the model and its sessions live.
+  /// Opens a diffusers folder or a .safetensors file. It is mapped: do not change it while the
+  /// model or a session of it exists.
   [[nodiscard]] static Fallible<Model> open(const std::string &path,
                                             const ModelOptions &options = {}) {
     const auto c = detail::to_c(options);
     return make([&](auto... out) { return vaekl_model_open(path.c_str(), &c, out...); });
   }
 
-  /// Opens a .safetensors file in memory. The bytes are borrowed: they must stay valid and
-  /// unchanged until the model and all of its sessions are gone.
+  /// Opens a .safetensors file in memory. The bytes are not copied: they must stay valid and
+  /// unchanged until the model and all its sessions are gone.
   [[nodiscard]] static Fallible<Model> from_bytes(Span<const std::byte> bytes,
                                                   const ModelOptions &options = {}) {
     const auto c = detail::to_c(options);
@@ -358,12 +362,12 @@ class Model {
     });
   }
 
-  /// Channels, downscale, scaling factor and more.
+  /// Properties of the model: channels, downscale, scaling factor and more.
   const vaekl_model_info &info() const noexcept { return info_; }
-  /// All of the configuration, as JSON. Valid as long as the model; NULL when moved from.
+  /// The configuration as JSON. Valid as long as the model; NULL if moved from.
   const char *config() const noexcept { return vaekl_model_config(get()); }
 
-  /// What a session with `options` would need to decode a latent, or to encode a picture, of this
+  /// What a session with `options` needs to decode one latent, or to encode one picture, of this
   /// size.
   [[nodiscard]] Fallible<vaekl_plan> plan_decode(std::uint32_t latent_width,
                                                  std::uint32_t latent_height,
@@ -375,7 +379,7 @@ class Model {
     return plan(vaekl_plan_encode, width, height, options);
   }
 
-  /// For the functions of vaekl.h; NULL when moved from.
+  /// The handle for functions of vaekl.h; NULL if moved from.
   vaekl_model *get() const noexcept { return handle_.get(); }
 
  private:
@@ -408,17 +412,16 @@ class Model {
 
 /* ---- session --------------------------------------------------------------- */
 
-/// A decode whose rows are pulled, as pixels of type T: in a loop,
-/// `for (const auto &rows : stream)`, or by read(). The session is in use until the stream is
-/// gone, which may be before its end.
+/// A decode whose rows are read as pixels of type T, in a loop, `for (const auto &rows : stream)`,
+/// or by read(). The session is in use until the stream is destroyed, at its end or before.
 template <class T>
 class Stream {
  public:
   std::uint32_t width() const noexcept { return width_; }
   std::uint32_t height() const noexcept { return height_; }
   std::uint32_t channels() const noexcept { return channels_; }
-  /// Reads as many rows as `out` has room for, HWC, `row_stride` bytes apart (0 is packed). Gives
-  /// their number, 0 after the last.
+  /// Reads as many HWC rows as fit `out`, `row_stride` bytes apart (0 = packed). Returns their
+  /// number, 0 after the last.
   [[nodiscard]] Fallible<std::uint32_t> read(Span<T> out, std::size_t row_stride = 0) {
     const std::size_t row = std::size_t{width_} * channels_ * sizeof(T),
                       found = out.size() * sizeof(T);
@@ -454,11 +457,11 @@ class Stream {
     Stream *stream_;
   };
 
-  /// Reads the first rows of a loop; a second loop goes on where the first ended.
+  /// Reads the first rows of a loop; a second loop continues where the first ended.
   Iterator begin() { return Iterator(advance() ? this : nullptr); }
   Iterator end() noexcept { return Iterator(nullptr); }
 
-  /// The error that ended a loop, where it was not thrown.
+  /// The error that ended a loop, if it was not thrown.
   const std::optional<Error> &error() const noexcept { return error_; }
 
  private:
@@ -468,7 +471,7 @@ class Stream {
     void operator()(vaekl_stream *stream) const noexcept { vaekl_stream_free(stream); }
   };
 
-  /// Reads the next rows of a loop; false when there are none.
+  /// Reads the next rows of a loop; false after the last.
   bool advance() {
     const std::size_t row = std::size_t{width_} * channels_;
     pixels_.resize(row * std::min(rows_at_a_time_, height_));
@@ -491,13 +494,14 @@ class Stream {
   std::optional<Error> error_;
 };
 
-/// One user of a model at a time, with threads and workspace of its own.
+/// Runs a model, one call at a time, with its own threads and workspace.
 class Session {
  public:
   Session() = default;
   Session(Session &&) noexcept = default;
   Session &operator=(Session &&) noexcept = default;
-  /// A session of a model, which may go before it. The options are copied, but for a workspace.
+  /// Makes a session. The model may be destroyed before it. The options are copied, except for a
+  /// workspace.
   [[nodiscard]] static Fallible<Session> create(const Model &model,
                                                 const SessionOptions &options = {}) {
     Session session;
@@ -515,7 +519,7 @@ class Session {
     return session;
   }
 
-  /// Decodes a batch, to bytes or to the type that is asked for: `session.decode<float>(latents)`.
+  /// Decodes a batch, to bytes or to a given type: `session.decode<float>(latents)`.
   template <class Out = std::uint8_t, class T>
   [[nodiscard]] Fallible<ImageBuffer<Out>> decode(const Latents<T> &latents,
                                                   vaekl_layout layout = VAEKL_LAYOUT_HWC) {
@@ -532,8 +536,8 @@ class Session {
     return out;
   }
 
-  /// Decodes into a picture for each latent, of `downscale` times its width and height. When a
-  /// later latent of a batch fails, the pictures before are complete.
+  /// Decodes into one picture per latent, each `downscale` times its width and height. If a latent
+  /// of a batch fails, the pictures before it are complete.
   template <class T, class Out>
   Fallible<void> decode_into(const Latents<T> &latents, const Image<Out> &out) {
     return decode_into(latents, std::vector<Image<Out>>{out});
@@ -554,8 +558,8 @@ class Session {
     return state->check(vaekl_decode(get(), &in, images.data(), &error), error);
   }
 
-  /// Decodes one latent and gives its rows, so many at a time in a loop:
-  /// `for (const auto &rows : session.rows(latents))`.
+  /// Decodes one latent to rows, read a few at a time in a loop: `for (const auto &rows :
+  /// session.rows(latents))`.
   template <class Out = std::uint8_t, class T>
   [[nodiscard]] Fallible<Stream<Out>> rows(const Latents<T> &latents,
                                            std::uint32_t rows_at_a_time = 1) {
@@ -575,8 +579,7 @@ class Session {
     return stream;
   }
 
-  /// Encodes a picture, or a batch of pictures of one size, to floats or to the type that is asked
-  /// for.
+  /// Encodes a picture, or a batch of pictures of one size, to floats or to a given type.
   template <class Out = float, class T>
   [[nodiscard]] Fallible<LatentBuffer<Out>> encode(const Image<T> &picture,
                                                    const Posterior &posterior = {}) {
@@ -610,14 +613,14 @@ class Session {
     return out;
   }
 
-  /// Makes the call that has reached the library, if one has, fail with
-  /// VAEKL_ERR_CANCELLED. From any thread.
+  /// Makes the session's current call in the library, if any, fail with VAEKL_ERR_CANCELLED.
+  /// Callable from any thread.
   void cancel() const noexcept { vaekl_session_cancel(get()); }
 
-  /// Bytes of workspace held since the last call ended. From any thread.
+  /// Workspace in bytes that the session holds since its last call ended. Callable from any thread.
   std::uint64_t memory() const noexcept { return vaekl_session_memory(get()); }
 
-  /// For the functions of vaekl.h; NULL when moved from.
+  /// The handle for functions of vaekl.h; NULL if moved from.
   vaekl_session *get() const noexcept { return state_ ? state_->handle.get() : nullptr; }
 
  private:

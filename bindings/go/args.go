@@ -12,8 +12,8 @@ import (
 	"unsafe"
 )
 
-// args turns the arguments of one call into C's. It keeps the first error, and what
-// free undoes after the call.
+// args converts the arguments of one call to C. It keeps the first error, and the cleanup for free
+// after the call.
 type args struct {
 	err    error
 	memory []unsafe.Pointer
@@ -33,7 +33,7 @@ func (a *args) refuse(format string, values ...any) {
 	}
 }
 
-// text is a string of C's.
+// text is a C string.
 func (a *args) text(name, value string) *C.char {
 	if strings.IndexByte(value, 0) >= 0 {
 		a.refuse("%s: a NUL in %q", name, value)
@@ -44,7 +44,7 @@ func (a *args) text(name, value string) *C.char {
 	return text
 }
 
-// optional is a string of C's, NULL where it is empty.
+// optional is a C string, NULL if empty.
 func (a *args) optional(name, value string) *C.char {
 	if value == "" {
 		return nil
@@ -60,8 +60,8 @@ func (a *args) number(name string, value int) C.uint32_t {
 	return C.uint32_t(value)
 }
 
-// latents is a view of l, of no use if there is an error. It is in Go's memory, and so is what it
-// points to, which therefore must be pinned.
+// latents is a view of l, useless after an error. It and the values it points to are in Go's
+// memory, which must therefore be pinned.
 func (a *args) latents(name string, l Latents) *C.vaekl_latent {
 	batch := l.batch()
 	view := C.vaekl_latent{
@@ -76,7 +76,7 @@ func (a *args) latents(name string, l Latents) *C.vaekl_latent {
 	return &view
 }
 
-// pictures are views of p, as many as there are latents in a batch, of no use if there is an error.
+// pictures are views of p, one per latent of a batch, useless after an error.
 func (a *args) pictures(name string, p []Pixels, batch, channels int) *C.vaekl_image {
 	if len(p) != batch {
 		a.refuse("%s: one picture for each latent expected, %d found for %d", name, len(p), batch)
@@ -108,7 +108,7 @@ func (a *args) picture(name string, p Pixels, channels int) C.vaekl_image {
 	return view
 }
 
-// data pins values, of which there must be so many, exactly or at least.
+// data pins values after checking their number, exactly or at least.
 func (a *args) data(
 	name string, values Values, expected int, exactly bool,
 ) (unsafe.Pointer, C.vaekl_dtype) {
@@ -127,7 +127,7 @@ func (a *args) data(
 	return nil, 0
 }
 
-// mulAdd is a * b + c, the largest int where it is more. None is negative.
+// mulAdd is a * b + c, or the largest int on overflow. None may be negative.
 func mulAdd(a, b, c int) int {
 	high, low := bits.Mul64(uint64(a), uint64(b))
 	low, carry := bits.Add64(low, uint64(c), 0)

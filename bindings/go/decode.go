@@ -9,9 +9,8 @@ import (
 	"image"
 )
 
-// Decode decodes a batch: out has a picture for each latent, of Downscale times its
-// width and height. When a later latent of the batch fails or is cancelled, the
-// pictures before it are complete.
+// Decode decodes a batch. out has one picture per latent, each Downscale times its width and
+// height. If a latent fails or is cancelled, the pictures before it are complete.
 func (s *Session) Decode(ctx context.Context, latents Latents, out ...Pixels) error {
 	var a args
 	defer a.free()
@@ -22,14 +21,13 @@ func (s *Session) Decode(ctx context.Context, latents Latents, out ...Pixels) er
 	})
 }
 
-// DecodeImage decodes one latent to an [*image.RGBA], which is opaque, or an [*image.Gray] where
-// the model's pictures have one channel. Pictures of another number of channels are ErrUnsupported
-// here; Decode has them.
+// DecodeImage decodes one latent to an opaque [*image.RGBA], or to an [*image.Gray] if the model's
+// pictures have one channel. Other numbers of channels are ErrUnsupported here; use Decode.
 func (s *Session) DecodeImage(ctx context.Context, latents Latents) (image.Image, error) {
 	if err := s.usable(); err != nil {
 		return nil, err
 	}
-	// Before there is a picture, whose size could be anything otherwise.
+	// Before making a picture, whose size could otherwise be anything.
 	if err := latents.check(); err != nil {
 		return nil, err
 	}
@@ -56,8 +54,8 @@ func (s *Session) DecodeImage(ctx context.Context, latents Latents) (image.Image
 	}
 }
 
-// spread makes opaque pixels of four bytes of those of three at the end of pix, front to back: no
-// pixel reaches what is not read yet.
+// spread turns the three-byte pixels at the end of pix into opaque four-byte pixels, front to back:
+// no write reaches unread pixels.
 func spread(pix []byte) {
 	rgb := pix[len(pix)/4:]
 	for len(rgb) > 0 {

@@ -10,8 +10,8 @@ import (
 	"math"
 )
 
-// Posterior is what of the posterior over latents to give: [Mode], which is the zero value,
-// [Sample] or [Moments].
+// Posterior is the value of the posterior to return: [Mode] (the zero value), [Sample] or
+// [Moments].
 type Posterior struct {
 	kind C.vaekl_posterior
 	seed C.uint64_t
@@ -22,18 +22,18 @@ func Mode() Posterior {
 	return Posterior{kind: C.VAEKL_POSTERIOR_MODE}
 }
 
-// Sample is mean + std * N(0,1), drawn from the seed for the whole batch as
-// torch.randn does on a CPU.
+// Sample is mean + std * N(0,1), drawn from the seed for the whole batch as torch.randn does on a
+// CPU.
 func Sample(seed uint64) Posterior {
 	return Posterior{kind: C.VAEKL_POSTERIOR_SAMPLE, seed: C.uint64_t(seed)}
 }
 
-// Moments are mean and logvar: twice the channels of latents, Raw only.
+// Moments are mean and log-variance: twice the channels of latents, Raw only.
 func Moments() Posterior {
 	return Posterior{kind: C.VAEKL_POSTERIOR_MOMENTS}
 }
 
-// channels is how many the latents have that are asked for.
+// channels is the number of channels of the requested latents.
 func (p Posterior) channels(info ModelInfo) int {
 	if p.kind == C.VAEKL_POSTERIOR_MOMENTS {
 		return 2 * info.LatentChannels
@@ -41,8 +41,8 @@ func (p Posterior) channels(info ModelInfo) int {
 	return info.LatentChannels
 }
 
-// Encode encodes a batch: there is a picture for each latent of out, which has its width and height
-// divided by Downscale; each halving drops an odd last row or column.
+// Encode encodes a batch, one picture per latent of out. A latent has the picture's width and
+// height divided by Downscale; each halving drops an odd last row or column.
 func (s *Session) Encode(
 	ctx context.Context, out Latents, posterior Posterior, pictures ...Pixels,
 ) error {
@@ -55,9 +55,9 @@ func (s *Session) Encode(
 	})
 }
 
-// EncodeImage encodes one picture to latents of [Float32s]. Colours are taken as 8 bits, and alpha
-// is dropped. A model of one channel gets the picture in grey; one of neither 1 nor 3 is
-// ErrUnsupported here, and Encode has it.
+// EncodeImage encodes one picture to latents of [Float32s]. Colours are read as 8 bits, and alpha
+// is dropped. A model with one channel gets the picture in grey; numbers other than 1 and 3 are
+// ErrUnsupported here: use Encode.
 func (s *Session) EncodeImage(ctx context.Context, picture image.Image, posterior Posterior,
 	scale Scale) (Latents, error) {
 	if err := s.usable(); err != nil {
@@ -88,7 +88,7 @@ func (s *Session) EncodeImage(ctx context.Context, picture image.Image, posterio
 	return out, nil
 }
 
-// pixels are those of picture, interleaved.
+// pixels are the interleaved pixels of picture.
 func pixels(picture image.Image, channels int) (Bytes, error) {
 	if channels != 1 && channels != 3 {
 		return nil, notAnImage(channels)

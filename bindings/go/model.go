@@ -9,30 +9,32 @@ import (
 	"unsafe"
 )
 
-// ModelOptions is how to open a model. The zero value is the default of each.
+// ModelOptions are options for opening a model. Zero values are the defaults.
 type ModelOptions struct {
-	// Device is where the model runs, DeviceIndex which of them; 0 is all a CPU has.
+	// Device is where the model runs. DeviceIndex is its index: 0, the only one for a CPU.
 	Device      Device
 	DeviceIndex int
-	// Parts are the halves that must be there; 0 is both.
+	// Parts are the parts to open; 0 is both. An error if the checkpoint lacks one.
 	Parts Parts
-	// WeightDType is the storage of packed weights: F32, the only one in this version of the library.
+	// WeightDType is the type of packed weights: F32, the only one in this version of the library.
 	WeightDType DType
-	// ConfigPath is a config.json to use; empty: the checkpoint's own, or inferred from shapes.
+	// ConfigPath is the path of a config.json to use. Empty: the checkpoint's own, or inferred from
+	// shapes.
 	ConfigPath string
-	// Preset is the name of a family of models that tells what shapes cannot, and overrides a
-	// configuration: "sd", "sdxl", "sdxl-fp16-fix", "sd3", "flux", "playground-v2.5", "sd-x4-upscaler"
-	// or "cogview4". Empty: guessed where the checkpoint has no configuration.
+	// Preset is the name of a model family: "sd", "sdxl", "sdxl-fp16-fix", "sd3", "flux",
+	// "playground-v2.5", "sd-x4-upscaler" or "cogview4". Sets scaling, shift and latent statistics,
+	// which shapes do not tell, and overrides the configuration. Empty: guessed if the checkpoint has
+	// no configuration.
 	Preset string
-	// Variant is that of a diffusers folder: "fp16" opens
+	// Variant is the variant of a diffusers folder: "fp16" opens
 	// diffusion_pytorch_model.fp16.safetensors. Empty: none.
 	Variant string
-	// NormNumGroups are the groups of the GroupNorms of a checkpoint without a configuration, whose
-	// shapes do not tell; 0: from the configuration, or 32 where there is none.
+	// NormNumGroups is the number of groups of each GroupNorm, for a checkpoint without a
+	// configuration; shapes do not tell it. 0: from the configuration, or 32 without one.
 	NormNumGroups int
 }
 
-// c gives the options as C's; the strings are those of a.
+// c converts the options to C; a owns the strings.
 func (o *ModelOptions) c(a *args) (c C.vaekl_model_options) {
 	C.vaekl_model_options_init(&c, C.sizeof_vaekl_model_options)
 	if o == nil {
@@ -51,7 +53,7 @@ func (o *ModelOptions) c(a *args) (c C.vaekl_model_options) {
 	return c
 }
 
-// ModelInfo is what is known of an open model.
+// ModelInfo are the properties of an open model.
 type ModelInfo struct {
 	ImageChannels  int     // channels of decoded pictures
 	InputChannels  int     // channels of pictures to encode
@@ -73,8 +75,8 @@ type Model struct {
 	weights *weights
 }
 
-// Open opens a diffusers folder or a .safetensors file; nil options are the defaults. The file is
-// mapped: it must not be changed while the model or one of its sessions is open.
+// Open opens a diffusers folder or a .safetensors file; nil options mean the defaults. The file is
+// mapped: do not change it while the model or one of its sessions is open.
 func Open(path string, options *ModelOptions) (*Model, error) {
 	var a args
 	defer a.free()
@@ -85,8 +87,8 @@ func Open(path string, options *ModelOptions) (*Model, error) {
 	})
 }
 
-// OpenBytes opens a .safetensors file in memory; nil options are the defaults. The bytes are not
-// copied: they must not be changed while the model or one of its sessions is open.
+// OpenBytes opens a .safetensors file in memory; nil options mean the defaults. The bytes are not
+// copied: do not change them while the model or one of its sessions is open.
 func OpenBytes(data []byte, options *ModelOptions) (*Model, error) {
 	if len(data) == 0 {
 		return nil, invalid("data: empty")
@@ -122,7 +124,7 @@ func open(a *args, options *ModelOptions, weights *weights,
 
 func info(model *C.vaekl_model) ModelInfo {
 	c := C.vaekl_model_info{struct_size: C.sizeof_vaekl_model_info}
-	// It fails for NULL and a wrong size alone.
+	// It fails only for NULL and a wrong size.
 	C.vaekl_model_get_info(model, &c)
 	return ModelInfo{
 		ImageChannels:  int(c.image_channels),
@@ -138,19 +140,19 @@ func info(model *C.vaekl_model) ModelInfo {
 	}
 }
 
-// Info tells what is known of the model, also after Close.
+// Info returns the properties of the model, even after Close.
 func (m *Model) Info() ModelInfo {
 	return m.info
 }
 
-// Close frees the model. Its sessions hold what they need of it and go on. It always returns nil.
+// Close frees the model. Its sessions keep what they need and stay valid. It always returns nil.
 func (m *Model) Close() error {
 	m.object.close()
 	return nil
 }
 
-// weights are the bytes of OpenBytes, which stay where they are until the model and all of its
-// sessions are freed. Of a file there are none: nil.
+// weights are the bytes of OpenBytes, pinned until the model and all its sessions are freed; nil
+// for a file.
 type weights struct {
 	pinner runtime.Pinner
 	users  atomic.Int64

@@ -6,12 +6,11 @@ import (
 	"sync"
 )
 
-// object is what Model, Session and Stream have in common: something of C's that is freed
-// once, when it was closed and no call uses it any more, whichever comes last. The zero Model
-// has none: nil is closed.
+// object is the common part of Model, Session and Stream: a C object that is freed once, after it
+// is closed and the last call that uses it has ended. The zero Model has none: nil is closed.
 //
-// It is apart from them for the finalizer's sake: it refers to nothing that could refer back to it,
-// as Progress may to its session.
+// It is a separate struct for the finalizer: it refers to nothing that could refer back to it, as
+// Progress may to its session.
 type object struct {
 	name string // for messages
 	free func()
@@ -28,7 +27,7 @@ func newObject(name string, free func()) *object {
 	return o
 }
 
-// enter begins a call that uses the object, alone or beside others; leave ends it.
+// enter begins a call that uses the object, exclusively or along with others; leave ends it.
 func (o *object) enter(alone bool) error {
 	if o == nil {
 		return &Error{Status: ErrState, Message: "not opened: a zero value", cause: os.ErrClosed}
@@ -55,7 +54,7 @@ func (o *object) leave(alone bool) {
 	o.unlock()
 }
 
-// close refuses calls from now on.
+// close makes later calls fail.
 func (o *object) close() {
 	if o == nil {
 		return
@@ -65,7 +64,7 @@ func (o *object) close() {
 	o.unlock()
 }
 
-// unlock frees the object if it is time to, once the lock is gone.
+// unlock releases the lock, then frees the object if it is time to.
 func (o *object) unlock() {
 	var free func()
 	if !o.open && o.calls == 0 {

@@ -8,10 +8,10 @@ import (
 	"runtime/cgo"
 )
 
-// watch is what the progress callback of a session knows of the call in progress. It asks the
-// context itself, at the places where the library would look for a cancel: a context that ended
-// just before the call began is not missed, and one that ends late cannot stop the next call.
-// Between calls it is zero, so that what the handle of C's keeps alive is no user's.
+// watch is the state of a session's progress callback for the current call. The callback checks the
+// context itself, where the library would check for a cancel: a context that ended just before the
+// call began is not missed, and one that ends late cannot stop the next call. Between calls it is
+// zero, so the C handle keeps no object of the user alive.
 type watch struct {
 	ctx      context.Context
 	progress func(done, total uint64) error
@@ -19,7 +19,7 @@ type watch struct {
 	panicked any   // with what Progress did
 }
 
-// run makes a call to C that ctx and progress may stop.
+// run makes a call to C that ctx and progress can stop.
 func (w *watch) run(ctx context.Context, progress func(done, total uint64) error,
 	f func(*C.vaekl_error) C.vaekl_status) error {
 	if ctx == nil {
@@ -41,8 +41,7 @@ func (w *watch) run(ctx context.Context, progress func(done, total uint64) error
 	return failure(status, &e)
 }
 
-// report answers the library: 0 to go on. A panic must not unwind its frames: run takes it up
-// again.
+// report answers the library: 0 to go on. A panic must not unwind its frames: run re-raises it.
 func (w *watch) report(done, total uint64) (answer C.int32_t) {
 	defer func() {
 		if value := recover(); value != nil {

@@ -25,40 +25,40 @@ import (
 	"runtime/cgo"
 )
 
-// SessionOptions is how a session works. The zero value is the default of each.
+// SessionOptions are the options of a session. Zero values are the defaults.
 type SessionOptions struct {
-	// MemoryBudget is how many bytes the process may have during a call, weights included; 0 is no
-	// limit. A call that cannot keep it fails with ErrBudget before any work. The result is the same
-	// bits with any budget.
+	// MemoryBudget is the memory limit of the process during a call, in bytes, weights included; 0 is
+	// no limit. A call that does not fit fails with ErrBudget before any work. The limit never changes
+	// a bit of the result.
 	MemoryBudget uint64
-	// Threads is their number; 0 is that of physical cores.
+	// Threads is the number of threads; 0 is one per physical core.
 	Threads int
-	// ActivationDType is the storage between layers: F32, the default, F16 or BF16. F16 becomes F32
-	// for a model whose force_upcast is set.
+	// ActivationDType is the type of the activations between layers: F32 (the default), F16 or BF16.
+	// F16 becomes F32 if the model sets force_upcast.
 	ActivationDType DType
-	// Tiling is how a picture larger than a tile is worked on.
+	// Tiling tells whether to split a picture that is larger than a tile.
 	Tiling Tiling
 	// TileSize is the side of a tile in latent pixels; 0 is the model's sample_size, or for seamless
-	// tiles the most that the budget has room for.
+	// tiles with a budget the largest that fits it.
 	TileSize int
-	// TileOverlap is what neighbours of diffusers' tiles share, in latent pixels; 0
-	// is a quarter of the tile.
+	// TileOverlap is the overlap of neighbouring diffusers' tiles in latent pixels; 0 is a quarter of
+	// a tile.
 	TileOverlap int
-	// ScratchDir is a folder where activations may go that the budget has no room for, in a file
-	// without a name; empty: none.
+	// ScratchDir is a folder for a nameless scratch file, to which activations are spilled that do not
+	// fit the budget; empty: none.
 	ScratchDir string
-	// Attention is how attention is computed.
+	// Attention is the attention algorithm.
 	Attention Attention
-	// FuseQKV makes one projection of query, key and value instead of three.
+	// FuseQKV projects query, key and value at once instead of one by one.
 	FuseQKV bool
-	// Progress is told from time to time how many units of work are done, on the goroutine that made
-	// the call. An error stops the call, which returns one that wraps it and ErrCancelled. A panic
-	// reaches who made the call. Progress must not end its goroutine, as runtime.Goexit and the
-	// FailNow of tests do. Optional.
+	// Progress is called from time to time with the units of work done, on the goroutine of the call.
+	// Its error stops the call, which returns one that wraps it and ErrCancelled. Its panic reaches
+	// the caller. It must not end its goroutine, as runtime.Goexit and the FailNow of tests do.
+	// Optional.
 	Progress func(done, total uint64) error
 }
 
-// c gives the options as C's, but for Progress; the strings are those of a.
+// c converts the options to C, except for Progress; a owns the strings.
 func (o *SessionOptions) c(a *args) (c C.vaekl_session_options) {
 	C.vaekl_session_options_init(&c, C.sizeof_vaekl_session_options)
 	if o == nil {
@@ -78,8 +78,8 @@ func (o *SessionOptions) c(a *args) (c C.vaekl_session_options) {
 	return c
 }
 
-// Session is one user of a model at a time; it owns threads and a workspace, which the next call
-// reuses. It may be used from any goroutine, by one call at a time: a second one gets ErrState.
+// Session runs a model, one call at a time; it owns threads and a workspace, which later calls
+// reuse. Any goroutine may use it, but a second concurrent call gets ErrState.
 type Session struct {
 	object   *object
 	session  *C.vaekl_session
@@ -88,7 +88,7 @@ type Session struct {
 	watch    *watch
 }
 
-// NewSession makes a session; nil options are the defaults.
+// NewSession makes a session; nil options mean the defaults.
 func (m *Model) NewSession(options *SessionOptions) (*Session, error) {
 	if err := m.object.enter(false); err != nil {
 		return nil, err
@@ -122,7 +122,7 @@ func (m *Model) NewSession(options *SessionOptions) (*Session, error) {
 	return s, nil
 }
 
-// call makes a call to C that has the session for itself.
+// call makes a call to C with exclusive use of the session.
 func (s *Session) call(ctx context.Context, a *args, f func(*C.vaekl_error) C.vaekl_status) error {
 	if err := s.object.enter(true); err != nil {
 		return err
@@ -134,7 +134,7 @@ func (s *Session) call(ctx context.Context, a *args, f func(*C.vaekl_error) C.va
 	return s.watch.run(ctx, s.progress, f)
 }
 
-// usable is an error where a call would find the session closed or in use.
+// usable returns an error if the session is closed or in use.
 func (s *Session) usable() error {
 	err := s.object.enter(true)
 	if err == nil {
@@ -143,8 +143,8 @@ func (s *Session) usable() error {
 	return err
 }
 
-// Memory is the number of bytes of workspace held since the last call ended; 0 after Close. It may
-// be called while another call uses the session.
+// Memory is the workspace in bytes that the session holds since its last call ended; 0 after Close.
+// It may be called while another call uses the session.
 func (s *Session) Memory() uint64 {
 	if s.object.enter(false) != nil {
 		return 0
@@ -153,8 +153,8 @@ func (s *Session) Memory() uint64 {
 	return uint64(C.vaekl_session_memory(s.session))
 }
 
-// Close frees the session, or has the call or the stream that uses it free it at its
-// end. It always returns nil.
+// Close frees the session; a session in use by a call or a stream is freed when that ends. It
+// always returns nil.
 func (s *Session) Close() error {
 	s.object.close()
 	return nil
@@ -164,17 +164,17 @@ func (s *Session) Close() error {
 type Plan struct {
 	WorkspaceBytes uint64 // exact
 	ScratchBytes   uint64 // on disk, 0 without a ScratchDir
-	// PeakBytes is an upper bound of the process's memory during the call: workspace, the weights that
-	// are resident at a time, and 16 MiB for the process itself. What the caller holds, and Go's
-	// runtime, comes to it.
+	// PeakBytes is an upper bound of the process's memory in bytes: workspace, the weights resident at
+	// a time, and 16 MiB for the process itself. Memory held by the caller and by Go's runtime is not
+	// included.
 	PeakBytes      uint64
 	TilesX, TilesY int  // tiles in a row and in a column, 1 when the picture is worked on whole
 	TileSize       int  // latent pixels of a tile's side, 0 without tiles
 	Exact          bool // whether the result equals the untiled one
 }
 
-// PlanDecode tells what a session with these options, nil for the defaults, would do
-// for latents of this size.
+// PlanDecode plans a decode of one latent of this size by a session with these options; nil means
+// the defaults.
 func (m *Model) PlanDecode(options *SessionOptions, width, height int) (Plan, error) {
 	return m.plan(options, width, height, func(c *C.vaekl_session_options, width, height C.uint32_t,
 		plan *C.vaekl_plan, e *C.vaekl_error) C.vaekl_status {
@@ -182,8 +182,8 @@ func (m *Model) PlanDecode(options *SessionOptions, width, height int) (Plan, er
 	})
 }
 
-// PlanEncode tells what a session with these options, nil for the defaults, would do
-// for a picture of this size.
+// PlanEncode plans an encode of one picture of this size by a session with these options; nil means
+// the defaults.
 func (m *Model) PlanEncode(options *SessionOptions, width, height int) (Plan, error) {
 	return m.plan(options, width, height, func(c *C.vaekl_session_options, width, height C.uint32_t,
 		plan *C.vaekl_plan, e *C.vaekl_error) C.vaekl_status {

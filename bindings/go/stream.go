@@ -9,9 +9,9 @@ import (
 	"unsafe"
 )
 
-// Stream is the rows of a picture, top to bottom, interleaved (HWC). As an [io.Reader] it gives
-// their bytes, values in the byte order of the machine; ReadRows gives the values. It may be used
-// by one call at a time.
+// Stream reads the rows of a decoded picture, top to bottom, interleaved (HWC). As an [io.Reader]
+// it returns their bytes, in the machine's byte order; ReadRows returns values. One call at a time
+// may use it.
 type Stream struct {
 	object   *object
 	stream   *C.vaekl_stream
@@ -26,8 +26,8 @@ type Stream struct {
 	err      error  // what ended the stream
 }
 
-// Stream decodes one latent and gives the rows of the picture, in values of dtype. The session is
-// in use until the stream is closed. The context is for reading too.
+// Stream decodes one latent to rows of values of dtype. The session is in use until the stream is
+// closed. The context also covers reading.
 func (s *Session) Stream(ctx context.Context, latents Latents, dtype DType) (*Stream, error) {
 	if err := s.object.enter(true); err != nil {
 		return nil, err
@@ -68,13 +68,13 @@ func (s *Session) Stream(ctx context.Context, latents Latents, dtype DType) (*St
 	}, nil
 }
 
-// Width is that of the picture, in pixels.
+// Width is the width of the picture in pixels.
 func (st *Stream) Width() int { return st.width }
 
-// Height is the number of rows.
+// Height is the height of the picture in pixels.
 func (st *Stream) Height() int { return st.height }
 
-// Channels is the number of values of a pixel.
+// Channels is the number of values per pixel.
 func (st *Stream) Channels() int { return st.channels }
 
 // Read reads bytes of the rows; [io.EOF] comes after the last.
@@ -106,8 +106,8 @@ func (st *Stream) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// ReadRows reads as many rows as dst, whose type is that of the stream, has room for, and gives
-// their number; [io.EOF] comes after the last.
+// ReadRows reads as many rows as fit dst, which has the stream's type, and returns their number;
+// [io.EOF] comes after the last.
 func (st *Stream) ReadRows(dst Values) (int, error) {
 	if err := st.object.enter(true); err != nil {
 		return 0, err
@@ -126,13 +126,13 @@ func (st *Stream) ReadRows(dst Values) (int, error) {
 	return st.pull(bytes, dst.Len()/row)
 }
 
-// pull has C write so many rows to dst, or what is left of them.
+// pull makes C write that many rows to dst, or those left.
 func (st *Stream) pull(dst []byte, rows int) (int, error) {
 	if st.err != nil {
 		return 0, st.err
 	}
 	count, most := C.uint32_t(0), C.uint32_t(min(rows, st.height))
-	// Stays where Progress panics.
+	// Stays if Progress panics.
 	st.err = &Error{Status: ErrState, Message: "stream: ended by a panic"}
 	st.err = st.session.watch.run(st.ctx, st.session.progress, func(e *C.vaekl_error) C.vaekl_status {
 		return C.vaekl_stream_read(st.stream, unsafe.Pointer(&dst[0]), 0, most, &count, e)
@@ -147,8 +147,8 @@ func (st *Stream) rowBytes() int {
 	return st.width * st.channels * st.dtype.size()
 }
 
-// Close ends the stream, read to the end or not, and leaves its session to other
-// calls. It always returns nil.
+// Close ends the stream, at its end or before; its session can then take another call. It always
+// returns nil.
 func (st *Stream) Close() error {
 	st.object.close()
 	return nil

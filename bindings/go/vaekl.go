@@ -1,31 +1,30 @@
-// Package vaekl turns latents of Stable Diffusion into pictures and pictures into latents
-// on ordinary processors, with libvaekl, the AutoencoderKL as a shared library.
-// pkg-config finds the library.
+// Package vaekl decodes latents of Stable Diffusion to pictures and encodes pictures to latents on
+// CPUs, with libvaekl, the AutoencoderKL as a shared library. pkg-config finds the library.
 //
-// A [Model] is immutable and used from any number of goroutines. A [Session] is one user of it at a
-// time, with threads and a workspace of its own: one for each goroutine that works at the same
-// time. Results are the same bits for any number of sessions, threads and any memory budget.
+// A [Model] is immutable and shared by any number of goroutines. A [Session] runs it, one call at a
+// time, with its own threads and workspace: make one per concurrent goroutine. Results are the same
+// bits for any number of sessions and threads and any memory budget.
 //
 // Calls that compute take a context and end soon after it does, with an error that is both
-// [ErrCancelled] and the context's own. All errors of the library are an [*Error], and its [Status]
+// [ErrCancelled] and the context's own. Every error of the library is an [*Error] with a [Status]
 // for [errors.Is].
 //
-// Close frees what a model, a session or a stream has of C's memory. It may be called at any time
-// and more than once: a call in progress goes on, and the memory is freed as it ends. What is not
-// closed is freed some time after it became unreachable.
+// Close frees the C memory of a model, a session or a stream. It may be called at any time and more
+// than once: a call in progress goes on, and the memory is freed when it ends. An unclosed object
+// is freed some time after it becomes unreachable.
 package vaekl
 
 // #cgo pkg-config: vaekl
 // #include <vaekl.h>
 import "C"
 
-// Version is the version of the library in use, as "0.1.0".
+// Version is the version of the loaded library, such as "0.1.0".
 func Version() string {
 	return C.GoString(C.vaekl_version_string())
 }
 
-// CPULevel is the instruction set that sessions will use: "avx512", "avx2" or "portable". The
-// environment variable VAEKL_CPU lowers it; "invalid" when that is no level of this architecture.
+// CPULevel is the instruction set of new sessions: "avx512", "avx2" or "portable". The environment
+// variable VAEKL_CPU can lower it; "invalid" if it names no level of this architecture.
 func CPULevel() string {
 	return C.GoString(C.vaekl_cpu_level())
 }
@@ -40,7 +39,7 @@ const (
 	U8   DType = C.VAEKL_DTYPE_U8   // pixels only: [-1, 1] is [0, 255], clamped, rounded half to even
 )
 
-// size is that of a value in bytes.
+// size is the size of a value in bytes.
 func (t DType) size() int {
 	switch t {
 	case F32:
@@ -60,13 +59,13 @@ const (
 	CHW Layout = C.VAEKL_LAYOUT_CHW // a plane for each channel
 )
 
-// Scale says what latents are those of.
+// Scale tells raw latents from those of the diffusion model.
 type Scale uint32
 
 const (
-	// Raw is what AutoencoderKL.decode of diffusers takes and its encode gives.
+	// Raw latents are those that diffusers' AutoencoderKL.decode takes and its encode returns.
 	Raw Scale = C.VAEKL_LATENT_RAW
-	// Scaled is what the diffusion model works on: scaling factor, shift and latent statistics are
+	// Scaled latents are those of the diffusion model: scaling factor, shift and latent statistics are
 	// undone before decoding and applied after encoding.
 	Scaled Scale = C.VAEKL_LATENT_SCALED
 )
@@ -87,25 +86,25 @@ const (
 	PartEncoder Parts = C.VAEKL_PART_ENCODER // pictures to latents
 )
 
-// Tiling is how a picture larger than a tile is worked on.
+// Tiling tells whether to split a picture that is larger than a tile.
 type Tiling uint32
 
 const (
-	// TilingExact gives the result of the whole picture in one piece.
+	// TilingExact uses no tiles: the result of the whole picture.
 	TilingExact Tiling = C.VAEKL_TILING_EXACT
-	// TilingDiffusers has the tiles and blends of diffusers.
+	// TilingDiffusers uses the overlapping, blended tiles of diffusers, with their seams.
 	TilingDiffusers Tiling = C.VAEKL_TILING_DIFFUSERS
 	// TilingSeamless decodes in tiles that share the statistics of the whole picture: no seams, an
-	// error far below a step of 8 bits, twice the time or more. Encoding is exact.
+	// error far below one 8-bit step, at least twice the time. Encoding is exact.
 	TilingSeamless Tiling = C.VAEKL_TILING_SEAMLESS
 )
 
-// Attention is how attention is computed. The two agree up to rounding.
+// Attention is the attention algorithm. Both give the same result up to rounding.
 type Attention uint32
 
 const (
-	// AttentionStreamed makes one pass over the keys with a running softmax.
+	// AttentionStreamed makes one pass over the keys, with a running softmax.
 	AttentionStreamed Attention = C.VAEKL_ATTENTION_STREAMED
-	// AttentionRowByRow has all scores of a few queries at a time, then their softmax.
+	// AttentionRowByRow computes all scores of a few queries, then their softmax.
 	AttentionRowByRow Attention = C.VAEKL_ATTENTION_ROW_BY_ROW
 )

@@ -2,8 +2,8 @@ package vaekl
 
 import "unsafe"
 
-// Values is a slice of numbers of a type that the library knows: [Float32s], [Float16s],
-// [BFloat16s] or [Bytes]. Converting a slice to one of these copies nothing.
+// Values is a slice of numbers of a type known to the library: [Float32s], [Float16s], [BFloat16s]
+// or [Bytes]. Converting a slice to one of these copies nothing.
 type Values interface {
 	// Len is the number of values.
 	Len() int

@@ -5,35 +5,35 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use vaekl::Preset;
 
-const ABOUT: &str = "Pictures to latents and latents to pictures: the Stable Diffusion autoencoder \
-(AutoencoderKL) on ordinary processors.";
+const ABOUT: &str = "Encode pictures to latents and decode latents to pictures with the Stable \
+Diffusion autoencoder (AutoencoderKL), on CPUs.";
 
-const LONG_ABOUT: &str = "Pictures to latents and latents to pictures: the Stable Diffusion \
-autoencoder (AutoencoderKL of diffusers) on ordinary processors, with diffusers' numbers.
+const LONG_ABOUT: &str = "Encode pictures to latents and decode latents to pictures with the \
+Stable Diffusion autoencoder (AutoencoderKL of diffusers), on CPUs, with diffusers' numbers.
 
-Without --model a small model inside the command is used, so that everything can be tried at once. \
-It has latents of its own: those of Stable Diffusion, SDXL, SD3 or FLUX need their own model.";
+Without --model the command uses a small built-in model, for trying everything at once. Its \
+latents are its own: those of Stable Diffusion, SDXL, SD3 or FLUX need their own model.";
 
 const FILES: &str = "\
-IMAGE is a png, jpeg or webp picture of any depth: turned upright by its EXIF orientation, alpha \
-dropped, all bits of a 16-bit picture kept. If its sides are not multiples of the model's factor \
-(8, as a rule), it is resized to the next lower ones as diffusers does, with Pillow's Lanczos bit \
-for bit.
+IMAGE is a png, jpeg or webp picture of any depth. Its EXIF orientation is applied, alpha is \
+dropped, and all bits of 16-bit samples are used. If its sides are not multiples of the model's \
+downscale factor (usually 8), it is resized to the next lower multiples as in diffusers: with \
+Pillow's Lanczos, bit for bit.
 
 IMAGE may also be an array in [-1, 1], .npy or .safetensors: [batch, channels, height, width] or \
-[channels, height, width] of 16-, 32- or 64-bit floats, or bf16 in .safetensors. Arrays are not \
-resized; the encoder leaves out the rows and columns that do not fill a latent.
+[channels, height, width], 16-, 32- or 64-bit floats, or bf16 in .safetensors. Arrays are not \
+resized; the encoder ignores rows and columns that do not fill a latent.
 
 LATENTS are such an array, of any range. A .safetensors file holds one tensor, or one named \
 'latents' or 'moments' ('image' or 'sample' for pictures).
 
-Outputs appear whole or not at all, and replace what had their name. Pictures have 8 bits a sample \
-(png and webp lossless, jpeg of quality 95), arrays are f32 and unclamped.
+Outputs appear complete or not at all, and replace existing files. Pictures have 8 bits per \
+sample (png and webp lossless, jpeg at quality 95); arrays are f32 and unclamped.
 
-The environment variable VAEKL_CPU (portable, avx2 or avx512) lowers the instruction set in use.
+The environment variable VAEKL_CPU (portable, avx2 or avx512) lowers the instruction set.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 cancelled by Ctrl-C or SIGTERM; a second \
-one does not wait for the work to stop.";
+Ctrl-C or SIGTERM exits at once.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -43,11 +43,11 @@ Examples:
   vaekl decode latents.npy -o out.png --model vae/ --memory 256M --scratch /var/tmp
   vaekl info model.safetensors
 
-'vaekl COMMAND --help' tells more.";
+Run 'vaekl COMMAND --help' for the details of a command.";
 
 const RECONSTRUCT: &str = "Encode a picture, decode the mean of its latents, and print the PSNR.
 
-The PSNR is taken over the 8-bit samples of the input, after resizing, and of the output: \
+The PSNR compares the 8-bit samples of the input, after resizing, with those of the output: \
 10 * log10(255^2 / mean squared difference), over all channels.";
 
 const RECONSTRUCT_EXAMPLES: &str = "\
@@ -57,8 +57,8 @@ Examples:
 
 const ENCODE: &str = "Encode a picture to latents, written as f32.
 
-The latents are raw, as AutoencoderKL.encode gives them; --scaled makes them what the diffusion \
-model works on.";
+The latents are raw, as AutoencoderKL.encode returns them; with --scaled they are scaled for the \
+diffusion model.";
 
 const ENCODE_EXAMPLES: &str = "\
 Examples:
@@ -68,32 +68,31 @@ Examples:
 
 const DECODE: &str = "Decode latents to a picture.
 
-Latents are raw, as AutoencoderKL.decode takes them; --scaled takes what the diffusion model works \
-on. Moments, with twice the latent channels, are decoded by their mean. The picture is clamped to \
-8 bits; .npy and .safetensors hold it unclamped as f32. A batch goes to one array file, or to \
-pictures OUT_0.png, OUT_1.png, ...";
+Latents are raw, as AutoencoderKL.decode takes them; with --scaled they are those of the diffusion \
+model. Moments, with twice the latent channels, are decoded by their mean. Pictures are clamped to \
+8 bits; .npy and .safetensors hold unclamped f32. A batch goes to one array file, or to pictures \
+OUT_0.png, OUT_1.png, ...";
 
 const DECODE_EXAMPLES: &str = "\
 Examples:
   vaekl decode latents.npy -o out.png
   vaekl decode latents.safetensors -o out.npy --model vae/ --scaled";
 
-const PLAN: &str = "Show what a decode or an encode would need, without doing it: memory of the \
+const PLAN: &str = "Show what a decode or an encode needs, without doing it: memory of the \
 process, workspace, scratch file, multiply-adds.
 
-With --memory, the fastest way that keeps it, or the least that could be kept; the plan of a call \
-with the same options is the same.";
+With --memory, this is the fastest plan within that limit; if none fits, the error names the least \
+limit that would do. A call with the same options follows the same plan.";
 
 const PLAN_EXAMPLES: &str = "\
 Examples:
   vaekl plan decode --size 1024x1024 --model vae/
   vaekl plan decode --size 1024x1024 --model vae/ --memory 256M --scratch /var/tmp --json";
 
-const INFO: &str =
-    "Show a model: its configuration, and what of it was read or guessed; parameters, \
-their dtypes and layout, memory.
+const INFO: &str = "Show a model: its configuration and which parts were guessed; parameters, \
+their types and layout, memory.
 
-MODEL is a diffusers folder or a .safetensors file; default: the embedded model.";
+MODEL is a diffusers folder or a .safetensors file; default: the built-in model.";
 
 const INFO_EXAMPLES: &str = "\
 Examples:
@@ -123,7 +122,7 @@ pub(crate) enum Command {
     #[command(about = "Decode latents to a picture")]
     #[command(long_about = DECODE, after_long_help = DECODE_EXAMPLES)]
     Decode(Decode),
-    #[command(about = "Show what a decode or an encode would need, without doing it")]
+    #[command(about = "Show what a decode or an encode needs, without doing it")]
     #[command(long_about = PLAN, after_long_help = PLAN_EXAMPLES)]
     Plan(Plan),
     #[command(about = "Show a model's configuration, parameters and memory")]
@@ -135,7 +134,7 @@ pub(crate) enum Command {
 pub(crate) struct Reconstruct {
     /// Picture (png, jpeg, webp) or array (.npy, .safetensors)
     pub(crate) image: PathBuf,
-    /// Where to write: .png, .jpg, .webp, .npy or .safetensors
+    /// Output file: .png, .jpg, .webp, .npy or .safetensors
     #[arg(short, long, value_name = "OUT")]
     pub(crate) output: PathBuf,
 }
@@ -144,16 +143,16 @@ pub(crate) struct Reconstruct {
 pub(crate) struct Encode {
     /// Picture (png, jpeg, webp) or array (.npy, .safetensors)
     pub(crate) image: PathBuf,
-    /// Where to write: .npy or .safetensors
+    /// Output file: .npy or .safetensors
     #[arg(short, long, value_name = "LATENTS")]
     pub(crate) output: PathBuf,
-    /// What to write of the posterior
+    /// Which value of the posterior to write
     #[arg(long, value_enum, default_value_t)]
     pub(crate) posterior: Posterior,
-    /// Seed of the sample's noise, which is torch.randn's of a CPU generator [default: 0]
+    /// Seed of the sample's noise, drawn as torch.randn does on a CPU [default: 0]
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
-    /// Apply the model's scaling, shift and statistics
+    /// Scale the latents for the diffusion model, by the model's factor, shift and statistics
     #[arg(long)]
     pub(crate) scaled: bool,
 }
@@ -162,10 +161,10 @@ pub(crate) struct Encode {
 pub(crate) struct Decode {
     /// Latents (.npy, .safetensors)
     pub(crate) latents: PathBuf,
-    /// Where to write: .png, .jpg, .webp, .npy or .safetensors
+    /// Output file: .png, .jpg, .webp, .npy or .safetensors
     #[arg(short, long, value_name = "IMAGE")]
     pub(crate) output: PathBuf,
-    /// The latents are scaled: undo the model's scaling, shift and statistics first
+    /// The latents are scaled: undo the model's factor, shift and statistics first
     #[arg(long)]
     pub(crate) scaled: bool,
 }
@@ -175,7 +174,7 @@ pub(crate) struct Plan {
     /// What to plan
     #[arg(value_enum)]
     pub(crate) call: Call,
-    /// Width and height of the picture, as 1024x768
+    /// Width and height of the picture in pixels, such as 1024x768
     #[arg(long, value_name = "WxH", value_parser = size, default_value = "512x512")]
     pub(crate) size: (usize, usize),
 }
@@ -190,62 +189,63 @@ pub(crate) struct Info {
 /// Options of every command.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// A diffusers folder or a .safetensors file, in diffusers' or in the original (LDM) layout
-    /// [default: the embedded model]
+    /// Diffusers folder or .safetensors file, in diffusers' or the original (LDM) layout [default:
+    /// the built-in model]
     #[arg(long, global = true, value_name = "PATH", help_heading = "Model")]
     pub(crate) model: Option<PathBuf>,
-    /// A config.json to use instead of the model's own
+    /// config.json to use instead of the model's own
     #[arg(long, global = true, value_name = "PATH", help_heading = "Model")]
     pub(crate) config: Option<PathBuf>,
-    /// Scaling, shift and latent statistics of a family, where a file has no configuration or the
-    /// wrong one: sd, sdxl, sdxl-fp16-fix, sd3, flux, playground-v2.5, sd-x4-upscaler, cogview4
+    /// Model family, which sets scaling, shift and latent statistics if a file has no configuration
+    /// or a wrong one: sd, sdxl, sdxl-fp16-fix, sd3, flux, playground-v2.5, sd-x4-upscaler,
+    /// cogview4
     #[arg(long, global = true, value_name = "NAME", value_parser = preset, help_heading = "Model")]
     pub(crate) preset: Option<Preset>,
-    /// Groups of the GroupNorms of a file without a configuration [default: 32]
+    /// Groups of each GroupNorm, for a file without a configuration [default: 32]
     #[arg(long, global = true, value_name = "N", help_heading = "Model")]
     pub(crate) norm_num_groups: Option<usize>,
-    /// Variant of a diffusers folder, as fp16 in diffusion_pytorch_model.fp16.safetensors
+    /// Variant of a diffusers folder: fp16 opens diffusion_pytorch_model.fp16.safetensors
     #[arg(long, global = true, value_name = "NAME", help_heading = "Model")]
     pub(crate) variant: Option<String>,
-    /// Threads, 0 for one per physical core; the output is the same bytes for any number
+    /// Number of threads, 0 for one per physical core; never changes a byte of the output
     #[arg(long, global = true, value_name = "N", default_value_t = 0, help_heading = "Computing")]
     pub(crate) threads: usize,
-    /// Storage of activations between layers; sums are f32
+    /// Type of the activations between layers; sums are f32
     #[arg(long, global = true, value_enum, default_value_t, help_heading = "Computing")]
     pub(crate) dtype: StorageKind,
-    /// How attention is computed; the two agree up to rounding
+    /// Attention algorithm; both give the same result up to rounding
     #[arg(long, global = true, value_enum, default_value_t, help_heading = "Computing")]
     pub(crate) attention: AttentionKind,
-    /// One projection for query, key and value instead of three
+    /// Project query, key and value at once instead of one by one
     #[arg(long, global = true, help_heading = "Computing")]
     pub(crate) fuse_qkv: bool,
-    /// Most memory of the process, as 256M or 2G; refused before any work if it cannot be kept, and
-    /// the output is the same bytes with any [default: no limit]
+    /// Memory limit of the process, such as 256M or 2G. A call that does not fit fails before doing
+    /// any work; the limit never changes a byte of the output [default: no limit]
     #[arg(long, global = true, value_name = "SIZE", value_parser = bytes, help_heading = "Memory")]
     pub(crate) memory: Option<u64>,
-    /// Folder for a scratch file without a name, where activations go that --memory has no room for
+    /// Folder for a nameless scratch file, for activations that do not fit --memory
     #[arg(long, global = true, value_name = "DIR", help_heading = "Memory")]
     pub(crate) scratch: Option<PathBuf>,
-    /// How a picture that is larger than a tile is worked on
+    /// Whether to split a picture that is larger than a tile
     #[arg(long, global = true, value_enum, default_value_t, help_heading = "Memory")]
     pub(crate) tiling: TilingKind,
-    /// Latent pixels of a tile's side, 0 for the model's sample_size, or for seamless tiles the
-    /// most that --memory has room for
+    /// Side of a tile in latent pixels; 0 for the model's sample_size, or for seamless tiles with
+    /// --memory the largest that fits it
     #[arg(long, global = true, value_name = "N", default_value_t = 0, help_heading = "Memory")]
     pub(crate) tile_size: usize,
-    /// Latent pixels that neighbours of diffusers' tiles share, 0 for a quarter of a tile
+    /// Overlap of neighbouring diffusers' tiles in latent pixels; 0 for a quarter of a tile
     #[arg(long, global = true, value_name = "N", default_value_t = 0, help_heading = "Memory")]
     pub(crate) tile_overlap: usize,
-    /// Print one JSON object as the only line of stdout: seconds (load_s, encode_s, decode_s,
-    /// total_s), peak_rss_mb (MiB), threads, cpu_level, dtype, exact, ...
+    /// Print one JSON object as the only line of stdout: times in seconds (load_s, encode_s,
+    /// decode_s, total_s), peak_rss_mb (MiB), threads, cpu_level, dtype, exact, ...
     #[arg(long, global = true, help_heading = "Printing")]
     pub(crate) json: bool,
-    /// Print errors only, and the object of --json
+    /// Print only errors, and the object of --json
     #[arg(short, long, global = true, help_heading = "Printing")]
     pub(crate) quiet: bool,
 }
 
-/// The calls of `plan`.
+/// The calls that `plan` plans.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Call {
     /// Latents to a picture
@@ -254,7 +254,7 @@ pub(crate) enum Call {
     Encode,
 }
 
-/// What `encode` writes.
+/// The values of `--posterior`.
 #[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Posterior {
     /// The mean
@@ -266,7 +266,7 @@ pub(crate) enum Posterior {
     Moments,
 }
 
-/// The dtypes of `--dtype`.
+/// The values of `--dtype`.
 #[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum StorageKind {
     /// 32-bit floats: diffusers' numbers
@@ -274,33 +274,33 @@ pub(crate) enum StorageKind {
     F32,
     /// bfloat16: half the memory, 8 significant bits
     Bf16,
-    /// 16-bit floats: half the memory, 11 significant bits; models that overflow get f32
+    /// 16-bit floats: half the memory, 11 significant bits; f32 for models that overflow
     F16,
 }
 
-/// The tilings of `--tiling`.
+/// The values of `--tiling`.
 #[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum TilingKind {
-    /// The result of the whole picture in one piece
+    /// No tiles: the result of the whole picture
     #[default]
     Exact,
-    /// The tiles and blends of diffusers' enable_tiling, with their seams
+    /// The overlapping, blended tiles of diffusers' enable_tiling, with their seams
     Diffusers,
-    /// Decode in tiles that share the statistics of the whole picture: no seams, a small error
+    /// Decode in tiles that share the whole picture's statistics: no seams, a small error
     Seamless,
 }
 
-/// The algorithms of `--attention`.
+/// The values of `--attention`.
 #[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum AttentionKind {
-    /// One pass over the keys with a running softmax
+    /// One pass over the keys, with a running softmax
     #[default]
     Streamed,
-    /// All scores of a few queries at a time
+    /// All scores of a few queries, then their softmax
     RowByRow,
 }
 
-/// `300000`, `256M`, `1.5GiB`: powers of 1024, whatever the letters.
+/// A size in bytes: `300000`, `256M`, `1.5GiB`. Units are powers of 1024, however spelled.
 fn bytes(text: &str) -> Result<u64, String> {
     let expected = || format!("a size as 256M or 2G expected, {text:?} found");
     let lower = text.trim().to_lowercase();

@@ -1,4 +1,4 @@
-//! The model inside the command, for use without `--model`. Its card is `cli/model/README.md`.
+//! The built-in model, for use without `--model`. Its card is `cli/model/README.md`.
 
 use vaekl::{Config, Model, ModelOptions, Parts};
 

@@ -22,13 +22,13 @@ use crate::report::{self, Report};
 pub(crate) struct Engine<'a> {
     options: &'a Options,
     interrupt: &'a Interrupt,
-    /// What the session may have.
+    /// The options of the session, with its share of the memory budget.
     limits: SessionOptions,
-    /// What is held beside it, for messages.
+    /// The memory held besides the session, for messages.
     held: String,
     session: Session,
     load_s: f64,
-    /// The dtype the user believes in.
+    /// The activation type that the user was last told.
     dtype: Storage,
     /// Whether no call was cut into tiles.
     exact: bool,
@@ -65,12 +65,12 @@ impl<'a> Engine<'a> {
         self.session.model().config()
     }
 
-    /// What activations are stored as.
+    /// The type of activations between layers.
     pub(crate) fn storage(&self) -> Storage {
         self.session.activation_dtype()
     }
 
-    /// Makes latents of the encoder what the diffusion model works on.
+    /// Scales raw latents for the diffusion model.
     pub(crate) fn scale(&self, latents: ArrayViewMut4<'_, f32>) -> Result<()> {
         self.remark_on_scaling();
         Ok(self.config().scale_latents(latents)?)
@@ -91,8 +91,8 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// Says that so many values of `input`, and what is made of it, are in memory beside the
-    /// session, which is to keep its budget with them.
+    /// Subtracts the memory of `values`, held for `input` and its result, from the session's
+    /// budget.
     pub(crate) fn hold(&mut self, input: &Path, values: usize) -> Result<()> {
         if self.options.memory.is_none() {
             return Ok(());
@@ -107,12 +107,12 @@ impl<'a> Engine<'a> {
         Ok(())
     }
 
-    /// Fails where the machine has not the memory to encode a picture of this size.
+    /// Fails if the machine lacks the memory to encode a picture of this size.
     pub(crate) fn fits_encode(&self, height: usize, width: usize) -> vaekl::Result<()> {
         vaekl::plan_encode(self.session.model(), &self.limits, height, width)?.fits_machine()
     }
 
-    /// Encodes `sample`, which is of the file `input`; the seconds are the call's alone.
+    /// Encodes `sample` of the file `input`; the seconds are those of the call.
     pub(crate) fn encode(
         &mut self,
         input: &Path,
@@ -124,7 +124,7 @@ impl<'a> Engine<'a> {
         })
     }
 
-    /// [`Engine::encode`] of a picture whose rows are read as they are needed.
+    /// Like [`Engine::encode`], for a picture whose rows are read as needed.
     pub(crate) fn encode_rows(
         &mut self,
         input: &Path,
@@ -139,7 +139,7 @@ impl<'a> Engine<'a> {
         })
     }
 
-    /// Decodes raw `latents`, which are of the file `input`; the seconds are the call's alone.
+    /// Decodes raw `latents` of the file `input`; the seconds are those of the call.
     pub(crate) fn decode(
         &mut self,
         input: &Path,
@@ -151,8 +151,8 @@ impl<'a> Engine<'a> {
         })
     }
 
-    /// Decodes one raw latent `[channels, h, w]` of the file `input`, and gives the picture row by
-    /// row; the seconds are of both.
+    /// Decodes one raw latent `[channels, h, w]` of the file `input` and passes on the picture row
+    /// by row; the seconds include both.
     pub(crate) fn decode_rows(
         &mut self,
         input: &Path,
@@ -163,7 +163,7 @@ impl<'a> Engine<'a> {
         Ok(self.timed("decode", input, call)?.1)
     }
 
-    /// Runs a call that gives its result and its plan; gives the result and the seconds.
+    /// Runs a call that returns its result and plan; returns the result and the seconds.
     fn timed<T>(
         &mut self,
         label: &'static str,
@@ -236,7 +236,7 @@ pub(crate) fn open_model(options: &Options, path: Option<&Path>, parts: Parts) -
     Ok(Model::open_with(path, &model_options)?)
 }
 
-/// The session's options of the command line.
+/// The session's options from the command line.
 pub(crate) fn session_options(options: &Options) -> SessionOptions {
     let mut session = SessionOptions::default();
     session.threads = options.threads;
@@ -257,12 +257,12 @@ pub(crate) fn session_options(options: &Options) -> SessionOptions {
     session
 }
 
-/// Values of an array of this shape, or as many as can be counted.
+/// Number of values in an array of this shape, saturating.
 pub(crate) fn values(shape: &[usize]) -> usize {
     shape.iter().fold(1, |product, &side| product.saturating_mul(side))
 }
 
-/// Takes what `values` of f32 need from a budget, and gives that in bytes.
+/// Subtracts the memory of `values` of f32 from the budget, and returns it in bytes.
 pub(crate) fn held(options: &mut SessionOptions, values: usize) -> u64 {
     let bytes = (values as u64).saturating_mul(4);
     if options.memory_budget > 0 {

@@ -16,7 +16,7 @@ pub(crate) enum Failure {
     Usage(String),
     /// The work failed: exit code 1.
     Failed(String),
-    /// The library says no: exit code 1.
+    /// An error of the library: exit code 1.
     Library(vaekl::Error),
     /// Ctrl-C: exit code 130, as a shell reports a death by SIGINT.
     Cancelled,
@@ -28,7 +28,7 @@ impl Failure {
         Self::Failed(format!("{}: {what}", path.display()))
     }
 
-    /// Prints the one line, and gives the process's exit code.
+    /// Prints the one line and returns the exit code of the process.
     pub(crate) fn tell(&self) -> u8 {
         // A closed stderr leaves nobody to tell.
         let _ = writeln!(io::stderr(), "vaekl: {self}");

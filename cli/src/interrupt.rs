@@ -5,14 +5,14 @@ use vaekl::CancelToken;
 use crate::failure::{Failure, Result};
 use crate::output;
 
-/// What Ctrl-C stops: the sessions that have its token, and what checks it between the steps of a
-/// command.
+/// The token that Ctrl-C cancels: stops sessions that have it, and is checked between the steps of
+/// a command.
 pub(crate) struct Interrupt(CancelToken);
 
 impl Interrupt {
-    /// Takes over Ctrl-C: from now on the process ends by returning [`Failure::Cancelled`], which
-    /// lets temporary files be removed on the way. Where that does not come, as in a read that
-    /// waits for a pipe, a second Ctrl-C ends it at once.
+    /// Takes over Ctrl-C: the process then ends by returning [`Failure::Cancelled`], so that
+    /// temporary files are removed on the way. If that takes too long, as in a read that waits for
+    /// a pipe, a second Ctrl-C ends the process at once.
     pub(crate) fn install() -> Result<Self> {
         let token = CancelToken::new();
         let interrupt = Self(token.clone());

@@ -1,4 +1,4 @@
-//! `vaekl`: pictures to latents and latents to pictures, on ordinary processors.
+//! `vaekl`: encodes pictures to latents and decodes latents to pictures, on CPUs.
 //!
 //! A thin user of the library's public API. From top to bottom:
 //!

@@ -12,7 +12,7 @@ use crate::element::Element;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
-/// An array as it lies in a file.
+/// An array in a file.
 #[derive(Debug, PartialEq)]
 pub(crate) struct RawArray<'file> {
     /// Lengths of the axes.
@@ -91,7 +91,7 @@ fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(length)
 }
 
-/// What follows `'name':` in the header's dictionary.
+/// The text after `'name':` in the header's dictionary.
 fn value_of<'h>(header: &'h str, name: &str) -> Option<&'h str> {
     let key = [format!("'{name}'"), format!("\"{name}\"")];
     let end = key.iter().find_map(|key| header.find(key).map(|at| at + key.len()))?;

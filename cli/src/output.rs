@@ -1,4 +1,4 @@
-//! Files that appear whole or not at all.
+//! Output files, which appear complete or not at all.
 
 use std::ffi::OsString;
 use std::io;
@@ -9,7 +9,7 @@ use vaekl::AtomicFile;
 
 use crate::failure::{AtPath, Failure, Result};
 
-/// What a file holds, by its extension.
+/// The format of a file, by its extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     /// 8 bits a sample, lossless.
@@ -46,7 +46,7 @@ impl Format {
         matches!(self, Self::Npy | Self::Safetensors)
     }
 
-    /// The largest width and height the format can say.
+    /// The largest width and height that the format allows.
     pub(crate) fn max_side(self) -> usize {
         match self {
             Self::Jpeg => 65_535,
@@ -57,17 +57,16 @@ impl Format {
     }
 }
 
-/// Every temporary file of this process, for [`abandon`]. Of the process, as the signals are that
-/// call for it. A file that was renamed stays listed: its random name is nobody else's.
+/// Every temporary file of this process, for [`abandon`]. A static, because signals concern the
+/// process. A renamed file stays listed: its random name is nobody else's.
 static TEMPORARY: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 fn temporary() -> MutexGuard<'static, Vec<PathBuf>> {
     TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Removes all temporary files, tells of `failure` and ends the process. Other threads may be
-/// anywhere, but neither make nor rename another file meanwhile: that takes the lock which is never
-/// given back here.
+/// Removes all temporary files, prints `failure` and ends the process. Other threads may still run,
+/// but cannot make or rename a file: that takes the lock, which is never released here.
 pub(crate) fn abandon(failure: &Failure) -> ! {
     let files = temporary();
     for file in files.iter() {
@@ -77,14 +76,14 @@ pub(crate) fn abandon(failure: &Failure) -> ! {
     std::process::exit(failure.tell().into())
 }
 
-/// An output on its way: an [`AtomicFile`] and what it will hold.
+/// An output in progress: an [`AtomicFile`] and its format.
 pub(crate) struct Target {
     file: AtomicFile,
     format: Format,
 }
 
 impl Target {
-    /// Makes the temporary file, which shows before the work that the folder can be written to.
+    /// Makes the temporary file, which proves before the work that the folder is writable.
     pub(crate) fn create(path: &Path) -> Result<Self> {
         let format = Format::of(path)?;
         // Listed under the same lock: `abandon` finds no file that is there and not listed.
@@ -102,18 +101,18 @@ impl Target {
         Self::create(&self.path().with_file_name(name))
     }
 
-    /// Where the file will be.
+    /// The path of the finished file.
     pub(crate) fn path(&self) -> &Path {
         self.file.path()
     }
 
-    /// What it will hold.
+    /// The format of the file.
     pub(crate) fn format(&self) -> Format {
         self.format
     }
 
-    /// Writes all that the file will hold, through a buffer. An error of any byte is an error here,
-    /// though an encoder keeps it to itself.
+    /// Writes the whole file through a buffer. A failed write is an error here even if the encoder
+    /// swallows it.
     pub(crate) fn write(
         &mut self,
         body: impl FnOnce(&mut AtomicFile) -> io::Result<()>,
@@ -122,7 +121,7 @@ impl Target {
         Ok(self.file.finish()?)
     }
 
-    /// Renames the temporary file to its name, in place of what was there.
+    /// Renames the temporary file to its path, replacing an existing file.
     pub(crate) fn commit(self) -> Result<()> {
         let _lock = temporary();
         Ok(self.file.commit()?)

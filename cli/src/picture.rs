@@ -18,8 +18,8 @@ use crate::output::{Format, Target};
 use crate::png_rows::{self, PngReader, PngRows};
 use crate::raster::{Picture, to_sample};
 
-/// Pixels a picture may have: 16384 x 16384. An encoder needs about 1 kB for each, so more is a
-/// slip or an attack, and is refused by the header alone.
+/// Limit of pixels in a picture: 16384 x 16384. An encode needs about 1 kB for each, so a larger
+/// picture is a mistake or an attack, and is refused by its header alone.
 const MAX_PIXELS: u64 = 1 << 28;
 
 /// A picture file whose header is read.
@@ -62,11 +62,11 @@ impl<'a> PictureFile<'a> {
     pub(crate) fn size(&self) -> (usize, usize) {
         let (width, height) = self.decoder.dimensions();
         let (width, height) = (width as usize, height as usize);
-        // The upper half of the eight orientations lies on its side.
+        // Orientations 5 to 8 swap width and height.
         if self.orientation.to_exif() > 4 { (height, width) } else { (width, height) }
     }
 
-    /// A reader of the rows one by one, where the file has them in that order.
+    /// A reader of rows one by one, if the file stores them in that order.
     pub(crate) fn rows(&self, channels: usize) -> Result<Option<PngReader>> {
         if self.format != ImageFormat::Png || self.orientation != Orientation::NoTransforms {
             return Ok(None);
@@ -88,8 +88,8 @@ fn broken(path: &Path, error: ImageError) -> Failure {
     Failure::at(path, format!("cannot read the picture: {error}"))
 }
 
-/// Whether the file has its end. The decoders of jpeg and webp make up the pixels that are missing;
-/// that of png does not.
+/// Whether the file is complete. The decoders of jpeg and webp invent missing pixels; that of png
+/// does not.
 fn is_whole(format: ImageFormat, file: &mut BufReader<File>) -> io::Result<bool> {
     let whole = match format {
         ImageFormat::Jpeg => jpeg_end(file),
@@ -102,8 +102,8 @@ fn is_whole(format: ImageFormat, file: &mut BufReader<File>) -> io::Result<bool>
     }
 }
 
-/// Finds the end-of-image marker, by way of all others: the thumbnail in a segment has an end of
-/// its own, and phones append more after that of the picture.
+/// Finds the end-of-image marker by walking all others: a thumbnail in a segment has its own, and
+/// phones append data after the picture's.
 fn jpeg_end(file: &mut BufReader<File>) -> io::Result<()> {
     let mut byte = [0];
     loop {
@@ -127,8 +127,7 @@ fn jpeg_end(file: &mut BufReader<File>) -> io::Result<()> {
     }
 }
 
-/// Goes to the last byte of `"RIFF" u32 length "WEBP" ...`, whose length is that of what follows
-/// it.
+/// Goes to the last byte of `"RIFF" u32 length "WEBP" ...`; the length counts the bytes after it.
 fn webp_end(file: &mut BufReader<File>) -> io::Result<()> {
     let mut header = [0; 8];
     file.read_exact(&mut header)?;

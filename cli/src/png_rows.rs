@@ -1,4 +1,4 @@
-//! Png pictures row by row, which are then never whole in memory.
+//! Png pictures row by row, so that they are never whole in memory.
 
 use std::fs::File;
 use std::io::{self, BufReader, Write};
@@ -11,8 +11,8 @@ use vaekl::ErrorKind;
 use crate::failure::{AtPath, Result};
 use crate::raster::{Picture, to_sample};
 
-/// Begins an 8-bit png, grey or RGB, of `[channels, height, width]`. It ends by
-/// [`png::Writer::finish`]: dropped, the encoder keeps its errors to itself.
+/// Begins an 8-bit png, grey or RGB, of `[channels, height, width]`. End it with
+/// [`png::Writer::finish`]: the encoder swallows errors when it is dropped.
 pub(crate) fn begin<W: Write>(
     out: W,
     [channels, height, width]: [usize; 3],
@@ -25,7 +25,7 @@ pub(crate) fn begin<W: Write>(
     Ok(encoder.write_header()?)
 }
 
-/// The pixels of a png, written row by row: the picture is never whole in memory.
+/// Writes the pixels of a png row by row.
 pub(crate) struct PngRows<'a, W: Write> {
     stream: png::StreamWriter<'a, W>,
     samples: Vec<u8>,
@@ -44,7 +44,7 @@ impl<'a, W: Write> PngRows<'a, W> {
         self.stream.write_all(&self.samples)
     }
 
-    /// Ends the pixels, of which all rows are written.
+    /// Ends the pixels, after all rows are written.
     pub(crate) fn finish(self) -> io::Result<()> {
         Ok(self.stream.finish()?)
     }
@@ -53,18 +53,18 @@ impl<'a, W: Write> PngRows<'a, W> {
 /// A png of any depth and colour type whose rows are read one by one, top to bottom.
 pub(crate) struct PngReader {
     path: PathBuf,
-    /// Values of a pixel that are wanted: grey or RGB.
+    /// Channels to return: 1 for grey, 3 for RGB.
     channels: usize,
     reader: png::Reader<BufReader<File>>,
-    /// The row that is next.
+    /// Index of the next row.
     next: usize,
 }
 
 impl PngReader {
-    /// Opens the picture; `None` where its rows are interlaced.
+    /// Opens the picture; `None` if it is interlaced.
     pub(crate) fn open(path: &Path, channels: usize) -> Result<Option<Self>> {
         let file = BufReader::new(File::open(path).at(path)?);
-        // What is not a pixel may be large, and is passed over.
+        // Chunks other than pixels may be large, and are skipped.
         let limits = png::Limits { bytes: 2 << 30 };
         let mut decoder = png::Decoder::new_with_limits(file, limits);
         decoder.set_ignore_text_chunk(true);
@@ -78,8 +78,8 @@ impl PngReader {
         Ok(Some(Self { path: path.to_owned(), channels, reader, next: 0 }))
     }
 
-    /// Reads row `y` as interleaved values in [-1, 1]. Rows are asked for in their order, or again
-    /// from the first. Errors do not name the file: the call that reads the rows does.
+    /// Reads row `y` as interleaved values in [-1, 1]: rows in order, or again from the first.
+    /// Errors do not name the file; the caller does.
     pub(crate) fn read(&mut self, y: usize, values: &mut [f32]) -> vaekl::Result<()> {
         let wrong = |what: &'static str| vaekl::Error::new(ErrorKind::Format, what);
         if y < self.next {

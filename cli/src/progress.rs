@@ -15,7 +15,7 @@ pub(crate) fn bar(label: &'static str, quiet: bool) -> ProgressBar {
     ProgressBar::with_draw_target(Some(1), target).with_style(style).with_message(label)
 }
 
-/// What a session calls from time to time: moves `bar`.
+/// A progress callback that moves `bar`.
 pub(crate) fn callback(bar: ProgressBar) -> Box<dyn FnMut(Progress) -> ControlFlow<()> + Send> {
     Box::new(move |progress| {
         bar.set_length(progress.total);

@@ -1,16 +1,16 @@
-//! Pictures in memory: their samples, and how these become the values of arrays and back.
+//! Pictures in memory: their samples, and the conversion to the values of arrays and back.
 
 use image::DynamicImage;
 use ndarray::Array4;
 
-/// Samples in rows, channels interleaved.
+/// Rows of samples, channels interleaved.
 #[derive(Clone, Debug)]
 pub(crate) struct Raster<T> {
-    /// Pixels of a row.
+    /// Width in pixels.
     pub(crate) width: usize,
-    /// Rows.
+    /// Height in pixels.
     pub(crate) height: usize,
-    /// Samples of a pixel.
+    /// Samples per pixel.
     pub(crate) channels: usize,
     /// `height * width * channels` samples.
     pub(crate) data: Vec<T>,

@@ -1,4 +1,4 @@
-//! What a command prints at its end: one line for a person, or one JSON object for a program.
+//! The output at the end of a command: one line for a person, or one JSON object for a program.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

@@ -32,9 +32,9 @@ pub(crate) fn read(
     }
 }
 
-/// Opens what the encoder takes: a picture, resized to whole latents if need be, or an array, which
-/// is passed as it is. The second value is what to tell the user about it. With `rows` a picture
-/// whose rows can be read one by one is left to be read so.
+/// Opens the encoder's input: a picture, resized to whole latents if necessary, or an array,
+/// unchanged. The second value is a remark for the user. With `rows`, a picture whose rows can be
+/// read one by one is returned as a reader.
 ///
 /// `fits(height, width)` may refuse the size of a picture before its pixels are decoded.
 pub(crate) fn open(

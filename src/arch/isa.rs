@@ -1,21 +1,21 @@
-//! The vocabulary that kernels are written in: vectors of f32.
+//! The operations that kernels are written in, on vectors of f32.
 
 use half::{bf16, f16};
 
-/// A kernel that any instruction set can run.
+/// A kernel, compiled for any instruction set.
 pub(crate) trait Kernel {
     type Output;
-    /// The body. Marked `#[inline(always)]`, as is all that it calls with the token, so that it is
-    /// compiled with the instruction set's features.
+    /// The body. It and every function that gets the token are `#[inline(always)]`, so that they
+    /// are compiled with the features of the instruction set.
     fn run<S: Simd>(self, isa: S) -> Self::Output;
 }
 
 /// An instruction set: a token whose existence proves that the processor has it.
 ///
-/// Methods that take slices use their first `LANES` elements and panic when there are fewer.
+/// Methods that take slices use the first `LANES` elements and panic if there are fewer.
 ///
 /// # Safety
-/// A value must only exist where the processor has the instructions.
+/// A value may exist only if the processor has the instructions.
 pub(crate) unsafe trait Simd: Copy + Send + Sync {
     /// A vector of `LANES` f32 values.
     type V: Copy;
@@ -24,7 +24,7 @@ pub(crate) unsafe trait Simd: Copy + Send + Sync {
     /// operands fill the registers.
     #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     const TILE_ROWS: usize;
-    /// Columns of it, and so of a panel of a packed operand.
+    /// Columns of the register tile, and of a panel of a packed operand.
     const TILE_COLUMNS: usize = 2 * Self::LANES;
 
     fn splat(self, x: f32) -> Self::V;
@@ -34,7 +34,7 @@ pub(crate) unsafe trait Simd: Copy + Send + Sync {
     /// # Safety
     /// `to` points to `LANES` writable values.
     unsafe fn store_ptr(self, x: Self::V, to: *mut f32);
-    /// As `store_ptr`, past the caches; other threads see it after a `fence`.
+    /// Like `store_ptr`, but bypasses the caches; other threads see it after a `fence`.
     ///
     /// # Safety
     /// `to` points to `LANES` writable values, and is a multiple of their size.
@@ -74,9 +74,9 @@ pub(crate) unsafe trait Simd: Copy + Send + Sync {
     type Wide: Copy;
     fn wide_load(self, from: &[f64]) -> Self::Wide;
     fn wide_store(self, x: Self::Wide, to: &mut [f64]);
-    /// Asks for the cache line at `at`, which need not be readable.
+    /// Prefetches the cache line at `at`, which need not be readable, to all caches.
     fn prefetch(self, at: *const f32);
-    /// The same, as far as the second-level cache.
+    /// Like `prefetch`, but only to the second-level cache.
     #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     fn prefetch_second(self, at: *const f32);
 
@@ -94,7 +94,7 @@ pub(crate) unsafe trait Simd: Copy + Send + Sync {
         unsafe { self.store_ptr(x, to.as_mut_ptr()) }
     }
 
-    /// As `store`, past the caches where `to` is aligned for it; `fence` comes after.
+    /// Like `store`, but bypasses the caches if `to` is aligned for it. Call `fence` afterwards.
     #[inline(always)]
     fn stream(self, x: Self::V, to: &mut [f32]) {
         assert!(to.len() >= Self::LANES);

@@ -21,15 +21,15 @@ pub(crate) use scalar::Scalar;
 #[cfg(target_arch = "x86_64")]
 use x86_64::{Avx2, Avx512};
 
-/// A set of processor instructions that kernels are compiled for.
+/// An instruction set that kernels are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Level {
-    /// Any processor.
+    /// Runs on any processor.
     Portable,
     /// x86-64 with AVX2, FMA and F16C.
     Avx2,
-    /// x86-64 with AVX-512 F, BW, DQ and VL, and what `Avx2` needs.
+    /// x86-64 with AVX-512 F, BW, DQ and VL, and all that `Avx2` needs.
     Avx512,
 }
 
@@ -40,7 +40,7 @@ impl Level {
     #[cfg(not(target_arch = "x86_64"))]
     const HERE: &[Self] = &[Self::Portable];
 
-    /// The name as C has it.
+    /// The name as a C string.
     pub(crate) const fn c_name(self) -> &'static CStr {
         match self {
             Self::Portable => c"portable",
@@ -57,16 +57,16 @@ impl Level {
         }
     }
 
-    /// Every level of this processor, slowest first.
+    /// All levels that this processor supports, slowest first.
     pub fn available() -> Vec<Self> {
         Self::HERE.iter().copied().filter(|&level| Isa::new(level).is_some()).collect()
     }
 
-    /// The best level of this processor, or the lower one that the environment variable `VAEKL_CPU`
-    /// names; naming a level of this architecture that the processor lacks changes nothing.
+    /// The best level of this processor, or a lower one named by the environment variable
+    /// `VAEKL_CPU`. A level of this architecture that the processor lacks is ignored.
     ///
     /// # Errors
-    /// `InvalidArgument` when `VAEKL_CPU` names no level of this architecture.
+    /// `InvalidArgument` if `VAEKL_CPU` names no level of this architecture.
     pub fn detect() -> Result<Self> {
         let limit = std::env::var_os("VAEKL_CPU").filter(|name| !name.is_empty());
         let limit = limit.as_ref().map(|name| name.to_string_lossy());
@@ -75,14 +75,13 @@ impl Level {
     }
 }
 
-/// The best of `levels`, which are slowest first, that the processor has; none above the one that
-/// `limit` names.
+/// The best of `levels` (slowest first) that the processor has, but none above `limit`.
 fn best(levels: &[Level], limit: Option<&str>, has: impl Fn(Level) -> bool) -> Result<Level> {
     let last = limit.map_or(Ok(levels.len() - 1), |name| rank(levels, name))?;
     Ok(levels[..=last].iter().copied().rfind(|&level| has(level)).unwrap_or(Level::Portable))
 }
 
-/// Where in `levels` the one of this name is.
+/// Index of the level `name` in `levels`.
 fn rank(levels: &[Level], name: &str) -> Result<usize> {
     levels.iter().position(|level| level.name() == name).ok_or_else(|| {
         let names: Vec<&str> = levels.iter().map(|level| level.name()).collect();
@@ -96,7 +95,7 @@ impl fmt::Display for Level {
     }
 }
 
-/// Knows the levels of this architecture alone.
+/// Knows only the levels of this architecture.
 impl FromStr for Level {
     type Err = Error;
     fn from_str(name: &str) -> Result<Self> {

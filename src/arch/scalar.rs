@@ -4,7 +4,7 @@ use half::{bf16, f16};
 
 use super::isa::Simd;
 
-/// Exists everywhere.
+/// The token, which exists everywhere.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scalar;
 
@@ -14,7 +14,7 @@ unsafe impl Simd for Scalar {
     type Wide = f64;
     const LANES: usize = 1;
     const TILE_ROWS: usize = 4;
-    /// A panel's, which `matrixmultiply` computes.
+    /// Columns of a panel, which `matrixmultiply` computes.
     const TILE_COLUMNS: usize = 16;
 
     #[inline(always)]

@@ -1,7 +1,7 @@
-//! The macros that an instruction set is made with.
+//! Macros that define an instruction set.
 
-/// Makes a token from one list of features, used both to detect, by the macro named before it, and
-/// to compile.
+/// Makes a token from one list of features, used for detection, by the macro before the list, and
+/// for compilation.
 macro_rules! token {
     ($(#[$doc:meta])* $name:ident: $detected:ident, $($feature:tt),+) => {
         $(#[$doc])*

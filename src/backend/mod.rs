@@ -1,12 +1,12 @@
-//! Floor 5: what the network is written against.
+//! Floor 5: the interface that the network is written against.
 //!
 //! A [`Backend`] owns activations, known outside as [`Slot`]s, and runs fused operators on them. A
-//! [`Machine`] says what each operator needs. The planner runs the network on the
-//! [`Recorder`](recorder::Recorder), which computes nothing: it asks the machine, and writes down
-//! what is allocated and for how long. The run asks the same machine, so that an estimate cannot
-//! drift from it. [`Cpu`](cpu::Cpu) computes, on the processor.
+//! [`Machine`] tells what each operator needs. The planner runs the network on the
+//! [`Recorder`](recorder::Recorder), which computes nothing: it asks the machine, and records every
+//! allocation with its lifetime. The real run asks the same machine, so the plan and the run cannot
+//! disagree. [`Cpu`](cpu::Cpu) computes, on the CPU.
 //!
-//! A further backend is a `Backend` and its `Machine`; what they have to know is in this file.
+//! A new backend implements `Backend` and `Machine`; this file has all that they need to know.
 
 pub(crate) mod cpu;
 pub(crate) mod recorder;
@@ -26,18 +26,18 @@ pub(crate) use crate::kernels::Act;
 pub(crate) use crate::ops::attention::Algorithm;
 pub(crate) use crate::ops::conv::{Filter, Resample};
 
-/// An activation held by a backend. Not `Clone`: whoever holds it frees it.
+/// An activation held by a backend. Not `Clone`: its holder frees it.
 #[derive(Debug)]
 pub(crate) struct Slot {
     pub(crate) id: usize,
     pub(crate) shape: Shape,
     pub(crate) dtype: Storage,
-    /// Values from a pixel to the next: the channels, or more after [`Backend::conv_in_place`].
+    /// Values from one pixel to the next: the channels, or more after [`Backend::conv_in_place`].
     pub(crate) pitch: usize,
-    /// Whether it is in the scratch file.
+    /// Whether it is spilled to the scratch file.
     pub(crate) stored: bool,
-    /// The activation whose memory it has, and its first byte there: another one's after
-    /// [`Backend::split`].
+    /// The id of the activation whose memory it uses, and its offset there in bytes. Its own id,
+    /// except after [`Backend::split`].
     home: (usize, usize),
 }
 
@@ -46,23 +46,23 @@ impl Slot {
         Self { id, shape, dtype, pitch: shape.channels, stored, home: (id, 0) }
     }
 
-    /// Bytes from a pixel to the next.
+    /// Bytes from one pixel to the next.
     fn pixel_bytes(&self) -> usize {
         self.pitch * self.dtype.size()
     }
 
-    /// Bytes of a pixel, where it is in the scratch file.
+    /// Bytes of a pixel if it is spilled, otherwise 0.
     fn staged(&self) -> usize {
         if self.stored { self.pixel_bytes() } else { 0 }
     }
 
-    /// Bytes of its memory.
+    /// Size of its memory in bytes.
     pub(crate) fn bytes(&self) -> Result<usize> {
         Shape { channels: self.pitch, ..self.shape }.bytes(self.dtype)
     }
 
-    /// Its memory as that of two activations: the shortcut's, and then the convolution's, which has
-    /// the id `id`. Both have half of its channels.
+    /// Splits its memory into two activations, each with half of its channels: first the
+    /// shortcut's, then the convolution's, which gets the id `id`.
     fn split(self, id: usize) -> Result<SplitSlots> {
         let channels = self.shape.channels / 2;
         let shape = Shape { channels, ..self.shape };
@@ -73,7 +73,7 @@ impl Slot {
         Ok(SplitSlots { conv, shortcut })
     }
 
-    /// The same memory with fewer channels of each pixel.
+    /// This activation with only the first `channels` channels of each pixel.
     fn narrowed(self, channels: usize) -> Result<Self> {
         if channels > self.pitch {
             let (pitch, id) = (self.pitch, self.id);
@@ -84,7 +84,7 @@ impl Slot {
         Ok(Self { shape: Shape { channels, ..self.shape }, ..self })
     }
 
-    /// The same memory with the pixels of `region` only, close together.
+    /// This activation with only the pixels of `region`, packed.
     fn cropped(self, region: &Region) -> Result<Self> {
         let Shape { height, width, channels } = self.shape;
         if self.stored || region.rows().end > height || region.columns().end > width {
@@ -103,10 +103,9 @@ pub(crate) struct Norm<'a> {
     pub(crate) beta: &'a [f32],
     pub(crate) groups: usize,
     pub(crate) epsilon: f64,
-    /// What follows the normalisation; attention has nothing.
+    /// The activation function after the normalisation; none before attention.
     pub(crate) act: Option<Act>,
-    /// What of the input is the tile itself, without the halo that its neighbours have too; `None`
-    /// where all is.
+    /// The region of the tile in the input, without its halo; `None` if the input has no halo.
     pub(crate) core: Option<Region>,
 }
 
@@ -114,19 +113,19 @@ pub(crate) struct Norm<'a> {
 /// then store and gather the statistics that the next GroupNorm needs.
 #[derive(Clone, Copy)]
 pub(crate) struct Conv<'a> {
-    /// One filter bank, or several of one kernel size whose outputs stand side by side.
+    /// One filter bank, or several with one kernel size; their outputs are concatenated.
     pub(crate) filters: &'a [Filter<'a>],
     pub(crate) norm: Option<Norm<'a>>,
     pub(crate) resample: Resample,
-    /// Add what the output slot holds already: the residual, in place.
+    /// Whether to add the residual, which the output slot already holds.
     pub(crate) residual: bool,
-    /// Groups of the GroupNorm that reads the output; 1 where none does, for the check of
-    /// finiteness.
+    /// Groups of the GroupNorm that reads the output; 1 if none does, for the check that values are
+    /// finite.
     pub(crate) groups: usize,
 }
 
 impl Conv<'_> {
-    /// The shape of what it makes of an input of the shape `input`.
+    /// The output shape for an input of shape `input`.
     pub(crate) fn output(&self, input: Shape) -> Shape {
         let (height, width) = match self.resample {
             Resample::Keep => (input.height, input.width),
@@ -137,7 +136,7 @@ impl Conv<'_> {
     }
 }
 
-/// Rows of `channels` values inside a slot, beginning at channel `first` of each pixel.
+/// A view of a slot: `channels` values of each pixel, from channel `first` on.
 #[derive(Clone, Copy)]
 pub(crate) struct Columns<'a> {
     pub(crate) slot: &'a Slot,
@@ -153,16 +152,16 @@ pub(crate) struct Attention<'a> {
     pub(crate) value: Columns<'a>,
 }
 
-/// How a run saves memory. The results are the same bits with any.
+/// How a run saves memory. It never changes a bit of the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Strategy {
-    /// Bytes of an activation from which on it goes to the scratch file.
+    /// Activations of at least this many bytes are spilled to the scratch file.
     pub(crate) stored: usize,
-    /// Bytes of filters and inputs that a convolution may keep transformed, and of keys and values
-    /// that an attention may keep packed.
+    /// Limit in bytes for the transformed filters and inputs that a convolution keeps, and for the
+    /// packed keys and values that an attention keeps.
     pub(crate) kept: usize,
-    /// Whether a ResNet block that halves the channels works in place of its input, for a few
-    /// percent of the time.
+    /// Whether a ResNet block that halves the channels is split in place of its input, which costs
+    /// a few percent of the time.
     pub(crate) forked: bool,
 }
 
@@ -175,7 +174,7 @@ impl Strategy {
     }
 }
 
-/// What an operator needs.
+/// The needs of an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Demand {
     /// Bytes of scratch memory while it runs.
@@ -184,9 +183,9 @@ pub(crate) struct Demand {
     pub(crate) multiply_adds: u64,
 }
 
-/// What tells the needs of each operator without running it.
+/// Tells the needs of each operator without running it.
 pub(crate) trait Machine {
-    /// Of a convolution into `out`, or in place of its input.
+    /// The needs of a convolution into `out`, or in place of its input.
     fn conv(
         &self,
         conv: &Conv<'_>,
@@ -195,7 +194,7 @@ pub(crate) trait Machine {
         strategy: Strategy,
     ) -> Result<Demand>;
 
-    /// Of [`Backend::split`]; `None` where the two run one by one.
+    /// The needs of [`Backend::split`]; `None` if the two run one by one.
     fn split(
         &self,
         conv: &Conv<'_>,
@@ -204,7 +203,7 @@ pub(crate) trait Machine {
         strategy: Strategy,
     ) -> Result<Option<Demand>>;
 
-    /// Of an attention into `out`.
+    /// The needs of an attention into `out`.
     fn attention(
         &self,
         attention: &Attention<'_>,
@@ -219,13 +218,13 @@ pub(crate) struct SplitSlots {
     pub(crate) shortcut: Slot,
 }
 
-/// What can run the network.
+/// Runs the network.
 ///
-/// A plan numbers its entries in the order in which a run asks for them: an activation by `alloc`,
-/// and the scratch memory of an operator. A split in place is an entry of no bytes, for the output
-/// that has no memory of its own, and then its scratch memory. `free` and `crop` make none; who
-/// holds a slot passes it on or frees it. Statistics of a GroupNorm come from [`Statistics`], out
-/// of the sums that operators gathered.
+/// A plan numbers its entries in the order of the run: each `alloc` is one, and the scratch memory
+/// of each operator is one. A split in place has two: one of no bytes for the output without memory
+/// of its own, then its scratch memory. `free` and `crop` have none. The holder of a slot passes it
+/// on or frees it. Statistics of a GroupNorm come from [`Statistics`], computed from the sums that
+/// operators gather.
 pub(crate) trait Backend {
     /// Makes an activation with undefined contents.
     fn alloc(&mut self, shape: Shape, dtype: Storage) -> Result<Slot>;
@@ -233,7 +232,7 @@ pub(crate) trait Backend {
     /// Ends an activation's life; its memory may be used again at once.
     fn free(&mut self, slot: Slot);
 
-    /// Fills an activation: `row(y, bytes)` writes row `y` as it is stored, each once, top to
+    /// Fills an activation: `row(y, bytes)` writes row `y` in its storage type, each once, top to
     /// bottom.
     fn upload(
         &mut self,
@@ -241,7 +240,7 @@ pub(crate) trait Backend {
         row: &mut dyn FnMut(usize, &mut [u8]) -> Result<()>,
     ) -> Result<()>;
 
-    /// Writes the pixels `columns` of row `y`, as they are stored, to `pixels`.
+    /// Copies the pixels `columns` of row `y`, in their storage type, to `pixels`.
     fn download(
         &mut self,
         slot: &Slot,
@@ -250,18 +249,18 @@ pub(crate) trait Backend {
         pixels: &mut [u8],
     ) -> Result<()>;
 
-    /// Runs `conv` on `input` into `out`, which is another slot.
+    /// Runs `conv` on `input` into `out`, a different slot.
     fn conv(&mut self, conv: &Conv<'_>, input: &Slot, out: &Slot) -> Result<()>;
 
-    /// Runs a 1x1 convolution to no more channels than a pixel has room for, over its own input:
-    /// the largest activations of a decoder are not there twice.
+    /// Runs a 1x1 convolution in place of its input, to no more channels than a pixel has room for.
+    /// So the largest activations of a decoder exist only once.
     fn conv_in_place(&mut self, conv: &Conv<'_>, slot: Slot) -> Result<Slot>;
 
-    /// Runs a 3x3 convolution and a 1x1 convolution of one input, which is needed no more. The
-    /// output of the second has no more channels than the input, and may take its place.
+    /// Runs a 3x3 and a 1x1 convolution on the same input, and frees the input. The output of the
+    /// second has no more channels than the input and may take its place.
     fn split(&mut self, conv: &Conv<'_>, shortcut: &Conv<'_>, slot: Slot) -> Result<SplitSlots>;
 
-    /// [`Backend::split`] one by one.
+    /// Does the work of [`Backend::split`] one by one.
     fn split_apart(
         &mut self,
         conv: &Conv<'_>,
@@ -273,9 +272,9 @@ pub(crate) trait Backend {
         Ok(SplitSlots { conv: out, shortcut: self.conv_in_place(shortcut, slot)? })
     }
 
-    /// Leaves the pixels of `region` only.
+    /// Keeps only the pixels of `region`.
     fn crop(&mut self, slot: Slot, region: &Region) -> Result<Slot>;
 
-    /// Runs attention into `out`, which is none of the operands.
+    /// Runs attention into `out`, a slot other than the operands.
     fn attention(&mut self, attention: &Attention<'_>, out: &Slot) -> Result<()>;
 }

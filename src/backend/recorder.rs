@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! The backend that computes nothing and writes down what a run needs.
+//! The backend that computes nothing and records the needs of a run.
 
 use std::ops::Range;
 
@@ -14,25 +14,25 @@ use crate::base::storage::Storage;
 pub(crate) struct Recorder<'m, M> {
     machine: &'m M,
     strategy: Strategy,
-    /// Operators run so far: the clock of the lifetimes.
+    /// Number of operators so far: the clock of the lifetimes.
     clock: usize,
     entries: Vec<Entry>,
     multiply_adds: u64,
     /// Bytes of each activation.
     activations: Vec<usize>,
-    /// Bytes of the weights of the operator that has most, and of all that stay resident.
+    /// Weights in bytes: the most of any operator, and the sum of those that stay resident.
     weights: usize,
     held: usize,
 }
 
-/// What a run needs.
+/// The needs of a run.
 pub(crate) struct Recording {
-    /// In the order of their making.
+    /// In order of creation.
     pub(crate) entries: Vec<Entry>,
     pub(crate) multiply_adds: u64,
     /// Bytes of each activation.
     pub(crate) activations: Vec<usize>,
-    /// The most bytes of weights that are resident at a time, and of those that stay resident.
+    /// Weights in bytes: the most resident at a time, and those that stay resident.
     pub(crate) weights: usize,
     pub(crate) held: usize,
 }
@@ -44,7 +44,7 @@ impl<'m, M: Machine> Recorder<'m, M> {
         Self { machine, strategy, clock, entries, multiply_adds, activations, weights, held }
     }
 
-    /// What was recorded.
+    /// The recording.
     pub(crate) fn finish(mut self) -> Recording {
         for entry in &mut self.entries {
             entry.death = entry.death.min(self.clock);
@@ -63,7 +63,7 @@ impl<'m, M: Machine> Recorder<'m, M> {
         Ok(())
     }
 
-    /// Notes the weights of convolutions that run together.
+    /// Records the weights of convolutions that run together.
     fn weigh(&mut self, convs: &[&Conv<'_>]) {
         let (mut weights, mut held) = (0, 0);
         let filters = convs.iter().flat_map(|conv| conv.filters);

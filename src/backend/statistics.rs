@@ -1,13 +1,13 @@
 #![forbid(unsafe_code)]
-//! Where a run has the statistics of its GroupNorms from: its own activations, or, for a tile, the
-//! picture that it is part of.
+//! The source of a run's GroupNorm statistics: its own activations, or, for a tile, the whole
+//! picture's.
 //!
-//! The statistics of a whole picture are found without holding its activations, by defect
-//! correction. A reduced picture goes through the network by its own statistics; all tiles go
-//! through by those too, and the statistics of their own activations are gathered; the reduced
-//! picture goes through once more, each of its statistics corrected by what the gathered one
-//! differed from its own. It stands for how a change in one layer moves the layers after it, so
-//! that the error of a round is about the square of the last one's.
+//! Defect correction finds the statistics of a whole picture without holding its activations. A
+//! reduced picture goes through the network with its own statistics. All tiles go through with the
+//! same statistics, and those of their activations are gathered. Then the reduced picture goes
+//! through again, each statistic corrected by the difference between the gathered one and its own.
+//! It models how a change in one layer moves the later layers, so each round about squares the
+//! error of the last.
 
 use super::Norm;
 use crate::base::error::{Error, Result};
@@ -22,15 +22,15 @@ pub(crate) struct Statistic {
 }
 
 impl Statistic {
-    /// That of `count` values with the sums `sum`.
+    /// The statistic of `count` values with the sums `sum`.
     pub(crate) fn of(sum: Sum, count: f64) -> Self {
         let mean = sum.sum / count;
         Self { mean, variance: (sum.square / count - mean * mean).max(0.0) }
     }
 }
 
-/// What takes a statistic of the reduced picture to that of the whole: a shift of the mean, in
-/// deviations, and a factor of the variance.
+/// Corrects a statistic of the reduced picture to the whole picture's: a shift of the mean, in
+/// standard deviations, and a factor of the variance.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Correction {
     shift: f64,
@@ -38,12 +38,12 @@ pub(crate) struct Correction {
 }
 
 impl Correction {
-    /// From `reduced` to `whole`, of a GroupNorm with `epsilon`.
+    /// The correction from `reduced` to `whole`, for a GroupNorm with `epsilon`.
     fn between(reduced: Statistic, whole: Statistic, epsilon: f64) -> Self {
         let variance = reduced.variance + epsilon;
         let shift = (whole.mean - reduced.mean) / variance.sqrt();
         let factor = (whole.variance + epsilon) / variance;
-        // More is no correction, but a group without contrast in the reduced picture.
+        // Anything beyond means a group without contrast in the reduced picture.
         Self { shift, factor: factor.clamp(1e-3, 1e3) }
     }
 
@@ -57,20 +57,20 @@ impl Correction {
 /// Statistics for each group of each GroupNorm, in the order of the run.
 pub(crate) type PerNorm<T> = Vec<Vec<T>>;
 
-/// What a run normalises by.
+/// The statistics that a run normalises by.
 pub(crate) enum Statistics<'s> {
-    /// Each activation's own.
+    /// Those of each activation itself.
     Own,
-    /// A reduced picture's own, corrected.
+    /// Those of a reduced picture, corrected.
     Reduced(&'s mut Reduced),
-    /// Those of the picture that the run is a tile of.
+    /// Those of the whole picture; the run is one of its tiles.
     Shared(&'s mut Shared),
 }
 
-/// What a backend knows of a GroupNorm's input.
+/// The sums of a GroupNorm's input, as far as the backend has them.
 pub(super) struct Sums<'s> {
     pub(super) shape: Shape,
-    /// The sums of each group, noted as the input was stored; none where no operator stored it.
+    /// The sums of each group, gathered as the input was stored; empty if no operator stored it.
     pub(super) stored: &'s [Sum],
     /// Adds up the values of each group over a part of the input.
     pub(super) over: &'s dyn Fn(&Region) -> Result<Vec<Sum>>,
@@ -107,18 +107,18 @@ impl Statistics<'_> {
     }
 }
 
-/// The statistics of a reduced picture, noted on its way through the network.
+/// The statistics of a reduced picture, recorded as it goes through the network.
 #[derive(Default)]
 pub(crate) struct Reduced {
-    /// None at first.
+    /// Empty at first.
     corrections: PerNorm<Correction>,
-    /// Those of the activations themselves, with the epsilon of their GroupNorm.
+    /// The activations' own statistics, with the epsilon of their GroupNorm.
     own: Vec<(Vec<Statistic>, f64)>,
     used: PerNorm<Statistic>,
 }
 
 impl Reduced {
-    /// The statistics to use at the next GroupNorm, from the activation's own.
+    /// The statistics for the next GroupNorm: the activation's own, corrected.
     fn next(&mut self, own: Vec<Statistic>, epsilon: f64) -> Vec<Statistic> {
         let used = match self.corrections.get(self.used.len()) {
             None => own.clone(),
@@ -132,8 +132,8 @@ impl Reduced {
         used
     }
 
-    /// For the next run of the reduced picture: with corrections by what `gathered` says of the
-    /// whole.
+    /// A copy for the next run of the reduced picture, corrected to the `gathered` statistics of
+    /// the whole.
     pub(crate) fn corrected(&self, gathered: &PerNorm<Statistic>) -> Self {
         let norms = self.own.iter().zip(gathered);
         let corrections = norms.map(|((own, epsilon), whole)| {
@@ -143,7 +143,7 @@ impl Reduced {
         Self { corrections: corrections.collect(), ..Self::default() }
     }
 
-    /// The statistics that tiles are to use, after a run.
+    /// The statistics for the tiles, after a run.
     pub(crate) fn shared(&self) -> Shared {
         Shared { used: self.used.clone(), next: 0, gathered: None }
     }
@@ -153,14 +153,14 @@ impl Reduced {
 #[derive(Default)]
 pub(crate) struct Shared {
     used: PerNorm<Statistic>,
-    /// The GroupNorm that is next.
+    /// Index of the next GroupNorm.
     next: usize,
-    /// For each GroupNorm the sums of its groups, and how many values each is of.
+    /// For each GroupNorm the sums of its groups, and the number of values in each.
     gathered: Option<Vec<(Vec<Sum>, f64)>>,
 }
 
 impl Shared {
-    /// The same, which gather from now on.
+    /// These statistics, gathering from now on.
     pub(crate) fn gathering(self) -> Self {
         Self { gathered: Some(vec![(Vec::new(), 0.0); self.used.len()]), ..self }
     }
@@ -170,7 +170,7 @@ impl Shared {
         self.next = 0;
     }
 
-    /// What was gathered.
+    /// The statistics gathered.
     pub(crate) fn statistics(&self) -> PerNorm<Statistic> {
         let norms = self.gathered.iter().flatten();
         norms
@@ -182,8 +182,7 @@ impl Shared {
         self.gathered.is_some()
     }
 
-    /// Adds the sums of a tile before the GroupNorm that is next, over `count` values of each
-    /// group.
+    /// Adds the sums of a tile at the next GroupNorm, over `count` values of each group.
     fn gather(&mut self, sums: &[Sum], count: f64) {
         let next = self.next;
         if let Some((total, values)) = self.gathered.as_mut().and_then(|all| all.get_mut(next)) {

@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! The workspace of a call: which bytes of the arena, or of the scratch file, belong to which
-//! activation, and when.
+//! The workspace of a call: the bytes of the arena or the scratch file that each activation uses,
+//! and when.
 
 use std::cmp::Reverse;
 use std::ops::Range;
@@ -9,21 +9,21 @@ use super::Slot;
 use crate::base::buffer::align_up;
 use crate::base::error::{Error, Result};
 
-/// A piece of workspace: an activation, or the scratch memory of one operator.
+/// A piece of the workspace: an activation, or the scratch memory of one operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) bytes: usize,
-    /// Operators already run when it is needed first.
+    /// Number of operators run before its first use.
     pub(crate) birth: usize,
-    /// Operators already run when it is needed no more; `birth` or later.
+    /// Number of operators run after its last use; at least `birth`.
     pub(crate) death: usize,
-    /// Whether it is in the scratch file and not in the arena.
+    /// Whether it is spilled: in the scratch file, not in the arena.
     pub(crate) stored: bool,
-    /// Where its bytes do not all live as long.
+    /// A tail with a shorter life, if any.
     pub(crate) tail: Option<Tail>,
 }
 
-/// The bytes of an entry from `first` on, which are needed no more after `death`.
+/// The bytes of an entry from `first` on, not needed after `death`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tail {
     pub(crate) first: usize,
@@ -31,7 +31,7 @@ pub(crate) struct Tail {
 }
 
 impl Entry {
-    /// The parts that live equally long: their bytes, and when they are needed.
+    /// The parts with one lifetime each: their bytes and their lifetimes.
     fn parts(&self) -> [(Range<usize>, Range<usize>); 2] {
         let size = align_up(self.bytes);
         match self.tail {
@@ -43,8 +43,7 @@ impl Entry {
         }
     }
 
-    /// Where this entry must not begin because of `other`, which begins at `at`: ranges of first
-    /// bytes.
+    /// The offsets where this entry must not begin because `other` begins at `at`.
     fn barred(&self, other: &Self, at: usize) -> impl Iterator<Item = Range<usize>> {
         let others = other.parts();
         let pairs = self.parts().into_iter().flat_map(move |part| {
@@ -54,7 +53,7 @@ impl Entry {
             let meet = when.start < since.end && since.start < when.end;
             let real = !own.is_empty() && !bytes.is_empty();
             (meet && real && self.stored == other.stored).then(|| {
-                // Overlap when `start + own.start < at + bytes.end` and the other way round.
+                // They overlap if `start + own.start < at + bytes.end` and vice versa.
                 (at + bytes.start + 1).saturating_sub(own.end)
                     ..(at + bytes.end).saturating_sub(own.start)
             })
@@ -62,7 +61,7 @@ impl Entry {
     }
 }
 
-/// Where each entry stands in the arena or in the scratch file.
+/// The place of each entry in the arena or in the scratch file.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Layout {
     ranges: Vec<Range<usize>>,
@@ -71,9 +70,9 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// Places `entries` so that no two that live at the same time overlap: the largest first, or
-    /// first those that lose a part, whichever takes less. For the few dozen entries of an
-    /// autoencoder that is optimal or near it.
+    /// Places `entries` so that no two that live at the same time overlap. Tries two orders, the
+    /// largest first and those with a tail first, and takes the smaller result. For the few dozen
+    /// entries of an autoencoder that is optimal or nearly so.
     pub(crate) fn pack(entries: &[Entry]) -> Self {
         let mut order: Vec<usize> = (0..entries.len()).collect();
         order.sort_by_key(|&i| (Reverse(entries[i].bytes), i));
@@ -115,27 +114,27 @@ impl Layout {
         Self { ranges, bytes, stored_bytes }
     }
 
-    /// Bytes of the arena.
+    /// Size of the arena in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Bytes of the scratch file.
+    /// Size of the scratch file in bytes.
     pub(crate) fn stored_bytes(&self) -> usize {
         self.stored_bytes
     }
 
-    /// The bytes of entry `id`, which is `bytes` long. `None` when the plan has no such entry: the
+    /// The range of entry `id`, which is `bytes` long. `None` if the plan has no such entry: the
     /// run does not follow its plan.
     pub(crate) fn range(&self, id: usize, bytes: usize) -> Option<Range<usize>> {
         let range = self.ranges.get(id)?;
         (align_up(bytes) == range.len()).then(|| range.start..range.start + bytes)
     }
 
-    /// The bytes of an activation, of the arena or of the scratch file.
+    /// The range of an activation in the arena or in the scratch file.
     ///
     /// # Errors
-    /// `Internal` where the plan has no such activation.
+    /// `Internal` if the plan has no such activation.
     pub(crate) fn locate(&self, slot: &Slot) -> Result<Range<usize>> {
         let ((home, first), bytes) = (slot.home, slot.bytes()?);
         let range = self.ranges.get(home).filter(|range| first + bytes <= range.len());
@@ -144,7 +143,7 @@ impl Layout {
         Ok(range.start + first..range.start + first + bytes)
     }
 
-    /// `slot` with a layout that has it alone, at the start of an arena.
+    /// `slot` with a layout of its own, at the start of an arena.
     pub(crate) fn alone(slot: Slot) -> Result<(Slot, Self)> {
         let bytes = align_up(slot.bytes()?);
         let layout = Self { ranges: std::iter::once(0..bytes).collect(), bytes, stored_bytes: 0 };
@@ -152,7 +151,7 @@ impl Layout {
     }
 }
 
-/// Splits `arena` into the given ranges, in their order. Panics when two of them overlap.
+/// Splits `arena` into the given ranges, in their order. Panics if two overlap.
 pub(crate) fn carve<const N: usize>(arena: &mut [u8], ranges: [Range<usize>; N]) -> [&mut [u8]; N] {
     let mut order: [usize; N] = std::array::from_fn(|i| i);
     order.sort_by_key(|&i| (ranges[i].start, ranges[i].end));

@@ -10,19 +10,19 @@ use std::path::{Path, PathBuf, is_separator};
 use super::error::{Error, Result};
 use crate::os;
 
-/// Temporary names that are tried before a folder is given up.
+/// Number of temporary names to try before giving up.
 const ATTEMPTS: usize = 100;
 
 /// A file that appears whole or not at all.
 ///
-/// What is written goes to a temporary file in the same folder, through a buffer.
-/// [`AtomicFile::commit`] renames it to its path once all of it is on the disk; dropped before, it
-/// leaves nothing, and what stood at the path stays.
+/// Writes go through a buffer to a temporary file in the same folder. [`AtomicFile::commit`]
+/// renames it to its path once all of it is on the disk. Dropped before that, it leaves nothing,
+/// and a file already at the path stays.
 ///
-/// No error of a write is lost: one that an encoder swallows, as destructors do, fails
-/// [`AtomicFile::finish`] and `commit` too. A replaced file passes on its permissions; those of a
-/// new one are the system's default. No link is followed: a link at the path is replaced, and the
-/// file it leads to stays as it is.
+/// No write error is lost: one that an encoder or a destructor swallows makes
+/// [`AtomicFile::finish`] and `commit` fail too. A replaced file passes on its permissions; a new
+/// one has the system's default. Links are not followed: a link at the path is replaced, and its
+/// target stays as it is.
 ///
 /// ```
 /// use std::io::Write;
@@ -44,32 +44,31 @@ const ATTEMPTS: usize = 100;
 pub struct AtomicFile {
     path: PathBuf,
     temporary: PathBuf,
-    /// Those of the file that is replaced.
+    /// Permissions of the file to be replaced.
     permissions: Option<Permissions>,
     state: State,
 }
 
-/// How far an [`AtomicFile`] is.
+/// The state of an [`AtomicFile`].
 #[derive(Debug)]
 enum State {
-    /// Nothing is written, and no file is open: a program may make more outputs at once than it may
-    /// have files open.
+    /// Nothing is written and no file is open, so a program can make more outputs than it may have
+    /// open files.
     Empty,
     Open(BufWriter<File>),
     /// On the disk, and closed.
     Finished,
-    /// By this error, the first.
+    /// Failed, first with this error.
     Failed(io::Error),
     /// In its place.
     Committed,
 }
 
 impl AtomicFile {
-    /// Makes the temporary file, which shows that the folder can be written to.
+    /// Makes the temporary file, which proves that the folder is writable.
     ///
     /// # Errors
-    /// `Io`, naming the path: it is a folder, or there is none to hold it, or that one cannot be
-    /// written to.
+    /// `Io`, naming the path: it is a folder, or its folder does not exist or is not writable.
     pub fn create(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         if path.is_dir() {
@@ -97,22 +96,22 @@ impl AtomicFile {
         Ok(Self { path: path.to_owned(), temporary, permissions, state: State::Empty })
     }
 
-    /// Where the file will be.
+    /// The path of the finished file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The temporary file, which a program that ends without dropping its values, as at a signal,
-    /// may remove itself.
+    /// The path of the temporary file. A program that ends without dropping its values, as at a
+    /// signal, may remove it.
     pub fn temporary(&self) -> &Path {
         &self.temporary
     }
 
-    /// Puts what was written on the disk and closes the temporary file, so that only its name is
-    /// left to be changed. Nothing can be written afterwards.
+    /// Flushes all writes to the disk and closes the temporary file; only the renaming is left.
+    /// Nothing can be written afterwards.
     ///
     /// # Errors
-    /// `Io`, naming the path: the first error of all that was written, or one of this step.
+    /// `Io`, naming the path: the first error of any write, or an error of this step.
     pub fn finish(&mut self) -> Result<()> {
         if let State::Finished = self.state {
             return Ok(());
@@ -121,11 +120,11 @@ impl AtomicFile {
         self.remember(closed).map_err(|error| at(&self.path, error))
     }
 
-    /// Finishes the file, and puts it in its place: that of the file, or the link, that was there.
+    /// Finishes the file and renames it to its path, replacing a file or a link there.
     ///
     /// # Errors
-    /// As [`AtomicFile::finish`], and where the renaming fails. After an error of the folder's disk
-    /// the file is in its place, whole, but may not outlive a loss of power.
+    /// Those of [`AtomicFile::finish`], and `Io` if the renaming fails. If flushing the folder
+    /// fails, the file is complete and at its path, but may not survive a power loss.
     pub fn commit(mut self) -> Result<()> {
         self.finish()?;
         std::fs::rename(&self.temporary, &self.path).map_err(|error| at(&self.path, error))?;
@@ -133,7 +132,7 @@ impl AtomicFile {
         os::sync_folder(folder_of(&self.path)).map_err(|error| at(&self.path, error))
     }
 
-    /// The open file; the first error where there was one.
+    /// The open file, or the first error.
     fn opened(&mut self) -> io::Result<&mut BufWriter<File>> {
         if let State::Empty = self.state {
             self.state = State::Open(BufWriter::new(os::open_no_link(&self.temporary)?));
@@ -157,7 +156,7 @@ impl AtomicFile {
         os::close(file)
     }
 
-    /// Keeps the first error, whatever becomes of the one that is returned.
+    /// Records the first error, even if the caller drops the returned one.
     fn remember<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &result
             && error.kind() != ErrorKind::Interrupted
@@ -172,7 +171,7 @@ impl AtomicFile {
 impl Write for AtomicFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if let State::Finished = self.state {
-            // Refused, and no fault of what is there.
+            // A mistake of the caller: the file stays finished.
             return Err(io::Error::other("the file is finished"));
         }
         let written = self.opened().and_then(|file| file.write(bytes));

@@ -1,4 +1,4 @@
-//! Memory: an aligned, fallible buffer, and checked views of its bytes as elements.
+//! Memory: an aligned buffer whose allocation can fail, and checked views of its bytes as elements.
 
 use std::ops::{Deref, DerefMut, Range};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use super::error::{Error, ErrorKind, Result};
 use super::storage::Storage;
 use crate::os::{self, AnonymousMap};
 
-/// Alignment of everything carved out of a buffer: a cache line, and a zmm register.
+/// Alignment of every part of a buffer: a cache line, and a zmm register.
 pub(crate) const ALIGN: usize = 64;
 
 /// `bytes` rounded up to a multiple of [`ALIGN`].
@@ -17,8 +17,8 @@ pub(crate) const fn align_up(bytes: usize) -> usize {
     bytes.next_multiple_of(ALIGN)
 }
 
-/// Owned bytes, zeroed, aligned to a page: fresh memory of the system, which becomes resident where
-/// it is touched, in huge pages where the system has them.
+/// Owned bytes, zeroed and page-aligned, fresh from the system. They become resident on first use,
+/// in huge pages if the system has them.
 #[derive(Default)]
 pub(crate) struct AlignedBuf(Option<AnonymousMap>);
 
@@ -26,7 +26,7 @@ impl AlignedBuf {
     /// Allocates `len` zero bytes.
     ///
     /// # Errors
-    /// `OutOfMemory`, naming `what`, when the system has no such memory.
+    /// `OutOfMemory`, naming `what`, if the system refuses.
     pub(crate) fn zeroed(len: usize, what: &str) -> Result<Self> {
         if len == 0 {
             return Ok(Self(None));
@@ -67,7 +67,7 @@ mod sealed {
 /// Views aligned bytes as elements.
 ///
 /// # Panics
-/// When address or length do not fit `T`: a defect of the caller, which carves the bytes out of an
+/// If address or length do not fit `T`. That is a bug in the caller, which takes the bytes from an
 /// [`AlignedBuf`] at multiples of [`ALIGN`].
 pub(crate) fn cast<T: sealed::Plain>(bytes: &[u8]) -> &[T] {
     let size = size_of::<T>();
@@ -79,7 +79,7 @@ pub(crate) fn cast<T: sealed::Plain>(bytes: &[u8]) -> &[T] {
     unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len() / size) }
 }
 
-/// [`cast`], exclusive.
+/// Like [`cast`], mutable.
 pub(crate) fn cast_mut<T: sealed::Plain>(bytes: &mut [u8]) -> &mut [T] {
     let size = size_of::<T>();
     assert!(
@@ -89,7 +89,7 @@ pub(crate) fn cast_mut<T: sealed::Plain>(bytes: &mut [u8]) -> &mut [T] {
     unsafe { std::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), bytes.len() / size) }
 }
 
-/// Elements of an activation, by their type.
+/// Elements of an activation, by type.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Elements<'a> {
     F32(&'a [f32]),
@@ -116,7 +116,7 @@ impl<'a> Elements<'a> {
     }
 }
 
-/// [`Elements`], exclusive.
+/// Mutable [`Elements`].
 #[derive(Debug)]
 pub(crate) enum ElementsMut<'a> {
     F32(&'a mut [f32]),
@@ -142,7 +142,7 @@ impl<'a> ElementsMut<'a> {
         }
     }
 
-    /// The elements, to read.
+    /// The elements, read-only.
     pub(crate) fn shared(&self) -> Elements<'_> {
         match self {
             Self::F32(s) => Elements::F32(s),
@@ -179,17 +179,16 @@ impl<'a> ElementsMut<'a> {
     }
 }
 
-/// Memory that [`Bytes`] are a part of.
+/// Owner of the memory of [`Bytes`].
 pub(crate) trait Owner: AsRef<[u8]> + Send + Sync {
-    /// Lets the system have the memory of `range` until it is read again, where it can be had
-    /// again.
+    /// Returns the memory of `range` to the system until it is read again, if it can be reloaded.
     fn release(&self, range: Range<usize>);
 
-    /// Whether [`Owner::release`] does so.
+    /// Whether [`Owner::release`] frees memory.
     fn releases(&self) -> bool;
 }
 
-/// Memory that is held as long as its owner lives.
+/// An owner that cannot release memory.
 struct Held<T>(T);
 
 impl<T: AsRef<[u8]>> AsRef<[u8]> for Held<T> {
@@ -206,7 +205,7 @@ impl<T: AsRef<[u8]> + Send + Sync> Owner for Held<T> {
     }
 }
 
-/// Immutable shared bytes: a mapped file, owned memory or a caller's buffer, and a range of it.
+/// Immutable shared bytes: a range of a mapped file, owned memory or a caller's buffer.
 #[derive(Clone)]
 pub(crate) struct Bytes {
     owner: Arc<dyn Owner>,
@@ -219,14 +218,14 @@ impl Bytes {
         Self::owned_by(Held(owner))
     }
 
-    /// All bytes of `owner`, which can let go of them.
+    /// All bytes of `owner`, which can release them.
     pub(crate) fn owned_by(owner: impl Owner + 'static) -> Self {
         let len = owner.as_ref().len();
         Self { owner: Arc::new(owner), range: 0..len }
     }
 
-    /// Lets the system have the memory of these bytes until they are read again: only what a run
-    /// works on is resident, not the whole model.
+    /// Returns the memory of these bytes to the system until they are read again, so that only the
+    /// weights in use are resident, not the whole model.
     pub(crate) fn release(&self) {
         self.owner.release(self.range.clone());
     }

@@ -1,8 +1,8 @@
-//! How a file encodes the weights of a tensor.
+//! The element type of a tensor in a file.
 
 use std::fmt;
 
-/// The encoding of a tensor in a file. A layer's weights become `f32` when they are packed.
+/// The element type of a tensor in a file. Weights become `f32` when they are packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Encoding {
@@ -17,7 +17,7 @@ pub enum Encoding {
 }
 
 impl Encoding {
-    /// Bytes of `len` elements; `None` where they do not fit the address space.
+    /// Size of `len` elements in bytes; `None` if it does not fit the address space.
     pub const fn bytes(self, len: usize) -> Option<usize> {
         match self {
             Encoding::F16 | Encoding::Bf16 => len.checked_mul(2),

@@ -1,4 +1,4 @@
-//! The one error type: a kind a program can act on, and a sentence a person can.
+//! The error type: a kind for programs, and a message for people.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,21 +8,21 @@ use std::sync::Arc;
 /// `Result` with this crate's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What went wrong, as far as a program can act on it. The C interface has one status per kind.
+/// Kinds of errors that a program can tell apart. The C interface has one status per kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// An argument is out of range, of the wrong shape or inconsistent with another.
+    /// An argument is out of range, has a wrong shape or contradicts another.
     InvalidArgument,
-    /// Opening, reading or mapping a file failed.
+    /// A file could not be opened, read, written or mapped.
     Io,
     /// A file is not what it claims to be, or is corrupt.
     Format,
-    /// The tensors or the configuration do not make an `AutoencoderKL`.
+    /// The tensors or the configuration are not those of an `AutoencoderKL`.
     Model,
-    /// Valid, but this build cannot do it.
+    /// Valid, but not supported by this build.
     Unsupported,
-    /// Memory could not be had.
+    /// Out of memory.
     OutOfMemory,
     /// No plan fits the memory budget.
     Budget,
@@ -32,29 +32,29 @@ pub enum ErrorKind {
     Device,
     /// The object is not in a state that allows the call.
     State,
-    /// The arithmetic produced NaN or infinity; nothing was returned as a picture.
+    /// The computation gave NaN or infinity; no picture was returned.
     NonFinite,
-    /// A defect of this library.
+    /// A bug in this library.
     Internal,
 }
 
-/// An error: its [`ErrorKind`] and a message that names the file, tensor or argument, with what was
+/// An error: an [`ErrorKind`], and a message that names the file, tensor or argument, with what was
 /// expected and what was found.
 #[derive(Clone, Debug)]
 pub struct Error {
     kind: ErrorKind,
     message: Cow<'static, str>,
-    /// Why the system refused, where it did.
+    /// The system's error, if it caused this one.
     io: Option<Arc<io::Error>>,
 }
 
 impl Error {
-    /// Makes an error of `kind`. One of kind [`ErrorKind::Io`] is made by [`Error::io`].
+    /// Makes an error of `kind`. Use [`Error::io`] for [`ErrorKind::Io`].
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self { kind, message: message.into(), io: None }
     }
 
-    /// Makes an error of kind [`ErrorKind::Io`]: `what` failed because of `error`, which is kept.
+    /// Makes an [`ErrorKind::Io`] error: `what` failed because of `error`; see [`Error::io_error`].
     pub fn io(what: impl fmt::Display, error: io::Error) -> Self {
         let message = format!("{what}: {error}").into();
         Self { kind: ErrorKind::Io, message, io: Some(Arc::new(error)) }
@@ -70,8 +70,8 @@ impl Error {
         &self.message
     }
 
-    /// Why the system refused; every error of kind [`ErrorKind::Io`] that this library makes has
-    /// it.
+    /// The system's error that caused this one. Every [`ErrorKind::Io`] error of this library has
+    /// one.
     ///
     /// ```
     /// let error = vaekl::Model::open("no/such/model").unwrap_err();
@@ -81,7 +81,7 @@ impl Error {
         self.io.as_deref()
     }
 
-    /// Puts `what` and a colon before the message, as "model.safetensors: header is truncated".
+    /// Puts `what` and a colon before the message: "model.safetensors: header is truncated".
     #[must_use]
     pub fn within(self, what: impl fmt::Display) -> Self {
         Self { message: format!("{what}: {}", self.message).into(), ..self }

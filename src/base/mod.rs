@@ -1,5 +1,5 @@
-//! Floor 1: what knows nothing of the domain. Errors, element types, shapes, aligned memory,
-//! scratch files, output files.
+//! Floor 1: general tools without knowledge of autoencoders: errors, element types, shapes, aligned
+//! memory, scratch files, output files.
 
 pub(crate) mod atomic_file;
 pub(crate) mod buffer;

@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! A scratch file: where activations stay that memory has no room for.
+//! The scratch file: holds spilled activations, for which memory has no room.
 
 use std::fs::File;
 use std::io;
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::error::{Error, Result};
 use crate::os;
 
-/// A file without a name, which is gone with its last user, however that ends.
+/// A nameless file that vanishes with its last user, even after a crash.
 #[derive(Debug)]
 pub(crate) struct ScratchFile {
     file: File,
@@ -18,10 +18,10 @@ pub(crate) struct ScratchFile {
 }
 
 impl ScratchFile {
-    /// Makes a file of `bytes` in `folder`, with its place on the disk reserved.
+    /// Makes a file of `bytes` in `folder` and reserves its disk space.
     ///
     /// # Errors
-    /// `Io`, naming the folder: it is not there, cannot be written to, or has not the room.
+    /// `Io`, naming the folder: it does not exist, is not writable, or lacks space.
     pub(crate) fn create(folder: &Path, bytes: u64) -> Result<Self> {
         /// Distinguishes the files of a process.
         static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -55,19 +55,19 @@ pub(crate) struct Stored<'a> {
 }
 
 impl Stored<'_> {
-    /// Reads from byte `at` of the part on.
+    /// Reads `bytes.len()` bytes of the part, from byte `at` on.
     ///
     /// # Errors
-    /// `Io` when the system fails, `Internal` when the part is shorter.
+    /// `Io` if the system fails, `Internal` if the part is shorter.
     pub(crate) fn read(&self, at: u64, bytes: &mut [u8]) -> Result<()> {
         let at = self.position(at, bytes.len())?;
         os::read_at(&self.file.file, bytes, at).map_err(|error| self.file.failed(error))
     }
 
-    /// Writes from byte `at` of the part on.
+    /// Writes `bytes` to the part, from byte `at` on.
     ///
     /// # Errors
-    /// As [`Stored::read`].
+    /// `Io` if the system fails, `Internal` if the part is shorter.
     pub(crate) fn write(&self, at: u64, bytes: &[u8]) -> Result<()> {
         let at = self.position(at, bytes.len())?;
         os::write_at(&self.file.file, bytes, at).map_err(|error| self.file.failed(error))

@@ -6,8 +6,8 @@ use std::ops::Range;
 use super::error::{Error, Result};
 use super::storage::Storage;
 
-/// An activation of one picture: `height` rows of `width` pixels of `channels` values, channels
-/// last.
+/// The shape of one picture's activation: `height` rows of `width` pixels of `channels` values,
+/// channels last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Shape {
     pub(crate) height: usize,
@@ -34,8 +34,8 @@ impl Region {
     }
 }
 
-/// More bytes than any processor addresses, and few enough that sums and small multiples of sizes
-/// under it never overflow.
+/// More bytes than any processor addresses, yet few enough that sums and small multiples of smaller
+/// sizes never overflow.
 const ADDRESS_SPACE: usize = if usize::BITS == 64 { 1 << 48 } else { usize::MAX / 8 };
 
 impl Shape {
@@ -51,10 +51,10 @@ impl Shape {
         self.pixels() * self.channels
     }
 
-    /// Bytes of the activation stored as `dtype`.
+    /// Size of the activation in bytes, stored as `dtype`.
     ///
     /// # Errors
-    /// `InvalidArgument` when the size does not fit the address space.
+    /// `InvalidArgument` if the size does not fit the address space.
     pub(crate) fn bytes(self, dtype: Storage) -> Result<usize> {
         self.height
             .checked_mul(self.width)

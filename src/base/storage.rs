@@ -1,8 +1,8 @@
-//! What activations are stored in between layers.
+//! The element type of activations between layers.
 
 use std::fmt;
 
-/// The element type of stored activations. Every sum is `f32` or wider, whatever the storage.
+/// The element type of activations between layers. Sums are always `f32` or wider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Storage {
     /// IEEE 754 binary32.

@@ -84,7 +84,7 @@ pub enum Pass {
     Output,
     /// Rounding, and GroupNorm's sums.
     Store,
-    /// The same, with what was there added before.
+    /// Rounding and GroupNorm's sums, after adding the residual.
     Residual,
 }
 

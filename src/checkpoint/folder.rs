@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! A diffusers folder: `config.json` and weights in one file or in shards, perhaps of a variant.
+//! A diffusers folder: `config.json`, and weights in one file or in shards, possibly of a variant.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -16,19 +16,19 @@ const CONFIG: &str = "config.json";
 const STEM: &str = "diffusion_pytorch_model";
 const EXTENSION: &str = ".safetensors";
 
-/// What a folder holds, before the names of its tensors are understood.
+/// The contents of a folder, before the names of its tensors are sorted.
 pub(super) struct Folder {
     /// The folder itself, or its `vae/`.
     pub(super) path: PathBuf,
     pub(super) raw: RawTensors,
     /// The text of `config.json`, and its path.
     pub(super) config: (String, String),
-    /// The variant of the weights, as `fp16`.
+    /// The variant of the weights, such as `fp16`.
     pub(super) variant: Option<String>,
 }
 
 impl Folder {
-    /// Reads `folder`, or its `vae/` where it is a pipeline's.
+    /// Reads `folder`, or its `vae/` if it is a pipeline's.
     pub(super) fn read(folder: &Path, variant: Option<&str>) -> Result<Self> {
         let vae = folder.join("vae");
         let folder = match folder.join(CONFIG).is_file() {
@@ -61,7 +61,7 @@ impl Folder {
     }
 }
 
-/// The configuration that stands beside a weight file of a diffusers folder.
+/// The configuration beside a weight file of a diffusers folder.
 pub(super) fn config_beside(file: &Path) -> Result<Option<(String, String)>> {
     let of_folder = file.file_name().is_some_and(|name| name.to_string_lossy().starts_with(STEM));
     let config = file.with_file_name(CONFIG);
@@ -71,7 +71,7 @@ pub(super) fn config_beside(file: &Path) -> Result<Option<(String, String)>> {
     Ok(Some((read_text(&config)?, config.display().to_string())))
 }
 
-/// Where a folder's weights are.
+/// The weight files of a folder.
 struct Weights {
     path: PathBuf,
     sharded: bool,
@@ -146,7 +146,7 @@ impl Weights {
     }
 }
 
-/// Variants whose weights stand in `folder`, in order.
+/// Variants with weights in `folder`, sorted.
 fn variants(folder: &Path) -> Result<Vec<String>> {
     let entries = std::fs::read_dir(folder).map_err(|error| Error::io(folder.display(), error))?;
     let mut found = BTreeSet::new();
@@ -165,7 +165,7 @@ fn variants(folder: &Path) -> Result<Vec<String>> {
     Ok(found.into_iter().collect())
 }
 
-/// Whether what stands where a variant does ends as a shard of one: `fp16-00001-of-00002`.
+/// Whether the variant part of a file name ends like a shard's: `fp16-00001-of-00002`.
 fn is_shard(variant: &str) -> bool {
     let digits = |text: &str| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
     let mut ends = variant.rsplitn(4, '-');

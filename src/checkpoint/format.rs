@@ -3,7 +3,7 @@
 
 use crate::base::error::{Error, ErrorKind};
 
-/// What to say of a file that is no safetensors file, by its first bytes.
+/// The error for a file that is not safetensors, by its first bytes; `None` for an unknown format.
 pub(super) fn other_format(bytes: &[u8]) -> Option<Error> {
     let unsupported = |what: &str| {
         Some(Error::new(ErrorKind::Unsupported, format!("{what}; convert it to .safetensors")))

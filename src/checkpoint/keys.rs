@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! Names of tensors: which belong to an autoencoder, and what diffusers calls them today.
+//! Names of tensors: those of an autoencoder, and their names in diffusers today.
 //!
 //! | in the file | diffusers |
 //! |---|---|
@@ -9,7 +9,7 @@
 //! | `attn_1.{norm, q, k, v, proj_out}` | `attentions.0.{group_norm, to_q, to_k, to_v, to_out.0}` |
 //! | `attentions.J.{query, key, value, proj_attn}` | `attentions.J.{to_q, to_k, to_v, to_out.0}` |
 //!
-//! (the last are diffusers' deprecated names), all of it bare or behind `first_stage_model.` or
+//! (the last are diffusers' deprecated names). All may be bare or behind `first_stage_model.` or
 //! `vae.`, with any other tensors around.
 
 use std::collections::BTreeMap;
@@ -17,14 +17,14 @@ use std::collections::BTreeMap;
 use super::tensor::{RawTensors, Tensor};
 use crate::base::error::{Error, Result};
 
-/// How a checkpoint names the autoencoder's tensors.
+/// The naming layout of a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Layout {
     Diffusers,
     Original,
 }
 
-/// Tensors sorted into the autoencoder's, renamed, and the others.
+/// The autoencoder's tensors, renamed, apart from the others.
 pub(super) struct Sorted {
     pub(super) tensors: BTreeMap<String, Tensor>,
     pub(super) foreign: Vec<String>,
@@ -34,11 +34,11 @@ pub(super) struct Sorted {
 
 /// Prefixes of the autoencoder in larger checkpoints; the last fits the bare form.
 const PREFIXES: [&str; 3] = ["first_stage_model.", "vae.", ""];
-/// What an autoencoder's names begin with.
+/// The first parts of an autoencoder's names.
 const ROOTS: [&str; 4] = ["encoder.", "decoder.", "quant_conv.", "post_quant_conv."];
 
 /// # Errors
-/// `Model` when there is no autoencoder, two tensors have one meaning, or one has a dtype that
+/// `Model` if there is no autoencoder, two tensors have the same meaning, or one has a type that
 /// weights cannot have.
 pub(super) fn sort(raw: RawTensors) -> Result<Sorted> {
     let RawTensors { tensors, unsupported } = raw;

@@ -19,15 +19,15 @@ impl Owner for FileMap {
     }
 }
 
-/// Maps the regular file at `path`, or where a link there leads. Pages are read when they are first
-/// used and may be dropped by the system.
+/// Maps the regular file at `path`, following links. Pages are read on first use and the system may
+/// drop them.
 ///
-/// The file must not change while it is mapped: a file cut short under us ends the process with
-/// SIGBUS, as with every program that maps its weights. Replacing it by renaming another over it is
+/// The file must not change while it is mapped: if it is truncated, the process ends with SIGBUS,
+/// as in every program that maps its weights. Replacing it by renaming another file over it is
 /// harmless.
 ///
 /// # Errors
-/// `Io`, naming the file; `Format` for what is no regular file.
+/// `Io`, naming the file; `Format` if it is not a regular file.
 pub(super) fn map(path: &Path) -> Result<Bytes> {
     let failed = |error| Error::io(path.display(), error);
     // Looked at before it is opened: the opening of a FIFO waits for a writer, that of a device may
@@ -45,7 +45,7 @@ pub(super) fn map(path: &Path) -> Result<Bytes> {
     Ok(Bytes::owned_by(FileMap::new(&file).map_err(failed)?))
 }
 
-/// What is no regular file, for a person.
+/// Name of a file that is not a regular file, for messages.
 fn name_of(kind: FileType) -> &'static str {
     if kind.is_dir() { "a folder" } else { os::kind_name(kind) }
 }

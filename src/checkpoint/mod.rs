@@ -1,8 +1,8 @@
 //! Floor 5: bytes to named tensors.
 //!
-//! A [`Checkpoint`] is what a diffusers folder, a single file or bytes in memory hold: tensors
-//! under the names that diffusers gives them today ([`keys`]), still in the file's own dtype and
-//! memory, and the text of the configuration where there is one. From the top:
+//! A [`Checkpoint`] is the contents of a diffusers folder, a single file or bytes in memory:
+//! tensors under diffusers' names of today ([`keys`]), still in the file's own type and memory, and
+//! the text of the configuration if there is one. From the top:
 //!
 //! | file | what it does |
 //! |---|---|

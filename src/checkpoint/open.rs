@@ -11,7 +11,7 @@ use super::{mmap, safetensors};
 use crate::base::buffer::Bytes;
 use crate::base::error::{Error, Result};
 
-/// The tensors of a checkpoint, sorted by whether they are an autoencoder's.
+/// The tensors of a checkpoint, the autoencoder's apart from the others.
 pub(crate) struct Checkpoint {
     /// File or folder, for messages.
     pub(crate) source: String,
@@ -19,18 +19,19 @@ pub(crate) struct Checkpoint {
     pub(crate) tensors: BTreeMap<String, Tensor>,
     /// Names of all other tensors, as in the file.
     pub(crate) foreign: Vec<String>,
-    /// How the names looked.
+    /// The layout of the names.
     pub(crate) layout: Layout,
-    /// The prefix that stood before them.
+    /// The prefix of the names.
     pub(crate) prefix: &'static str,
     /// The text of `config.json`, and its path.
     pub(crate) config: Option<(String, String)>,
-    /// The variant that was opened, as `fp16`.
+    /// The variant that was opened, such as `fp16`.
     pub(crate) variant: Option<String>,
 }
 
 impl Checkpoint {
-    /// Opens a diffusers folder (or a pipeline's, with the autoencoder in `vae/`) or a single file.
+    /// Opens a single file, or the folder of an autoencoder or of a pipeline (with the autoencoder
+    /// in `vae/`).
     ///
     /// # Errors
     /// `Io`, `Format`, or `Unsupported` for a checkpoint of another kind; the message names the
@@ -54,7 +55,7 @@ impl Checkpoint {
     /// Opens the bytes of a `.safetensors` file.
     ///
     /// # Errors
-    /// As [`Checkpoint::open`].
+    /// `Format`, or `Unsupported` for a checkpoint of another kind.
     pub(crate) fn from_bytes(bytes: Bytes) -> Result<Self> {
         let source = "checkpoint in memory";
         let raw = safetensors::parse(bytes).map_err(|error| error.within(source))?;

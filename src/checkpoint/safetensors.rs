@@ -48,7 +48,7 @@ pub(super) fn parse(bytes: Bytes) -> Result<RawTensors> {
     Ok(raw)
 }
 
-/// A sentence for each way that a file can be wrong.
+/// A message for each way a file can be wrong.
 fn explain(error: &SafeTensorError, length: usize) -> String {
     match error {
         SafeTensorError::HeaderTooSmall => {

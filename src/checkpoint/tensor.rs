@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! Named tensors of a checkpoint, still in the file's own dtype and memory.
+//! Named tensors of a checkpoint, still in the file's own type and memory.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use half::{bf16, f16};
 use crate::base::buffer::Bytes;
 use crate::base::encoding::Encoding;
 
-/// A tensor as the file has it: little-endian elements in row-major order, perhaps unaligned.
+/// A tensor in the file's form: little-endian elements in row-major order, possibly unaligned.
 #[derive(Clone)]
 pub(crate) struct Tensor {
     /// The name in the file, for messages.
@@ -24,7 +24,7 @@ impl Tensor {
         self.shape.iter().product()
     }
 
-    /// The elements as f32, rounded where the dtype is wider.
+    /// The elements as f32, rounded if the type is wider.
     pub(crate) fn to_f32(&self) -> Vec<f32> {
         let bytes = &*self.bytes;
         match self.dtype {
@@ -36,11 +36,11 @@ impl Tensor {
     }
 }
 
-/// Tensors as files have them, before their names are understood.
+/// Tensors in the file's form, before their names are sorted.
 #[derive(Default)]
 pub(super) struct RawTensors {
     pub(super) tensors: BTreeMap<String, Tensor>,
-    /// Tensors of element types that weights cannot have, with the type's name.
+    /// Tensors with an element type that weights cannot have, by name, with the type's name.
     pub(super) unsupported: BTreeMap<String, String>,
 }
 

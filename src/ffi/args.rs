@@ -1,4 +1,4 @@
-//! Pointers and integers from C to values Rust may hold.
+//! Turns pointers and integers of C into checked Rust values.
 
 use std::ffi::{CStr, c_char};
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use crate::os;
 
 use super::types::{VAEKL_DTYPE_BF16, VAEKL_DTYPE_F16, VAEKL_DTYPE_F32, vaekl_dtype};
 
-/// Refuses NULL and an address that no `T` has.
+/// Refuses NULL and a misaligned address.
 pub(super) fn pointer<T>(pointer: *const T, name: &str) -> Result<()> {
     if pointer.is_null() {
         return Err(Error::invalid(format!("{name}: NULL")));
@@ -26,14 +26,14 @@ pub(super) fn pointer<T>(pointer: *const T, name: &str) -> Result<()> {
 /// An object of this library, or an error that names the argument.
 ///
 /// # Safety
-/// `object` is NULL or points to a `T` that outlives `'a` and is not changed but through it.
+/// `object` is NULL or points to a `T` that outlives `'a` and changes only through itself.
 pub(super) unsafe fn object<'a, T>(object: *const T, name: &str) -> Result<&'a T> {
     pointer(object, name)?;
     // SAFETY: not NULL and aligned, the rest by the caller's contract.
     Ok(unsafe { &*object })
 }
 
-/// A copy of a struct of the caller's, so that later changes to it do not matter.
+/// A copy of the caller's struct, so that later changes to it do not matter.
 ///
 /// # Safety
 /// `view` is NULL or points to a `T`.
@@ -60,7 +60,7 @@ pub(super) unsafe fn text<'a>(string: *const c_char, name: &str) -> Result<Optio
 /// A path that may be missing: any bytes where the system allows them, UTF-8 elsewhere.
 ///
 /// # Safety
-/// As [`text`].
+/// `string` is NULL or NUL-terminated.
 pub(super) unsafe fn path(string: *const c_char, name: &str) -> Result<Option<PathBuf>> {
     if string.is_null() {
         return Ok(None);
@@ -71,7 +71,8 @@ pub(super) unsafe fn path(string: *const c_char, name: &str) -> Result<Option<Pa
     os::c::path_of(string.to_bytes()).map(Some).ok_or_else(not_utf8)
 }
 
-/// `bytes` if so many from `address` on can be one object; `None` is a number that overflowed.
+/// `bytes`, if that many from `address` on can be one object; `None` means a number that
+/// overflowed.
 pub(super) fn span(address: usize, bytes: Option<usize>) -> Option<usize> {
     bytes.filter(|&bytes| bytes <= isize::MAX as usize && address.checked_add(bytes).is_some())
 }
@@ -94,7 +95,7 @@ pub(super) fn flag(value: u32, name: &str) -> Result<bool> {
     }
 }
 
-/// The error for an integer that is none of the constants an argument takes.
+/// The error for an integer that is none of the expected constants.
 pub(super) fn unknown(name: &str, expected: &str, found: u32) -> Error {
     Error::invalid(format!("{name}: {expected} expected, {found} found"))
 }

@@ -16,9 +16,8 @@ use crate::base::error::{Error, Result};
 use crate::model::Config;
 use crate::run::Session;
 
-/// Decodes a batch: `out` points to as many images as the batch has latents, each of `downscale`
-/// times the latent's width and height. When a later latent of the batch fails, or is cancelled,
-/// the images before it are complete.
+/// Decodes a batch. `out` points to one image per latent, each `downscale` times the latent's width
+/// and height. If a latent fails or is cancelled, the images before it are complete.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_decode(
     session: *mut vaekl_session,
@@ -42,9 +41,8 @@ pub unsafe extern "C" fn vaekl_decode(
     unsafe { guard(error, || enter(session, body)) }
 }
 
-/// Takes rows of HWC pixels, top to bottom, each exactly once: `count` of them from row `y` on,
-/// each `row_stride` bytes after the one before. `rows` is valid during the call only. Return 0 to
-/// go on, non-zero to cancel.
+/// Receives `count` rows of HWC pixels from row `y` on, `row_stride` bytes apart; top to bottom,
+/// each row once. `rows` is valid during the call only. Return 0 to go on, non-zero to cancel.
 pub type vaekl_rows_fn = Option<
     unsafe extern "C" fn(
         user: *mut c_void,
@@ -55,7 +53,7 @@ pub type vaekl_rows_fn = Option<
     ) -> i32,
 >;
 
-/// Decodes one latent and gives the picture to `on_rows`, on the calling thread.
+/// Decodes one latent and passes the picture to `on_rows`, as `dtype`, on the calling thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_decode_rows(
     session: *mut vaekl_session,
@@ -96,7 +94,7 @@ pub(super) unsafe fn input(latent: *const vaekl_latent, config: &Config) -> Resu
     Ok(latents)
 }
 
-/// The images that a batch of latents will be decoded to.
+/// The output images of a batch of latents, checked.
 ///
 /// # Safety
 /// `out` is NULL or points to an image per latent.
@@ -127,7 +125,7 @@ fn picture_size(latents: &Latents, config: &Config) -> Result<(usize, usize)> {
     })
 }
 
-/// One row of pixels in the dtype a callback wants.
+/// One row of pixels in the callback's dtype.
 struct RowBuffer {
     bytes: AlignedBuf,
     element: Element,

@@ -1,4 +1,4 @@
-//! One value in a caller's memory, of any dtype.
+//! One value of any dtype in a caller's memory.
 
 use half::{bf16, f16};
 
@@ -8,7 +8,7 @@ use super::types::{
 };
 use crate::base::error::{Error, Result};
 
-/// The type of an element at the boundary.
+/// Type of an element in the caller's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Element {
     F32,
@@ -19,7 +19,7 @@ pub(super) enum Element {
 }
 
 impl Element {
-    /// A type of pixels.
+    /// The element type of an image.
     pub(super) fn of_image(dtype: vaekl_dtype, name: &str) -> Result<Self> {
         match dtype {
             VAEKL_DTYPE_F32 => Ok(Self::F32),
@@ -32,7 +32,7 @@ impl Element {
         }
     }
 
-    /// A type of latents.
+    /// The element type of latents.
     pub(super) fn of_latent(dtype: vaekl_dtype, name: &str) -> Result<Self> {
         match dtype {
             VAEKL_DTYPE_F32 => Ok(Self::F32),

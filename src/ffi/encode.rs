@@ -12,18 +12,19 @@ use crate::latents::{DiagonalGaussian, Generator};
 use crate::model::Config;
 use crate::run::Session;
 
-/// What of the posterior to give.
+/// Which value of the posterior to return.
 pub type vaekl_posterior = u32;
 /// The mean.
 pub const VAEKL_POSTERIOR_MODE: vaekl_posterior = 0;
-/// mean + std * N(0,1), drawn from the seed for the whole batch as torch.randn does on a CPU.
+/// A sample: mean + std * N(0,1), drawn from `seed` for the whole batch as torch.randn does on a
+/// CPU.
 pub const VAEKL_POSTERIOR_SAMPLE: vaekl_posterior = 1;
-/// Mean and logvar: 2 * latent_channels channels, VAEKL_LATENT_RAW only.
+/// Mean and log-variance: 2 * latent_channels channels, VAEKL_LATENT_RAW only.
 pub const VAEKL_POSTERIOR_MOMENTS: vaekl_posterior = 2;
 
-/// Encodes a batch: `image` points to as many images as `out` has latents. A latent has the image's
-/// width and height divided by `downscale`; each halving drops an odd last row or column.
-/// `seed` is read by VAEKL_POSTERIOR_SAMPLE only.
+/// Encodes a batch. `image` points to one image per latent of `out`. A latent has the image's width
+/// and height divided by `downscale`; each halving drops an odd last row or column. Only
+/// VAEKL_POSTERIOR_SAMPLE reads `seed`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_encode(
     session: *mut vaekl_session,
@@ -47,7 +48,7 @@ pub unsafe extern "C" fn vaekl_encode(
     unsafe { guard(error, || enter(session, body)) }
 }
 
-/// A posterior asked for.
+/// The value of the posterior that the caller wants.
 enum Wanted {
     Mode,
     Sample { seed: u64 },
@@ -90,7 +91,7 @@ impl Wanted {
     }
 }
 
-/// The images that give the latents of a batch.
+/// The input images of a batch, checked.
 ///
 /// # Safety
 /// `image` is NULL or points to an image per latent.

@@ -1,4 +1,4 @@
-//! Results and panics to statuses.
+//! Turns results and panics into statuses.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,8 +7,8 @@ use super::args;
 use super::status::{VAEKL_OK, status_of, vaekl_error, vaekl_status};
 use crate::base::error::{Error, Result};
 
-/// Runs the body of a C function. An error, or a panic as an `Internal` one, goes to `error` unless
-/// that is NULL, and its status is returned.
+/// Runs the body of a C function and returns its status. An error is written to `error` unless that
+/// is NULL; a panic becomes an `Internal` error.
 ///
 /// # Safety
 /// `error` is NULL or points to a `vaekl_error` the caller owns.
@@ -16,7 +16,7 @@ pub(super) unsafe fn guard(
     error: *mut vaekl_error,
     body: impl FnOnce() -> Result<()>,
 ) -> vaekl_status {
-    // What a panic may leave inconsistent is a session, which is poisoned and not looked at again.
+    // A panic can leave only a session inconsistent, and that is poisoned and not used again.
     let outcome = catch_unwind(AssertUnwindSafe(body));
     match outcome.unwrap_or_else(|panic| Err(of_panic(&*panic))) {
         Ok(()) => VAEKL_OK,
@@ -31,10 +31,11 @@ pub(super) unsafe fn guard(
     }
 }
 
-/// [`guard`] for a function that has one output: written on success only.
+/// Like [`guard`], for a function with one output, which is written on success only.
 ///
 /// # Safety
-/// As [`guard`]; `out` is NULL or valid for a write.
+/// `error` is NULL or points to a `vaekl_error` the caller owns; `out` is NULL or valid for a
+/// write.
 pub(super) unsafe fn guard_out<T>(
     error: *mut vaekl_error,
     out: *mut T,
@@ -51,7 +52,7 @@ pub(super) unsafe fn guard_out<T>(
     unsafe { guard(error, body) }
 }
 
-/// Frees what `Box::into_raw` gave to C; NULL is nothing to free.
+/// Frees an object made by `Box::into_raw`; NULL is accepted.
 ///
 /// # Safety
 /// `object` is NULL or came from `Box::into_raw`, and is not used after.
@@ -59,7 +60,7 @@ pub(super) unsafe fn free<T>(object: *mut T) {
     if !object.is_null() {
         // SAFETY: by the caller's contract.
         let object = unsafe { Box::from_raw(object) };
-        // A panic in a destructor must not reach C; what it was freeing is lost.
+        // A panic in a destructor must not reach C; the rest of the object leaks.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(object)));
     }
 }

@@ -21,7 +21,7 @@ pub(super) struct Latents {
 }
 
 impl Latents {
-    /// Checks the view that the argument `name` is.
+    /// Checks the view passed as the argument `name`.
     pub(super) fn new(view: &vaekl_latent, name: &str) -> Result<Self> {
         let data = view.data.cast::<u8>();
         args::pointer(data, &format!("{name}.data"))?;
@@ -50,7 +50,7 @@ impl Latents {
         Ok(Self { data, element, batch, channels, height, width, scaled })
     }
 
-    /// Refuses another number of channels than the model has.
+    /// Refuses a number of channels other than the model's.
     pub(super) fn expect_channels(&self, channels: usize, name: &str) -> Result<()> {
         let found = self.channels;
         if found == channels {
@@ -67,7 +67,7 @@ impl Latents {
         }
     }
 
-    /// Refuses another size than that of what will be written.
+    /// Refuses a size other than the result's.
     pub(super) fn expect_size(&self, width: usize, height: usize, name: &str) -> Result<()> {
         if (self.width, self.height) == (width, height) {
             return Ok(());
@@ -78,7 +78,7 @@ impl Latents {
         )))
     }
 
-    /// Refuses NaN and infinity anywhere, so that a batch does not fail half-way for them.
+    /// Refuses NaN and infinity in the whole batch, so that they cannot make it fail half-way.
     ///
     /// # Safety
     /// The memory behind the view is valid for reads.
@@ -98,7 +98,7 @@ impl Latents {
         Ok(())
     }
 
-    /// Latent `b` of the batch as the decoder takes it, `[1, channels, height, width]`.
+    /// Latent `b` of the batch, raw, `[1, channels, height, width]`.
     ///
     /// # Safety
     /// The memory behind the view is valid for reads.

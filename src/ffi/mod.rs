@@ -2,13 +2,12 @@
 //!
 //! `tests/header.rs` generates the header from this folder, one section per file: [`status`],
 //! [`types`], [`model`], [`turn`], [`session`], [`plan`], [`decode`], [`stream`] and [`encode`].
-//! What is `pub` there is in the header, and its documentation is written for a reader of C. The
-//! other files are the passage between the two languages: [`guard`] turns results and panics into
-//! statuses, [`args`] pointers into references, [`options`] growing structs into whole ones,
-//! [`pixels`] and [`latents`] views of a caller's memory into checked ones. [`turn`] gives a
-//! session to one call at a time.
+//! Every `pub` item is in the header, with documentation for a C reader. The other files pass
+//! values between the languages: [`guard`] turns results and panics into statuses, [`args`]
+//! pointers into references, [`options`] growing structs into complete ones, [`pixels`] and
+//! [`latents`] a caller's views into checked ones. [`turn`] lets one call at a time use a session.
 
-// The functions are reached through the linker, which the lint does not see.
+// The linker reaches the functions, which the lint does not see.
 #![allow(unreachable_pub, non_camel_case_types)]
 
 mod args;

@@ -17,7 +17,7 @@ use crate::model::{Model, ModelOptions, Parts};
 /// An open autoencoder: immutable, shared by any number of sessions and threads.
 pub struct vaekl_model {
     pub(super) model: Model,
-    /// What vaekl_model_config gives.
+    /// The string that vaekl_model_config returns.
     config: CString,
 }
 
@@ -30,43 +30,43 @@ impl vaekl_model {
     }
 }
 
-/// Latents to pictures.
+/// The decoder: latents to pictures.
 pub const VAEKL_PART_DECODER: u32 = 1;
-/// Pictures to latents.
+/// The encoder: pictures to latents.
 pub const VAEKL_PART_ENCODER: u32 = 2;
 
 const BOTH: u32 = VAEKL_PART_DECODER | VAEKL_PART_ENCODER;
 
-/// How to open a model. Structs that begin with struct_size grow only at the end: call the _init
-/// function with sizeof(the struct), which fills in defaults and records the size, and a program
+/// Options for opening a model. Structs that begin with struct_size grow only at the end: the _init
+/// function, called with sizeof(the struct), fills in defaults and records the size. So a program
 /// compiled against an older header keeps working.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct vaekl_model_options {
-    /// sizeof(vaekl_model_options).
+    /// sizeof(vaekl_model_options), set by _init.
     pub struct_size: usize,
-    /// Default VAEKL_DEVICE_CPU.
+    /// Where the model runs; default VAEKL_DEVICE_CPU.
     pub device: vaekl_device,
-    /// Default 0, which is all a CPU has.
+    /// Index of the device; default 0, the only one for a CPU.
     pub device_index: u32,
-    /// Halves that must be there, a sum of VAEKL_PART; default both.
+    /// Parts to open, a sum of VAEKL_PART; default both. An error if the checkpoint lacks one.
     pub parts: u32,
-    /// Storage of packed weights; default F32, the only one in this version.
+    /// Type of packed weights; default F32, the only one in this version.
     pub weight_dtype: vaekl_dtype,
-    /// A config.json to use; default NULL: the checkpoint's own, or inferred from shapes.
+    /// Path of a config.json to use. Default NULL: the checkpoint's own, or inferred from shapes.
     pub config_path: *const c_char,
-    /// Name of a family of models that tells what shapes cannot, and overrides a configuration:
-    /// scaling, shift, latent statistics. "sd", "sdxl", "sdxl-fp16-fix", "sd3", "flux",
-    /// "playground-v2.5", "sd-x4-upscaler" or "cogview4". Default NULL: guessed where the
-    /// checkpoint has no configuration.
+    /// Name of a model family: "sd", "sdxl", "sdxl-fp16-fix", "sd3", "flux", "playground-v2.5",
+    /// "sd-x4-upscaler" or "cogview4". Sets scaling, shift and latent statistics, which shapes do
+    /// not tell, and overrides the configuration. Default NULL: guessed if the checkpoint has no
+    /// configuration.
     pub preset: *const c_char,
     /// Variant of a diffusers folder: "fp16" opens diffusion_pytorch_model.fp16.safetensors.
     /// Default NULL: none.
     pub variant: *const c_char,
-    /// Groups of the GroupNorms of a checkpoint without a configuration, whose shapes do not tell.
-    /// Default 0: from the configuration, or 32 where there is none.
+    /// Groups of each GroupNorm, for a checkpoint without a configuration; shapes do not tell it.
+    /// Default 0: from the configuration, or 32 without one.
     pub norm_num_groups: u32,
-    /// 0, for a later version.
+    /// Must be 0.
     pub reserved: u32,
 }
 
@@ -145,31 +145,32 @@ impl vaekl_model_options {
     }
 }
 
-/// What is known of an open model.
+/// Properties of an open model.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct vaekl_model_info {
-    /// In: sizeof(vaekl_model_info). Out: bytes filled.
+    /// In: sizeof(vaekl_model_info). Out: bytes written.
     pub struct_size: usize,
     /// Channels of decoded pictures.
     pub image_channels: u32,
     /// Channels of latents.
     pub latent_channels: u32,
-    /// Pixels of a picture's side per latent.
+    /// Side of a picture in pixels divided by the side of its latent.
     pub downscale: u32,
-    /// Halves the model has, a sum of VAEKL_PART.
+    /// Parts of the model, a sum of VAEKL_PART.
     pub parts: u32,
-    /// What VAEKL_LATENT_SCALED multiplies by.
+    /// The factor by which VAEKL_LATENT_SCALED multiplies.
     pub scaling_factor: f32,
-    /// What VAEKL_LATENT_SCALED subtracts first; 0 without one.
+    /// The offset that VAEKL_LATENT_SCALED subtracts before that; 0 if the model has none.
     pub shift_factor: f32,
-    /// Bytes of the weights in the checkpoint's dtypes; mapped where the model came from a file.
+    /// Size of the weights in bytes, in the checkpoint's types; mapped if the model came from a
+    /// file.
     pub weight_bytes: u64,
     /// Number of weights.
     pub parameters: u64,
     /// Channels of pictures to encode.
     pub input_channels: u32,
-    /// Fields of the configuration that were guessed; 0 when it was read.
+    /// Number of configuration fields that were guessed; 0 if the configuration was read.
     pub guessed: u32,
 }
 
@@ -215,7 +216,7 @@ impl vaekl_model_info {
     }
 }
 
-/// Bytes that C keeps alive.
+/// Bytes that the caller keeps alive.
 struct Borrowed {
     ptr: *const u8,
     len: usize,
@@ -235,7 +236,7 @@ impl AsRef<[u8]> for Borrowed {
     }
 }
 
-/// Fills in defaults: `options` of `struct_size` bytes, which is sizeof(vaekl_model_options).
+/// Fills in the defaults. `struct_size` is sizeof(vaekl_model_options).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_model_options_init(
     options: *mut vaekl_model_options,
@@ -245,8 +246,8 @@ pub unsafe extern "C" fn vaekl_model_options_init(
     unsafe { guard(ptr::null_mut(), || options::init(options, struct_size)) }
 }
 
-/// Opens a diffusers folder or a .safetensors file. NULL `options` are the defaults. The file is
-/// mapped: it must not be changed while the model lives.
+/// Opens a diffusers folder or a .safetensors file. NULL `options` mean the defaults. The file is
+/// mapped: do not change it while the model exists.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_model_open(
     path: *const c_char,
@@ -266,8 +267,8 @@ pub unsafe extern "C" fn vaekl_model_open(
     unsafe { guard_out(error, out, body) }
 }
 
-/// Opens the `len` bytes of a .safetensors file in memory. They are borrowed, not copied: they must
-/// stay valid and unchanged until the model and all of its sessions are freed.
+/// Opens a .safetensors file in memory, `len` bytes. They are not copied: they must stay valid and
+/// unchanged until the model and all its sessions are freed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_model_open_bytes(
     bytes: *const c_void,
@@ -289,7 +290,7 @@ pub unsafe extern "C" fn vaekl_model_open_bytes(
     unsafe { guard_out(error, out, body) }
 }
 
-/// Fills in `out`, whose struct_size the caller has set.
+/// Fills in `out`. Set out->struct_size first.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_model_get_info(
     model: *const vaekl_model,
@@ -308,8 +309,8 @@ pub unsafe extern "C" fn vaekl_model_get_info(
     unsafe { guard(ptr::null_mut(), body) }
 }
 
-/// The configuration, read, inferred or guessed, with every field of AutoencoderKL: JSON as a
-/// config.json has it. Valid until the model is freed; NULL for NULL.
+/// The configuration as JSON in the form of config.json, with every field of AutoencoderKL, whether
+/// read, inferred or guessed. Valid until the model is freed; NULL for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_model_config(model: *const vaekl_model) -> *const c_char {
     // SAFETY: NULL or a live model, by the contract of the header.
@@ -317,7 +318,7 @@ pub unsafe extern "C" fn vaekl_model_config(model: *const vaekl_model) -> *const
     model.map_or(ptr::null(), |model| model.config.as_ptr())
 }
 
-/// Frees a model. Its sessions hold their own reference and go on.
+/// Frees a model. Its sessions keep their own reference and stay valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_model_free(model: *mut vaekl_model) {
     // SAFETY: NULL or from an open, and not used after, by the contract of the header.

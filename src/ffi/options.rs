@@ -1,15 +1,15 @@
 //! Structs that grow at their end.
 //!
-//! Such a struct begins with its size as the caller's header has it. A caller with an older header
-//! passes fewer bytes than we know of, and the missing ones take their defaults; one with a newer
-//! header passes more, and the unknown ones must be zero, which every field means as "the default".
+//! Such a struct begins with its size in the caller's header. A caller with an older header passes
+//! fewer bytes than this library knows: missing fields take their defaults. One with a newer header
+//! passes more: the unknown bytes must be zero, which means "the default" in every field.
 
 use std::ptr;
 
 use super::args;
 use crate::base::error::{Error, Result};
 
-/// More than any version of any of these structs will have: a larger size is garbage.
+/// An upper bound for every version of every struct: a larger size is garbage.
 const MOST: usize = 4096;
 
 /// A struct that grows at its end.
@@ -20,9 +20,9 @@ const MOST: usize = 4096;
 pub(super) unsafe trait Growing: Copy {
     /// Name of the struct, for messages.
     const NAME: &'static str;
-    /// Size of the first version, which is the least a caller can have.
+    /// Size of the first version, the least a caller can pass.
     const FIRST: usize;
-    /// The value a caller starts from.
+    /// The value that the _init function fills in.
     fn defaults() -> Self;
 }
 
@@ -44,7 +44,8 @@ fn check<T: Growing>(size: usize) -> Result<usize> {
     Ok(size)
 }
 
-/// Fills the caller's struct of `size` bytes with defaults; what we do not know becomes zero.
+/// Fills the caller's struct of `size` bytes with defaults; bytes unknown to this library become
+/// zero.
 ///
 /// # Safety
 /// `out` is NULL or valid for writes of `size` bytes.
@@ -62,7 +63,7 @@ pub(super) unsafe fn init<T: Growing>(out: *mut T, size: usize) -> Result<()> {
     Ok(())
 }
 
-/// What the caller asks for: its bytes over the defaults. NULL is the defaults.
+/// The caller's options: its bytes copied over the defaults. NULL means the defaults.
 ///
 /// # Safety
 /// `given` is NULL or valid for reads of as many bytes as the `usize` at its begin says.
@@ -89,7 +90,7 @@ pub(super) unsafe fn read<T: Growing>(given: *const T) -> Result<T> {
     Ok(options)
 }
 
-/// How much of `T` the caller at `out` can take, by the size it begins with.
+/// Bytes of `T` that fit the caller's struct `out`, which begins with its size.
 ///
 /// # Safety
 /// `out` is NULL or points to a struct that begins with its size.

@@ -20,7 +20,7 @@ pub(super) struct Pixels {
 }
 
 impl Pixels {
-    /// Checks the view that the argument `name` is, of pictures with `channels` channels.
+    /// Checks the view passed as the argument `name`, an image with `channels` channels.
     pub(super) fn new(view: &vaekl_image, channels: usize, name: &str) -> Result<Self> {
         let data = view.data.cast::<u8>();
         args::pointer(data, &format!("{name}.data"))?;
@@ -55,7 +55,7 @@ impl Pixels {
         self.height
     }
 
-    /// Refuses another size than that of what will be written.
+    /// Refuses a size other than the result's.
     pub(super) fn expect(&self, width: usize, height: usize, name: &str) -> Result<()> {
         if (self.width, self.height) == (width, height) {
             return Ok(());
@@ -103,7 +103,7 @@ impl Pixels {
     }
 }
 
-/// Distances in bytes, and from the first byte to the end of the last element.
+/// Strides in bytes, and the length from the first byte to the end of the last element.
 struct Strides {
     row: usize,
     pixel: usize,

@@ -14,22 +14,22 @@ use crate::run::{Plan, SessionOptions, plan_decode, plan_encode};
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct vaekl_plan {
-    /// In: sizeof(vaekl_plan). Out: bytes filled.
+    /// In: sizeof(vaekl_plan). Out: bytes written.
     pub struct_size: usize,
-    /// Exact: found by planning the real graph.
+    /// Workspace in bytes. Exact: the call itself follows this plan.
     pub workspace_bytes: u64,
-    /// On disk, 0 without a scratch_dir.
+    /// Scratch file in bytes; 0 without a scratch_dir.
     pub scratch_bytes: u64,
-    /// An upper bound of the process's memory during the call: workspace, the weights that are
-    /// resident at a time, and 16 MiB for the process itself. What the caller holds comes to it.
+    /// Upper bound of the process's memory in bytes: workspace, the weights resident at a time, and
+    /// 16 MiB for the process itself. Memory held by the caller is not included.
     pub peak_bytes: u64,
-    /// Tiles in a row, 1 when the picture is worked on whole.
+    /// Number of tiles in a row; 1 without tiles.
     pub tiles_x: u32,
-    /// Tiles in a column, likewise.
+    /// Number of tiles in a column; 1 without tiles.
     pub tiles_y: u32,
-    /// Latent pixels of a tile's side, 0 without tiles.
+    /// Side of a tile in latent pixels; 0 without tiles.
     pub tile_size: u32,
-    /// 1 when the result equals the untiled one.
+    /// 1 if the result equals the untiled one.
     pub exact: u32,
 }
 
@@ -66,7 +66,7 @@ impl From<Plan> for vaekl_plan {
     }
 }
 
-/// The body of the two plans.
+/// The body of vaekl_plan_decode and vaekl_plan_encode.
 ///
 /// # Safety
 /// The pointers are as the header asks.
@@ -86,8 +86,8 @@ unsafe fn plan(
     Ok(())
 }
 
-/// What a session with `options` would do for a decode of this size. Allocates nothing that
-/// outlives the call. The caller has set out->struct_size.
+/// Plans a decode of one latent of `latent_width` x `latent_height` by a session with `options`.
+/// Set out->struct_size first. Allocates nothing that outlives the call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_plan_decode(
     model: *const vaekl_model,
@@ -102,7 +102,8 @@ pub unsafe extern "C" fn vaekl_plan_decode(
     unsafe { guard(error, || plan(model, options, out, |m, o| plan_decode(m, o, height, width))) }
 }
 
-/// The same for an encode.
+/// Plans an encode of one picture of `width` x `height` pixels by a session with `options`. Set
+/// out->struct_size first. Allocates nothing that outlives the call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_plan_encode(
     model: *const vaekl_model,

@@ -16,48 +16,50 @@ use super::types::{
 use crate::base::error::{Error, Result};
 use crate::run::{Attention, Progress, Session, SessionOptions, Tiling};
 
-/// Called on the calling thread from time to time. `done` and `total` count units of work. Return 0
-/// to go on, non-zero to cancel.
+/// Called from time to time with the progress of a call, on its thread. `done` and `total` count
+/// units of work. Return 0 to go on, non-zero to cancel.
 pub type vaekl_progress_fn =
     Option<unsafe extern "C" fn(user: *mut c_void, done: u64, total: u64) -> i32>;
 
-/// How a session works.
+/// Options of a session.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct vaekl_session_options {
-    /// sizeof(vaekl_session_options).
+    /// sizeof(vaekl_session_options), set by _init.
     pub struct_size: usize,
-    /// Bytes that the process may have during a call, weights included; 0 = no limit. A call that
-    /// cannot keep it fails with VAEKL_ERR_BUDGET before any work. The result is the same bits with
-    /// any budget.
+    /// Memory limit of the process during a call, in bytes, weights included; 0 = no limit. A call
+    /// that does not fit fails with VAEKL_ERR_BUDGET before any work. The limit never changes a bit
+    /// of the result.
     pub memory_budget: u64,
-    /// 0 = physical cores.
+    /// Number of threads; 0 = one per physical core. It never changes a bit of the result.
     pub threads: u32,
-    /// Storage between layers; default F32. F16 becomes F32 for a model whose force_upcast is set.
+    /// Type of the activations between layers; default F32. F16 becomes F32 if the model sets
+    /// force_upcast.
     pub activation_dtype: vaekl_dtype,
-    /// Default VAEKL_TILING_EXACT.
+    /// Any VAEKL_TILING; default VAEKL_TILING_EXACT.
     pub tiling: vaekl_tiling,
-    /// Latent pixels of a tile's side; 0 = the model's sample_size, or for seamless tiles the most
-    /// that the budget has room for. Read by the other tilings only.
+    /// Side of a tile in latent pixels; VAEKL_TILING_EXACT does not read it. Default 0: the model's
+    /// sample_size, or for seamless tiles with a budget or a workspace the largest that fits.
     pub tile_size: u32,
-    /// Latent pixels that neighbours of diffusers' tiles share, 0 = a quarter of the tile.
+    /// Overlap of neighbouring diffusers' tiles in latent pixels. Default 0: a quarter of a tile.
+    /// Must be 0 for seamless tiles.
     pub tile_overlap: u32,
-    /// A folder where activations may go that the budget has no room for, in a file without a name;
-    /// default NULL. Copied.
+    /// Folder for a nameless scratch file, to which activations are spilled that do not fit the
+    /// budget. Copied. Default NULL: none.
     pub scratch_dir: *const c_char,
-    /// Memory that calls use as their workspace, optional: 64-byte aligned, borrowed until the
-    /// session is freed; its contents mean nothing. Default NULL: the session has its own.
+    /// Optional memory for calls to work in, 64-byte aligned, borrowed until the session is freed.
+    /// Its contents do not matter. Default NULL: the session allocates its own.
     pub workspace: *mut c_void,
-    /// vaekl_plan.workspace_bytes, or less where a leaner way to work is welcome; 0 without a
-    /// workspace.
+    /// Size of `workspace` in bytes; 0 without one. If it is smaller than
+    /// vaekl_plan.workspace_bytes, a leaner plan is used where one exists.
     pub workspace_size: usize,
-    /// Optional.
+    /// Callback for progress. Default NULL: none.
     pub progress: vaekl_progress_fn,
-    /// First argument of `progress`, kept until the session is freed.
+    /// First argument of `progress`; not used after the session is freed.
     pub progress_user: *mut c_void,
-    /// Default VAEKL_ATTENTION_STREAMED.
+    /// Any VAEKL_ATTENTION; default VAEKL_ATTENTION_STREAMED.
     pub attention: vaekl_attention,
-    /// 1 for one projection of query, key and value instead of three; default 0.
+    /// 1 = project query, key and value at once, 0 = one by one; default 0.
     pub fuse_qkv: u32,
 }
 
@@ -147,7 +149,7 @@ impl vaekl_session_options {
     }
 }
 
-/// What a caller wants to be told, and how.
+/// The caller's progress function and its first argument.
 struct Callback {
     function: vaekl_progress_fn,
     user: *mut c_void,
@@ -168,7 +170,7 @@ impl Callback {
     }
 }
 
-/// Fills in defaults: `options` of `struct_size` bytes, which is sizeof(vaekl_session_options).
+/// Fills in the defaults. `struct_size` is sizeof(vaekl_session_options).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_session_options_init(
     options: *mut vaekl_session_options,
@@ -178,7 +180,7 @@ pub unsafe extern "C" fn vaekl_session_options_init(
     unsafe { guard(ptr::null_mut(), || options::init(options, struct_size)) }
 }
 
-/// Makes a session. NULL `options` are the defaults.
+/// Makes a session. NULL `options` mean the defaults.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_session_new(
     model: *const vaekl_model,
@@ -204,9 +206,9 @@ pub unsafe extern "C" fn vaekl_session_new(
     unsafe { guard_out(error, out, body) }
 }
 
-/// Makes the call that uses the session, if there is one, return VAEKL_ERR_CANCELLED within a
-/// fraction of a second; of an open stream the next read, and those after it. From any thread,
-/// though not from a signal handler; a later call is not affected.
+/// Cancels the session's current call, if any: it returns VAEKL_ERR_CANCELLED within a fraction of
+/// a second. For an open stream, the next and all later reads return it. A later call is not
+/// affected. Callable from any thread, but not from a signal handler.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_session_cancel(session: *const vaekl_session) {
     // SAFETY: NULL or a live session, by the contract of the header.
@@ -215,7 +217,8 @@ pub unsafe extern "C" fn vaekl_session_cancel(session: *const vaekl_session) {
     }
 }
 
-/// Bytes of workspace held since the last call ended. From any thread; 0 for NULL.
+/// Workspace in bytes that the session holds since its last call ended. Callable from any thread; 0
+/// for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_session_memory(session: *const vaekl_session) -> u64 {
     // SAFETY: NULL or a live session, by the contract of the header.
@@ -223,7 +226,7 @@ pub unsafe extern "C" fn vaekl_session_memory(session: *const vaekl_session) -> 
     handle.map_or(0, vaekl_session::memory)
 }
 
-/// Frees a session. Not while a call uses it; one that is in use (a callback frees it) is leaked.
+/// Frees a session. No call may be using it: a session in use, as in a callback, is leaked instead.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_session_free(session: *mut vaekl_session) {
     // SAFETY: NULL or from vaekl_session_new, and not used after, by the contract of the header.

@@ -4,54 +4,55 @@ use crate::arch::Level;
 use crate::base::error::{Error, ErrorKind};
 use crate::os;
 
-/// What a call came to: 0 is success, negative is an error. Values are frozen, new ones are
-/// appended.
+/// Result of a call: 0 or VAEKL_END is success, negative is an error. Values are frozen; new ones
+/// are appended.
 pub type vaekl_status = i32;
 
-/// The call did what it was asked.
+/// Success.
 pub const VAEKL_OK: vaekl_status = 0;
-/// A stream has no rows left.
+/// The end of a stream: no rows are left. Not an error.
 pub const VAEKL_END: vaekl_status = 1;
-/// NULL, a bad size, an unknown constant, a non-finite input.
+/// An argument is wrong: NULL, a bad size, an unknown constant, a non-finite input.
 pub const VAEKL_ERR_INVALID_ARGUMENT: vaekl_status = -1;
-/// Opening, reading or mapping a file failed.
+/// A file could not be opened, read, written or mapped.
 pub const VAEKL_ERR_IO: vaekl_status = -2;
-/// Not a checkpoint, or corrupt.
+/// The file is not a checkpoint, or is corrupt.
 pub const VAEKL_ERR_FORMAT: vaekl_status = -3;
-/// Tensors or configuration do not make an AutoencoderKL.
+/// The tensors or the configuration are not those of an AutoencoderKL.
 pub const VAEKL_ERR_MODEL: vaekl_status = -4;
-/// Valid, but not in this build.
+/// Valid, but not supported by this build.
 pub const VAEKL_ERR_UNSUPPORTED: vaekl_status = -5;
-/// Memory could not be had.
+/// Out of memory.
 pub const VAEKL_ERR_OUT_OF_MEMORY: vaekl_status = -6;
 /// No plan fits memory_budget.
 pub const VAEKL_ERR_BUDGET: vaekl_status = -7;
-/// A callback or vaekl_session_cancel stopped the call.
+/// Cancelled by a callback or by vaekl_session_cancel.
 pub const VAEKL_ERR_CANCELLED: vaekl_status = -8;
 /// An accelerator failed.
 pub const VAEKL_ERR_DEVICE: vaekl_status = -9;
-/// The session is in use by another call, or poisoned; the stream has failed before.
+/// The session is in use by another call or poisoned, or an earlier read of the stream failed.
 pub const VAEKL_ERR_STATE: vaekl_status = -10;
-/// A bug of the library: a panic was caught.
+/// A bug in the library: a panic was caught.
 pub const VAEKL_ERR_INTERNAL: vaekl_status = -11;
-/// The arithmetic gave NaN or infinity.
+/// The computation gave NaN or infinity.
 pub const VAEKL_ERR_NON_FINITE: vaekl_status = -12;
 
-/// Why a call failed. Owned by the caller, written when the call fails, 512 bytes, layout frozen.
+/// Why a call failed: 512 bytes, owned by the caller, written only when the call fails. The layout
+/// is frozen.
 #[repr(C)]
 pub struct vaekl_error {
-    /// What the call returned.
+    /// The status that the call returned.
     pub status: vaekl_status,
-    /// One line of NUL-terminated UTF-8 naming the file, tensor or argument.
+    /// One line of UTF-8, NUL-terminated, that names the file, tensor or argument.
     pub message: [c_char; 504],
-    /// Of VAEKL_ERR_IO, why the system refused, as an errno: ENOENT, EACCES. 0 where there is none.
+    /// The system's errno (ENOENT, EACCES, ...) for VAEKL_ERR_IO, if it gave one; otherwise 0.
     pub os_error: i32,
 }
 
 const _: () = assert!(size_of::<vaekl_error>() == 512 && align_of::<vaekl_error>() == 4);
 
 impl vaekl_error {
-    /// `error` as C takes it: the message is cut between two characters where it is too long.
+    /// `error` in the form of C: a message that is too long is cut between two characters.
     pub(super) fn new(error: &Error) -> Self {
         let os_error = error.io_error().map_or(0, os::c::errno);
         let mut out = Self { status: status_of(error.kind()), os_error, message: [0; 504] };
@@ -65,7 +66,7 @@ impl vaekl_error {
     }
 }
 
-/// `str::floor_char_boundary`, which is younger than the oldest compiler supported.
+/// `str::floor_char_boundary`, which is newer than the oldest supported compiler.
 trait FloorCharBoundary {
     fn floor_char_boundary_at(&self, most: usize) -> usize;
 }
@@ -115,7 +116,7 @@ fn name_of(status: vaekl_status) -> &'static CStr {
     }
 }
 
-/// The version of the library in use: MAJOR<<16 | MINOR<<8 | PATCH.
+/// Version of the loaded library: MAJOR<<16 | MINOR<<8 | PATCH.
 #[unsafe(no_mangle)]
 pub extern "C" fn vaekl_version() -> u32 {
     const VERSION: u32 = number(env!("CARGO_PKG_VERSION_MAJOR")) << 16
@@ -131,20 +132,20 @@ const fn number(digits: &str) -> u32 {
     }
 }
 
-/// The same as text, as "0.1.0". Static.
+/// Version of the loaded library as text, such as "0.1.0". Static.
 #[unsafe(no_mangle)]
 pub extern "C" fn vaekl_version_string() -> *const c_char {
     concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
 }
 
-/// The name of a status, as "VAEKL_ERR_IO". Static, never NULL, for any value.
+/// Name of a status, such as "VAEKL_ERR_IO". Static; never NULL, even for an unknown value.
 #[unsafe(no_mangle)]
 pub extern "C" fn vaekl_status_name(status: vaekl_status) -> *const c_char {
     name_of(status).as_ptr()
 }
 
-/// The instruction set that sessions will use: "avx512", "avx2" or "portable". The environment
-/// variable VAEKL_CPU lowers it; "invalid" when that is no level of this architecture. Static.
+/// Instruction set of new sessions: "avx512", "avx2" or "portable". The environment variable
+/// VAEKL_CPU can lower it; "invalid" if VAEKL_CPU names no level of this architecture. Static.
 #[unsafe(no_mangle)]
 pub extern "C" fn vaekl_cpu_level() -> *const c_char {
     let name = match Level::detect() {

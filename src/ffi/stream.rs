@@ -15,14 +15,14 @@ use crate::base::error::{Error, Result};
 use crate::run::Session;
 use crate::run::stream::Decoding;
 
-/// The rows of a decode, pulled: no callback crosses the boundary.
+/// The rows of a decode, read by the caller instead of passed to a callback.
 pub struct vaekl_stream {
     session: *const vaekl_session,
     dtype: vaekl_dtype,
     decoding: Decoding,
 }
 
-/// Decodes one latent, whose rows are then read. The session is in use until the stream is freed.
+/// Starts decoding one latent. The session is in use until the stream is freed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_stream_open(
     session: *mut vaekl_session,
@@ -49,10 +49,10 @@ pub unsafe extern "C" fn vaekl_stream_open(
     unsafe { guard_out(error, out, body) }
 }
 
-/// Writes up to `max_rows` HWC rows to `dst`, `row_stride` bytes apart (0 is packed), and their
-/// number to `rows_out`; returns VAEKL_END, with 0 rows, after the last. Where a read fails as
-/// tiles are decoded, the next ones get VAEKL_ERR_STATE, or VAEKL_ERR_CANCELLED again if
-/// vaekl_session_cancel stopped it.
+/// Writes up to `max_rows` HWC rows to `dst`, `row_stride` bytes apart (0 = packed), and their
+/// number to `rows_out`. After the last row it writes 0 and returns VAEKL_END. If decoding a tile
+/// fails, all later reads return VAEKL_ERR_STATE, or VAEKL_ERR_CANCELLED if the cause was
+/// vaekl_session_cancel.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_stream_read(
     stream: *mut vaekl_stream,
@@ -85,7 +85,7 @@ pub unsafe extern "C" fn vaekl_stream_read(
     }
 }
 
-/// Writes rows to `dst`; gives their number.
+/// Writes rows to `dst` and returns their number.
 ///
 /// # Safety
 /// `dst` is valid for writes of `max_rows` rows.
@@ -120,7 +120,7 @@ unsafe fn read(
     Ok(count)
 }
 
-/// Ends a stream, read to the end or not, and leaves its session to other calls.
+/// Frees a stream, at its end or before; its session can then take another call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_stream_free(stream: *mut vaekl_stream) {
     // SAFETY: NULL or from vaekl_stream_open, and not used after, by the contract of the header.

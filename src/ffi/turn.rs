@@ -1,4 +1,4 @@
-//! Whose turn it is: a session is had by one call at a time, which another thread may cancel.
+//! Whose turn it is: one call at a time owns a session, and another thread may cancel that call.
 
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,11 +8,12 @@ use super::args;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::run::{CancelToken, Session};
 
-/// One user of a model at a time; owns threads and workspace.
+/// Runs a model, one call at a time; owns threads and workspace.
 pub struct vaekl_session {
-    /// The token of the call that has the session; of a stream, from its opening to its end.
+    /// The cancel token of the call that owns the session; a stream owns it from opening to
+    /// freeing.
     call: Mutex<Option<CancelToken>>,
-    /// Set when a call panicked: the session may be inconsistent and is not used again.
+    /// Set when a call panicked: the session may be inconsistent and is never used again.
     poisoned: AtomicBool,
     /// Bytes of workspace after the last call.
     memory: AtomicU64,
@@ -29,14 +30,14 @@ impl vaekl_session {
         }
     }
 
-    /// Cancels the call that has the session, if one has.
+    /// Cancels the call that owns the session, if any.
     pub(super) fn cancel(&self) {
         if let Some(token) = &*self.call() {
             token.cancel();
         }
     }
 
-    /// Whether a call has the session.
+    /// Whether a call owns the session.
     pub(super) fn in_use(&self) -> bool {
         self.call().is_some()
     }
@@ -58,10 +59,10 @@ impl vaekl_session {
         }
     }
 
-    /// Gives the session to `body`; a panic there poisons it.
+    /// Runs `body` on the session; a panic poisons it.
     ///
     /// # Safety
-    /// The caller has the session: nobody else comes here.
+    /// The caller owns the session: nobody else is in this function.
     unsafe fn with<R>(&self, body: impl FnOnce(&mut Session) -> Result<R>) -> Result<R> {
         struct PoisonIfPanicking<'a>(&'a AtomicBool);
         impl Drop for PoisonIfPanicking<'_> {
@@ -81,11 +82,11 @@ impl vaekl_session {
     }
 }
 
-/// The right to use a session, held by one call at a time.
+/// Ownership of a session, by one call at a time.
 struct Turn<'a>(&'a vaekl_session);
 
 impl<'a> Turn<'a> {
-    /// Takes the session, and puts it under a token of this call.
+    /// Takes the session and gives it this call's cancel token.
     fn take(handle: &'a vaekl_session) -> Result<Self> {
         let token = CancelToken::new();
         {
@@ -115,10 +116,10 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// Gives the session to `body`, or fails with `State` when another call has it.
+/// Runs `body` on the session, or fails with `State` if another call owns it.
 ///
 /// # Safety
-/// `session` is NULL or a session that is not freed meanwhile.
+/// `session` is NULL or a session that is not freed during the call.
 pub(super) unsafe fn enter<R>(
     session: *const vaekl_session,
     body: impl FnOnce(&mut Session) -> Result<R>,
@@ -127,10 +128,10 @@ pub(super) unsafe fn enter<R>(
     Turn::take(unsafe { args::object(session, "session") }?)?.with(body)
 }
 
-/// As [`enter`]; when `body` succeeds the session stays in use until [`leave`].
+/// Like [`enter`], but after a success the session stays in use until [`leave`].
 ///
 /// # Safety
-/// As [`enter`].
+/// `session` is NULL or a session that is not freed before [`leave`].
 pub(super) unsafe fn hold<R>(
     session: *const vaekl_session,
     body: impl FnOnce(&mut Session) -> Result<R>,
@@ -142,7 +143,7 @@ pub(super) unsafe fn hold<R>(
     Ok(result)
 }
 
-/// Gives the session that is held to `body`.
+/// Runs `body` on a session taken by [`hold`].
 ///
 /// # Safety
 /// `session` came through [`hold`], and [`leave`] comes later.
@@ -154,10 +155,10 @@ pub(super) unsafe fn held<R>(
     unsafe { (*session).with(body) }
 }
 
-/// Ends the use of a session that is held.
+/// Releases a session taken by [`hold`].
 ///
 /// # Safety
-/// As [`held`], which does not run.
+/// `session` came through [`hold`], and no [`held`] is running on it.
 pub(super) unsafe fn leave(session: *const vaekl_session) {
     // SAFETY: a live session, whose turn ends here.
     drop(Turn(unsafe { &*session }));
@@ -221,8 +222,8 @@ mod tests {
         assert_eq!(call(&streamed, &|| unreachable!()), VAEKL_ERR_STATE);
     }
 
-    /// One token for the whole of a call, and another for the next: a cancel is not lost as the
-    /// call begins, nor between the pictures of a batch, nor does it reach a later call.
+    /// Each call has its own token, a batch one for all its pictures: a cancel is not lost as a
+    /// call begins, nor between pictures, and does not reach a later call.
     #[test]
     fn a_cancel_meets_the_call_in_progress_and_no_other() {
         let session = session();

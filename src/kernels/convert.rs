@@ -1,20 +1,21 @@
-//! Element types of activations, and their conversion.
+//! Element types of activations and their conversion.
 
 use half::{bf16, f16};
 
 use crate::arch::isa::Simd;
 
-/// A type that activations are stored as.
+/// An element type of activations.
 pub(super) trait Element: Copy {
     fn load<S: Simd>(s: S, from: &[Self]) -> S::V;
     /// Rounds to nearest, ties to even.
     fn store<S: Simd>(s: S, x: S::V, to: &mut [Self]);
-    /// As `store`, past the caches where type and alignment allow it; `Simd::fence` comes after.
+    /// Like `store`, but bypasses the caches if type and alignment allow it. Call `Simd::fence`
+    /// afterwards.
     #[inline(always)]
     fn stream<S: Simd>(s: S, x: S::V, to: &mut [Self]) {
         Self::store(s, x, to);
     }
-    /// What a store of `x` left in `to`.
+    /// The value of `to` after a store of `x`.
     #[inline(always)]
     fn stored<S: Simd>(s: S, _x: S::V, to: &[Self]) -> S::V {
         Self::load(s, to)

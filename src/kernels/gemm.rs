@@ -27,36 +27,36 @@ pub(crate) struct Gemm<'a> {
     pub(crate) rows: usize,
     pub(crate) taps: &'a [usize],
     pub(crate) depth: usize,
-    /// `taps * depth` rows of `columns` columns, packed as [`Panels`](super::Panels) says.
+    /// `taps * depth` rows of `columns` columns, packed as [`Panels`](super::Panels).
     pub(crate) b: &'a [u8],
     pub(crate) columns: usize,
     pub(crate) init: Init<'a>,
-    /// Values from a row of `c` to the next: the columns filled up to whole panels, or more.
+    /// Values from one row of `c` to the next: the columns padded to whole panels, or more.
     pub(crate) c_stride: usize,
-    /// What is read next and far away: asked for the second-level cache meanwhile, evenly.
+    /// Data read next from far away: prefetched to the second-level cache, evenly over the product.
     pub(crate) ahead: Ahead<'a>,
 }
 
-/// What a product asks of memory for later.
+/// The data that a product prefetches for later.
 #[derive(Clone, Copy)]
 pub(crate) enum Ahead<'a> {
-    /// The panel of `b` behind the one that is multiplied.
+    /// The panel of `b` after the current one.
     Panel,
     Values(&'a [f32]),
 }
 
-/// What the sums begin with.
+/// The initial value of the sums.
 #[derive(Clone, Copy)]
 pub(crate) enum Init<'a> {
     Zero,
-    /// A value for each column, filled up to whole panels.
+    /// A value for each column, padded to whole panels.
     Bias(&'a [f32]),
-    /// What `c` holds.
+    /// The values of `c`.
     Keep,
 }
 
 impl Kernels {
-    /// Multiplies into `c`. Panics when a slice is too short for what `gemm` says.
+    /// Multiplies into `c`. Panics if a slice is too short for `gemm`.
     pub(crate) fn gemm(&self, gemm: &Gemm<'_>, c: &mut [f32]) {
         let panels = self.panels();
         let columns = panels.filled(gemm.columns);
@@ -197,7 +197,7 @@ struct Tile<'a> {
     taps: &'a [usize],
     depth: usize,
     b: *const f32,
-    /// The part that this tile asks of what is read later: from where on, and values a row of `b`.
+    /// The part of later data that this tile prefetches: its start, and values per row of `b`.
     next: *const f32,
     next_step: usize,
     init: TileInit,
@@ -215,7 +215,7 @@ enum TileInit {
 /// Multiply-adds of a chain. 64 cost 3 to 15 % more time than 128, for a quarter less error.
 const CHAIN: usize = 128;
 
-/// Values of `b` ahead that are asked for the first-level cache, 32 rows of the widest panel.
+/// Prefetch distance in values of `b`, to the first-level cache: 32 rows of the widest panel.
 const AHEAD: usize = 1024;
 
 impl Tile<'_> {
@@ -246,7 +246,7 @@ impl Tile<'_> {
     }
 
     /// # Safety
-    /// As [`Self::run`], with `ROWS` rows.
+    /// The pointers are good for `ROWS` rows.
     #[inline(always)]
     unsafe fn rows<S: Simd, const ROWS: usize>(self, s: S) {
         let Self { a, a_stride, taps, depth, mut b, mut next, next_step, init, c, c_stride } = self;

@@ -29,7 +29,7 @@ impl Kernels {
     }
 }
 
-/// Pixels ahead that are asked for.
+/// Prefetch distance in pixels.
 const AHEAD: usize = 8;
 
 struct Pixels<'a, T> {

@@ -7,9 +7,9 @@ use crate::arch::isa::{Kernel, Simd};
 use crate::base::buffer::{Elements, cast_mut};
 use crate::base::encoding::Encoding;
 
-/// Filters `[out_channels, in_channels, taps]` as a checkpoint has them.
+/// Filters `[out_channels, in_channels, taps]` in a checkpoint's form.
 pub(crate) struct PackConv<'a> {
-    /// Little-endian elements, perhaps unaligned.
+    /// Little-endian elements, possibly unaligned.
     pub(crate) weight: &'a [u8],
     pub(crate) dtype: Encoding,
     pub(crate) out_channels: usize,

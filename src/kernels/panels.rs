@@ -1,13 +1,13 @@
-//! What a packed operand looks like: the business of the kernels that read it.
+//! The layout of packed operands, private to the kernels that read them.
 
 use super::Kernels;
 use crate::arch::isa::{Kernel, Simd};
 
-/// The layout of the second operand of a GEMM. Its columns are cut into panels; a panel has a row
-/// of the operand after the other, and the last one is filled up with zeros.
+/// The layout of a packed operand, the second of a GEMM. Its columns are divided into panels. A
+/// panel holds its part of each row of the operand, row after row; the last panel is padded with
+/// zeros.
 ///
-/// Above the kernels a packed operand is a run of bytes: its size and the distances in it come from
-/// here.
+/// Above the kernels a packed operand is a run of bytes: only this type knows its size and strides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Panels {
     width: usize,
@@ -19,12 +19,12 @@ impl Panels {
         self.width
     }
 
-    /// Panels of `columns` columns.
+    /// Number of panels of `columns` columns.
     pub(crate) fn count(self, columns: usize) -> usize {
         columns.div_ceil(self.width)
     }
 
-    /// `columns` filled up to whole panels: those that a product has.
+    /// `columns` padded to whole panels: the columns of a product.
     pub(crate) fn filled(self, columns: usize) -> usize {
         columns.next_multiple_of(self.width)
     }
@@ -46,7 +46,7 @@ impl Panels {
 }
 
 impl Kernels {
-    /// How these kernels have their packed operands.
+    /// The panels of these kernels.
     pub(crate) fn panels(&self) -> Panels {
         Panels { width: self.isa.run(Width) }
     }

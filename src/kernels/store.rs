@@ -1,4 +1,4 @@
-//! From accumulators to stored activations: residual, rounding, and the sums of what was stored.
+//! Stores accumulators as activations: residual, rounding, and the sums of the stored values.
 
 use std::ops::Add;
 
@@ -14,11 +14,10 @@ pub(crate) struct Store<'a> {
     pub(crate) acc_stride: usize,
     pub(crate) pixels: usize,
     pub(crate) channels: usize,
-    /// Add what `dst` holds.
+    /// Whether to add the values of `dst`.
     pub(crate) residual: bool,
-    /// Write past the caches, where f32 lines allow it: for what is too large to be found there
-    /// again. A line is then not read before it is written, nor does it drive out what the caches
-    /// hold.
+    /// Whether to bypass the caches, if f32 lines allow it: for an output too large to stay in
+    /// them. A line is then not read before it is written, and evicts nothing from the caches.
     pub(crate) stream: bool,
     pub(crate) dst_stride: usize,
 }
@@ -40,8 +39,8 @@ impl Add for Sum {
 }
 
 impl Kernels {
-    /// Runs `job` into `dst`, adding to `sums` (one for each channel) what was stored, pixel after
-    /// pixel. Panics when a slice is too short for it.
+    /// Runs `job` into `dst` and adds the stored values to `sums` (one for each channel), pixel
+    /// after pixel. Panics if a slice is too short for it.
     pub(crate) fn store(&self, job: &Store<'_>, dst: ElementsMut<'_>, sums: Option<&mut [Sum]>) {
         match dst {
             ElementsMut::F32(dst) => self.isa.run(Pixels { job, dst, sums }),
@@ -53,7 +52,7 @@ impl Kernels {
 
 /// Vectors of channels whose sums are kept in registers: two, a slice of Winograd's.
 const VECTORS: usize = 2;
-/// Pixels ahead that are asked for where they are read before they are written.
+/// Prefetch distance in pixels, if they are read before they are written.
 const AHEAD: usize = 4;
 
 struct Pixels<'a, T> {
@@ -131,7 +130,7 @@ impl<T: Element> Pixels<'_, T> {
         }
     }
 
-    /// A channel that is left over.
+    /// A remaining channel.
     fn column(&mut self, channel: usize) {
         let job = self.job;
         let mut total = Sum::default();

@@ -16,7 +16,7 @@ pub(crate) struct Threads {
 
 impl Threads {
     /// # Errors
-    /// `OutOfMemory` when the system has no more threads.
+    /// `OutOfMemory` if the system has no more threads.
     pub(crate) fn new(count: usize) -> Result<Self> {
         let count = count.max(1);
         let pool = if count == 1 {
@@ -47,7 +47,7 @@ impl Threads {
     /// drops the items not yet begun and is returned once those begun are done.
     ///
     /// # Panics
-    /// When `f` panics, after all workers stopped.
+    /// If `f` panics, after all workers stopped.
     pub(crate) fn run<W: Send, I: Send>(
         &self,
         workers: &mut [W],
@@ -71,8 +71,8 @@ impl Threads {
         }
     }
 
-    /// [`Threads::run`] for items that can fail: the first error drops the items not yet begun and
-    /// is returned.
+    /// Like [`Threads::run`], for items that can fail: the first error drops the items not yet
+    /// begun and is returned.
     pub(crate) fn try_run<W: Send, I: Send>(
         &self,
         workers: &mut [W],
@@ -103,7 +103,7 @@ struct Work<I, F> {
 }
 
 impl<I, F> Work<I, F> {
-    /// Does one item; false when there are none left.
+    /// Does one item; false if none is left.
     fn step<W>(&self, worker: &mut W) -> bool
     where
         F: Fn(&mut W, I),
@@ -140,7 +140,7 @@ impl<I, F> Work<I, F> {
     }
 }
 
-/// Stops the work when the calling thread leaves early: by `Break`, or by a panic.
+/// Stops the work if the calling thread leaves early: by `Break`, or by a panic.
 struct StopOnDrop<'a>(&'a AtomicBool);
 
 impl Drop for StopOnDrop<'_> {

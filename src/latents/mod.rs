@@ -1,4 +1,4 @@
-//! Floor 6: what stands between encoder and diffusion model. The posterior and torch's noise.
+//! Floor 6: the posterior between encoder and diffusion model, and torch's random numbers.
 
 mod posterior;
 mod rng;

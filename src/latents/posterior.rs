@@ -6,9 +6,9 @@ use ndarray::{Array1, Array4, ArrayView4, Axis, Zip};
 use super::rng::Generator;
 use crate::base::error::{Error, Result};
 
-/// The posterior over latents: a Gaussian with its own mean and variance at each latent.
+/// The posterior over latents: an independent Gaussian for each value.
 ///
-/// Its arrays are `[batch, latent_channels, h, w]` in f32; sums are f64.
+/// Arrays are `[batch, latent_channels, h, w]` in f32; sums are f64.
 ///
 /// ```
 /// use ndarray::Array4;
@@ -32,11 +32,11 @@ pub struct DiagonalGaussian {
 const LOGVAR: (f32, f32) = (-30.0, 20.0);
 
 impl DiagonalGaussian {
-    /// From moments `[batch, 2 * latent_channels, h, w]`: mean, then log-variance, which is clamped
-    /// to [-30, 20] where it is used.
+    /// Makes a posterior from moments `[batch, 2 * latent_channels, h, w]`: mean, then
+    /// log-variance, which is clamped to [-30, 20] on use.
     ///
     /// # Errors
-    /// `InvalidArgument` when the number of channels is odd.
+    /// `InvalidArgument` if the number of channels is odd.
     pub fn new(moments: Array4<f32>) -> Result<Self> {
         let channels = moments.len_of(Axis(1));
         if !channels.is_multiple_of(2) {
@@ -48,19 +48,18 @@ impl DiagonalGaussian {
         Ok(Self { moments, deterministic: false })
     }
 
-    /// The same with zero variance: `sample` gives the mean, `kl` and `nll` are zero.
+    /// This posterior with zero variance: `sample` gives the mean; `kl` and `nll` are zero.
     #[must_use]
     pub fn deterministic(self) -> Self {
         Self { deterministic: true, ..self }
     }
 
-    /// Moments as the encoder gave them, log-variance unclamped,
-    /// `[batch, 2 * latent_channels, h, w]`.
+    /// The moments of the encoder, `[batch, 2 * latent_channels, h, w]`, log-variance unclamped.
     pub fn moments(&self) -> ArrayView4<'_, f32> {
         self.moments.view()
     }
 
-    /// The most probable latents: the mean.
+    /// The mode, which is the mean.
     pub fn mode(&self) -> ArrayView4<'_, f32> {
         let (mean, _) = self.halves();
         mean
@@ -82,8 +81,8 @@ impl DiagonalGaussian {
         self.of_logvar(f32::exp)
     }
 
-    /// `mean + std * noise`, the noise drawn from `generator` for the whole batch in one draw, as
-    /// diffusers does with one generator.
+    /// A sample: `mean + std * noise`. The noise is drawn from `generator` once for the whole
+    /// batch, as diffusers does with one generator.
     pub fn sample(&self, generator: &mut Generator) -> Array4<f32> {
         let mode = self.mode();
         let mut noise = generator.randn(mode.len()).into_iter();
@@ -91,10 +90,10 @@ impl DiagonalGaussian {
         self.add_noise(noise)
     }
 
-    /// `mean + std * noise` with a noise of the caller's.
+    /// A sample with the caller's `noise`: `mean + std * noise`.
     ///
     /// # Errors
-    /// `InvalidArgument` when the shape of `noise` is not the mean's.
+    /// `InvalidArgument` if `noise` does not have the mean's shape.
     pub fn sample_with(&self, noise: ArrayView4<'_, f32>) -> Result<Array4<f32>> {
         self.check_shape("noise", noise.shape())?;
         Ok(self.add_noise(noise.to_owned()))
@@ -111,7 +110,7 @@ impl DiagonalGaussian {
     /// Kullback-Leibler divergence from `other`, summed over each picture, `[batch]`.
     ///
     /// # Errors
-    /// `InvalidArgument` when the shapes differ.
+    /// `InvalidArgument` if the shapes differ.
     pub fn kl_to(&self, other: &Self) -> Result<Array1<f64>> {
         self.check_shape("the other posterior", other.mode().shape())?;
         let (mean, var, logvar) = self.wide();
@@ -125,7 +124,7 @@ impl DiagonalGaussian {
     /// Negative log-likelihood of `sample`, summed over each picture, `[batch]`.
     ///
     /// # Errors
-    /// `InvalidArgument` when the shape of `sample` is not the mean's.
+    /// `InvalidArgument` if `sample` does not have the mean's shape.
     pub fn nll(&self, sample: ArrayView4<'_, f32>) -> Result<Array1<f64>> {
         self.check_shape("sample", sample.shape())?;
         let (mean, var, logvar) = self.wide();

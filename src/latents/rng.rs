@@ -1,21 +1,21 @@
 #![forbid(unsafe_code)]
 //! The normal random numbers of torch's CPU generator, bit for bit.
 //!
-//! `torch.randn` in float32 has two ways, and a generator's state passes through both:
+//! `torch.randn` in float32 has two algorithms, which share the generator's state:
 //!
 //! * fewer than 16 values: Box-Muller in f64 on 53-bit uniforms, a value at a time, the second of
 //!   each pair kept for the next call;
 //! * 16 values or more: 24-bit uniforms, then Box-Muller in f32 on blocks of 16, eight radii and
 //!   eight angles; a ragged tail draws 16 new uniforms and overwrites the last 16 values.
 //!
-//! torch vectorises the second with the logarithm, sine and cosine of Moshier's Cephes library on
-//! processors with AVX2, compiled so that products and sums fuse. The functions here reproduce
-//! these roundings with [`f32::mul_add`], so that every platform draws what torch draws on x86-64
-//! with AVX2. torch itself draws values that differ in the last bits on other processors. The first
-//! way calls the platform's `log1p`, `sin` and `cos` in f64 and rounds to f32, which hides all but
-//! one difference in about 10^8 between libraries.
+//! torch vectorises the second with logarithm, sine and cosine of Moshier's Cephes library on
+//! processors with AVX2, compiled to fuse products and sums. The functions here reproduce these
+//! roundings with [`f32::mul_add`], so every platform draws what torch draws on x86-64 with AVX2.
+//! On other processors torch itself draws values that differ in the last bits. The first algorithm
+//! calls the platform's `log1p`, `sin` and `cos` in f64 and rounds to f32, which hides all but one
+//! difference in about 10^8 between libraries.
 //!
-//! float16 and bfloat16 draws are not offered: torch has changed them between versions.
+//! There are no float16 and bfloat16 draws: torch changed them between versions.
 
 use std::f64::consts::PI;
 
@@ -23,15 +23,15 @@ use std::f64::consts::PI;
 #[derive(Clone, Debug)]
 pub struct Generator {
     engine: Mt19937,
-    /// The second value of a pair drawn by the f64 way.
+    /// The second value of a pair drawn by the f64 algorithm.
     kept: Option<f64>,
 }
 
-/// Values from which on torch takes the vectorised way, and the size of its blocks.
+/// The least number of values for which torch vectorises, and the size of its blocks.
 const BLOCK: usize = 16;
 
 impl Generator {
-    /// `torch.Generator().manual_seed(seed)`; as in torch, only the low 32 bits count.
+    /// `torch.Generator().manual_seed(seed)`; only the low 32 bits count, as in torch.
     pub fn new(seed: u64) -> Self {
         Self { engine: Mt19937::new(seed as u32), kept: None }
     }

@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! The blocks that encoder and decoder are made of, as diffusers computes them.
+//! The blocks of encoder and decoder, computed as in diffusers.
 
 use super::config::{Activation, Config};
 use super::weights::{self, Attention, Conv, Norm, Resnet};
@@ -11,12 +11,12 @@ use crate::base::storage::Storage;
 /// Epsilon of every GroupNorm.
 const EPSILON: f64 = 1e-6;
 
-/// The network's settings beside its weights.
+/// Settings of the network, besides its weights.
 #[derive(Clone, Copy)]
 pub(crate) struct Settings {
-    /// Storage of activations. Latents, moments and pictures are always `F32`.
+    /// Type of the activations between layers. Latents, moments and pictures are always `F32`.
     pub(crate) storage: Storage,
-    /// One projection for query, key and value instead of three.
+    /// Whether query, key and value are projected at once.
     pub(crate) fuse_qkv: bool,
     groups: usize,
     act: Act,
@@ -33,27 +33,27 @@ impl Settings {
         Self { storage, fuse_qkv, groups: config.norm_num_groups, act }
     }
 
-    /// The same with another storage.
+    /// These settings with another activation type.
     pub(crate) fn stored_as(self, storage: Storage) -> Self {
         Self { storage, ..self }
     }
 }
 
-/// The blocks at work on a backend.
+/// The blocks, run on a backend.
 pub(super) struct Blocks<'b, B> {
     backend: &'b mut B,
     settings: Settings,
-    /// Where the tile is in the activation at hand, of a run on a tile and its halo.
+    /// Position of the tile in the current activation, if the run is on a tile and its halo.
     window: Option<Window>,
 }
 
 impl<'b, B: Backend> Blocks<'b, B> {
-    /// Blocks on whole pictures, or on tiles that begin as `window` says.
+    /// Blocks for whole pictures, or for tiles positioned by `window`.
     pub(super) fn new(backend: &'b mut B, settings: Settings, window: Option<Window>) -> Self {
         Self { backend, settings, window }
     }
 
-    /// Leaves `halo` pixels around a tile, of those that there are.
+    /// Trims the halo around a tile to at most `halo` pixels.
     pub(super) fn trim(&mut self, input: Slot, halo: usize) -> Result<Slot> {
         let Some(window) = &self.window else { return Ok(input) };
         let (region, window) = window.trimmed(halo);
@@ -61,7 +61,7 @@ impl<'b, B: Backend> Blocks<'b, B> {
         self.backend.crop(input, &region)
     }
 
-    /// A convolution between activations without normalisation, whose output a GroupNorm reads.
+    /// A convolution without normalisation, whose output a GroupNorm reads.
     pub(super) fn conv(&mut self, conv: &Conv, input: Slot, resample: Resample) -> Result<Slot> {
         let filters = [conv.filter()];
         let op = self.op(&filters, None, resample);
@@ -72,7 +72,7 @@ impl<'b, B: Backend> Blocks<'b, B> {
         Ok(out)
     }
 
-    /// A 1x1 convolution at the network's edge, `F32` in and out, that no GroupNorm reads.
+    /// A 1x1 convolution at the network's edge, `F32` in and out. No GroupNorm reads its output.
     pub(super) fn quant_conv(&mut self, conv: &Conv, input: Slot) -> Result<Slot> {
         let filters = [conv.filter()];
         let op = backend::Conv { groups: 1, ..self.op(&filters, None, Resample::Keep) };
@@ -88,9 +88,9 @@ impl<'b, B: Backend> Blocks<'b, B> {
         self.consume(op, input, Storage::F32)
     }
 
-    /// `x + conv2(act(norm2(conv1(act(norm1(x))))))`, with `x` through a 1x1 convolution where the
-    /// number of channels changes. The residual is added in place, so that two activations are
-    /// alive, three where the number of channels grows.
+    /// `x + conv2(act(norm2(conv1(act(norm1(x))))))`; if the number of channels changes, `x` passes
+    /// a 1x1 convolution first. The residual is added in place: two activations are alive, three if
+    /// the number of channels grows.
     pub(super) fn resnet(&mut self, block: &Resnet, input: Slot) -> Result<Slot> {
         let act = Some(self.settings.act);
         let conv1 = [block.conv1.filter()];
@@ -120,7 +120,8 @@ impl<'b, B: Backend> Blocks<'b, B> {
         Ok(out)
     }
 
-    /// `x + out(attention(q, k, v))` of the normalised `x`, over all pixels, with one head.
+    /// `x + out(attention(q, k, v))`, where `q`, `k` and `v` are projections of the normalised `x`;
+    /// over all pixels, with one head.
     pub(super) fn attention(&mut self, block: &Attention, input: Slot) -> Result<Slot> {
         let filters = [block.query.filter(), block.key.filter(), block.value.filter()];
         let norm = Some(self.norm(&block.norm, None));
@@ -169,14 +170,14 @@ impl<'b, B: Backend> Blocks<'b, B> {
         backend::Norm { gamma, beta, groups, epsilon: EPSILON, act, core }
     }
 
-    /// Runs `op` into a new activation.
+    /// Runs `op`; its output is a new activation.
     fn produce(&mut self, op: backend::Conv<'_>, input: &Slot, storage: Storage) -> Result<Slot> {
         let out = self.backend.alloc(op.output(input.shape), storage)?;
         self.backend.conv(&op, input, &out)?;
         Ok(out)
     }
 
-    /// [`Self::produce`], after which the input is not needed any more.
+    /// Like [`Self::produce`], and frees the input.
     fn consume(&mut self, op: backend::Conv<'_>, input: Slot, storage: Storage) -> Result<Slot> {
         let out = self.produce(op, &input, storage)?;
         self.backend.free(input);

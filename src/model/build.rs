@@ -1,5 +1,6 @@
 #![forbid(unsafe_code)]
-//! Builds the parameter tree: each tensor that the configuration calls for, checked for its shape.
+//! Builds the parameter tree: takes each tensor that the configuration requires and checks its
+//! shape.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,14 +10,14 @@ use crate::base::encoding::Encoding;
 use crate::base::error::{Error, Result};
 use crate::checkpoint::{Checkpoint, Tensor};
 
-/// Takes tensors by name and remembers which.
+/// Takes tensors by name and counts them.
 pub(super) struct Builder<'a> {
     checkpoint: &'a Checkpoint,
     config: &'a Config,
     used: BTreeSet<String>,
 }
 
-/// What the tree holds, counted.
+/// Totals of the tree.
 #[derive(Default)]
 pub(super) struct Totals {
     pub(super) tensors: usize,
@@ -30,7 +31,7 @@ impl<'a> Builder<'a> {
         Self { checkpoint, config, used: BTreeSet::new() }
     }
 
-    /// What was taken.
+    /// Totals of the tensors taken.
     pub(super) fn totals(&self) -> Totals {
         let mut totals = Totals::default();
         for tensor in self.used.iter().filter_map(|name| self.checkpoint.tensors.get(name)) {
@@ -43,7 +44,7 @@ impl<'a> Builder<'a> {
     }
 
     /// # Errors
-    /// `Model`, naming the first tensor that is missing or misshapen.
+    /// `Model`, naming the first tensor that is missing or has a wrong shape.
     pub(super) fn encoder(&mut self) -> Result<Encoder> {
         let config = self.config;
         let channels = &config.block_out_channels;
@@ -77,7 +78,7 @@ impl<'a> Builder<'a> {
     }
 
     /// # Errors
-    /// As [`Builder::encoder`].
+    /// `Model`, naming the first tensor that is missing or has a wrong shape.
     pub(super) fn decoder(&mut self) -> Result<Decoder> {
         let config = self.config;
         let channels: Vec<usize> = config.block_out_channels.iter().rev().copied().collect();

@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! `AutoencoderKL`'s configuration: every field of diffusers' `__init__` under its own name.
+//! The configuration of `AutoencoderKL`: every field of diffusers' `__init__` under its own name.
 
 use ndarray::ArrayViewMut4;
 use serde_json::{Map, Value};
@@ -38,9 +38,9 @@ impl Activation {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Config {
-    /// Channels of the pictures the encoder takes.
+    /// Channels of the encoder's input pictures.
     pub in_channels: usize,
-    /// Channels of the pictures the decoder gives.
+    /// Channels of decoded pictures.
     pub out_channels: usize,
     /// Whether each encoder level has attention (`AttnDownEncoderBlock2D`) or not
     /// (`DownEncoderBlock2D`), highest resolution first.
@@ -60,21 +60,21 @@ pub struct Config {
     pub norm_num_groups: usize,
     /// Picture size (height, width) the model was trained for; only the tiled modes read it.
     pub sample_size: (usize, usize),
-    /// Factor from latents to what the diffusion model works on.
+    /// Factor from raw latents to those of the diffusion model.
     pub scaling_factor: f64,
-    /// Offset subtracted before scaling.
+    /// Offset, subtracted before scaling.
     pub shift_factor: Option<f64>,
     /// Mean of each latent channel, subtracted before scaling.
     pub latents_mean: Option<Vec<f64>>,
-    /// Standard deviation of each latent channel, divided by.
+    /// Standard deviation of each latent channel; scaled latents are divided by it.
     pub latents_std: Option<Vec<f64>>,
-    /// The model overflows in half precision: `f16` activations are upgraded to `f32`.
+    /// Whether the model overflows in half precision: `F16` activations then become `F32`.
     pub force_upcast: bool,
-    /// 1x1 convolution after the encoder.
+    /// Whether a 1x1 convolution follows the encoder.
     pub use_quant_conv: bool,
-    /// 1x1 convolution before the decoder.
+    /// Whether a 1x1 convolution precedes the decoder.
     pub use_post_quant_conv: bool,
-    /// Attention in the middle blocks.
+    /// Whether the middle blocks have attention.
     pub mid_block_add_attention: bool,
 }
 
@@ -105,11 +105,12 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Reads a `config.json`. Absent fields take diffusers' defaults, unknown ones are ignored.
+    /// Reads the text of a `config.json`. Missing fields take diffusers' defaults; unknown ones are
+    /// ignored.
     ///
     /// # Errors
-    /// `Format` when the text is not JSON, `Model` when a field has a wrong type or the fields
-    /// contradict each other; the message names the field, with expected and found.
+    /// `Format` if the text is not JSON, `Model` if a field has a wrong type or fields contradict
+    /// each other. The message names the field, with expected and found.
     pub fn from_json(text: &str) -> Result<Self> {
         let json: Value = serde_json::from_str(text)
             .map_err(|error| Error::format(format!("not valid JSON: {error}")))?;
@@ -149,7 +150,7 @@ impl Config {
         Ok(config)
     }
 
-    /// The configuration as diffusers writes it.
+    /// The configuration as JSON, as diffusers writes it.
     pub fn to_json(&self) -> String {
         let blocks = |attention: &[bool], plain: &str, with: &str| -> Vec<String> {
             attention.iter().map(|&a| if a { with } else { plain }.to_owned()).collect()
@@ -183,7 +184,7 @@ impl Config {
         json.to_string()
     }
 
-    /// Checks that the fields make an autoencoder.
+    /// Checks that the fields describe an autoencoder.
     ///
     /// # Errors
     /// `Model`, naming the field, with expected and found.
@@ -231,26 +232,25 @@ impl Config {
         self.scaling().validate()
     }
 
-    /// Pixels of the picture's side per latent: 2 to the number of levels less one.
+    /// Side of a picture in pixels divided by the side of its latent: 2^(levels - 1).
     pub fn downscale(&self) -> usize {
         1 << self.block_out_channels.len().saturating_sub(1)
     }
 
-    /// What the diffusion model works on, from what the encoder gave, in place,
-    /// `[batch, latent_channels, h, w]`: `(latents - mean) * scaling / std`, or
-    /// `(latents - shift) * scaling`.
+    /// Scales raw latents `[batch, latent_channels, h, w]` for the diffusion model, in place:
+    /// `(latents - mean) * scaling / std`, or `(latents - shift) * scaling`.
     ///
     /// # Errors
-    /// `InvalidArgument` when the second axis is not `latent_channels` long.
+    /// `InvalidArgument` if the second axis is not `latent_channels` long.
     pub fn scale_latents(&self, latents: ArrayViewMut4<'_, f32>) -> Result<()> {
         self.scaling().apply(latents)
     }
 
-    /// What the decoder takes, from what the diffusion model works on, in place: the inverse of
+    /// Makes raw latents from those of the diffusion model, in place: the inverse of
     /// [`Config::scale_latents`].
     ///
     /// # Errors
-    /// `InvalidArgument` when the second axis is not `latent_channels` long.
+    /// `InvalidArgument` if the second axis is not `latent_channels` long.
     pub fn unscale_latents(&self, latents: ArrayViewMut4<'_, f32>) -> Result<()> {
         self.scaling().undo(latents)
     }
@@ -266,7 +266,7 @@ impl Config {
     }
 }
 
-/// Caps against absurd configurations, far above any model's.
+/// Limits against absurd configurations, far above those of any model.
 const MOST_LEVELS: usize = 16;
 const MOST_CHANNELS: usize = 1 << 16;
 const MOST_LAYERS: usize = 64;
@@ -275,7 +275,7 @@ const MOST_LAYERS: usize = 64;
 struct Fields<'a>(&'a Map<String, Value>);
 
 impl Fields<'_> {
-    /// The field, unless it is absent or null.
+    /// The field; `None` if it is missing or null.
     fn get(&self, field: &str) -> Option<&Value> {
         self.0.get(field).filter(|value| !value.is_null())
     }

@@ -1,9 +1,8 @@
 #![forbid(unsafe_code)]
-//! The families of autoencoders: the weights that a model holds, and the blocks that its networks
-//! consist of.
+//! The families of autoencoders: the weights of a model and the blocks of its networks.
 //!
-//! A further family is one more arm in each function here, with lists of blocks of its own. What
-//! its configuration is called is for `config.rs` to say.
+//! A new family is one more arm in each function here, with its own lists of blocks. `config.rs`
+//! names its configuration.
 
 use super::build::Builder;
 use super::steps::Block;
@@ -11,7 +10,7 @@ use super::weights::{Decoder, Encoder};
 use super::{decoder, encoder};
 use crate::base::error::{Error, Result};
 
-/// Which way a call goes.
+/// The direction of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
     /// Latents to a picture.
@@ -20,17 +19,17 @@ pub(crate) enum Direction {
     Encode,
 }
 
-/// The weights of a model, by its family.
+/// The weights of a model, by family.
 pub(super) enum Family {
-    /// `AutoencoderKL`. A half is missing where the model was opened without it.
+    /// `AutoencoderKL`. A half is `None` if the model was opened without it.
     Kl { encoder: Option<Encoder>, decoder: Option<Decoder> },
 }
 
 impl Family {
-    /// Takes the weights for `directions` out of a checkpoint.
+    /// Takes the weights for `directions` from a checkpoint.
     ///
     /// # Errors
-    /// `Model`, naming the first tensor that is missing or misshapen.
+    /// `Model`, naming the first tensor that is missing or has a wrong shape.
     pub(super) fn build(builder: &mut Builder<'_>, directions: &[Direction]) -> Result<Self> {
         let wanted = |direction| directions.contains(&direction);
         let encoder = wanted(Direction::Encode).then(|| builder.encoder()).transpose()?;
@@ -41,7 +40,7 @@ impl Family {
     /// The blocks of the network of `direction`.
     ///
     /// # Errors
-    /// `Model` where the model was opened without it.
+    /// `Model` if the model was opened without it.
     pub(super) fn blocks(&self, direction: Direction) -> Result<Vec<Block<'_>>> {
         let without = |half| Error::model(format!("the model was opened without its {half}"));
         let Self::Kl { encoder, decoder } = self;

@@ -1,13 +1,14 @@
 #![forbid(unsafe_code)]
-//! The halo of a tile: what around it the network reads. Each step declares how far it reads, and
-//! the halo before any of them follows.
+//! The halo of a tile: the pixels around it that the network reads. Each step declares how far it
+//! reads; the halo before each step follows.
 
 use super::steps::Step;
 use super::weights::Conv;
 
 impl Step<'_> {
-    /// Pixels of the input around those that a tile with `after` pixels around it reads; `None`
-    /// where every output pixel reads all of the picture. Statistics of GroupNorms do not count.
+    /// The halo that this step reads in its input, in pixels, for a tile with a halo of `after` in
+    /// its output. `None` if every output pixel reads the whole picture. Statistics of GroupNorms
+    /// do not count.
     pub(super) fn reach(&self, after: usize) -> Option<usize> {
         Some(match self {
             Self::Edge(conv) | Self::Conv(conv) | Self::Head(_, conv) => after + border(conv),
@@ -19,8 +20,8 @@ impl Step<'_> {
     }
 }
 
-/// The pixels that each of `steps` needs around a tile in its input; `None` where it, or a step
-/// after it, needs all of the picture.
+/// The halo of each of `steps` in its input, in pixels; `None` if the step, or a later one, needs
+/// the whole picture.
 pub(super) fn halos(steps: &[&Step<'_>]) -> Vec<Option<usize>> {
     let mut after = Some(0);
     let mut halos: Vec<Option<usize>> = Vec::with_capacity(steps.len());
@@ -32,7 +33,7 @@ pub(super) fn halos(steps: &[&Step<'_>]) -> Vec<Option<usize>> {
     halos
 }
 
-/// Pixels that a convolution reads around one of its own.
+/// Pixels that a convolution reads on each side of a pixel.
 fn border(conv: &Conv) -> usize {
     conv.kernel / 2
 }

@@ -1,5 +1,6 @@
 #![forbid(unsafe_code)]
-//! A configuration for a file that has none: everything that shapes tell, and guesses that say so.
+//! Infers a configuration for a file without one: what shapes tell, and marked guesses for the
+//! rest.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,15 +10,15 @@ use super::presets::Preset;
 use crate::base::error::{Error, Result};
 use crate::checkpoint::{Checkpoint, Layout, Tensor};
 
-/// Something of a configuration that was guessed. Displayed as `what = value: reason`.
+/// A guess about a configuration, displayed as `what = value: reason`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Guess {
-    /// The field of the configuration, or `preset` for all those that a family of models fixes.
+    /// The field of the configuration, or `preset` for all fields that a model family sets.
     pub what: &'static str,
-    /// What it was guessed to be.
+    /// The guessed value.
     pub value: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
@@ -26,7 +27,7 @@ impl Guess {
         Self { what, value: value.to_string(), reason: reason.into() }
     }
 
-    /// Whether scaling, shift and statistics of the latents rest on it.
+    /// Whether it sets scaling, shift and statistics of the latents.
     pub(super) fn is_of_scaling(&self) -> bool {
         ["preset", "scaling_factor"].contains(&self.what)
     }
@@ -38,9 +39,8 @@ impl fmt::Display for Guess {
     }
 }
 
-/// Reads the configuration off the shapes of a checkpoint's tensors. What shapes do not
-/// tell is guessed and written to `guessed`, but for the `groups` that are given, and
-/// for what a family fixes.
+/// Infers the configuration from the shapes of a checkpoint's tensors. The rest is guessed and
+/// added to `guessed`, except for given `groups` and for what a family sets.
 ///
 /// # Errors
 /// `Model`, naming the tensor, when the tensors contradict each other.
@@ -86,7 +86,7 @@ pub(super) fn infer(
     Ok(config)
 }
 
-/// Sets what a family fixes, by the family that the checkpoint suggests.
+/// Guesses the family from the checkpoint and sets its values.
 pub(super) fn guess_family(checkpoint: &Checkpoint, config: &mut Config, guessed: &mut Vec<Guess>) {
     if let Some((preset, reason)) = family(checkpoint, config) {
         preset.apply(config);
@@ -104,7 +104,7 @@ pub(super) fn guess_family(checkpoint: &Checkpoint, config: &mut Config, guessed
     guessed.push(Guess::new("sample_size", size, "shapes do not tell, diffusers' default"));
 }
 
-/// The family that channels and neighbouring tensors suggest, and why.
+/// The family suggested by channels and neighbouring tensors, and the reason.
 fn family(checkpoint: &Checkpoint, config: &Config) -> Option<(Preset, &'static str)> {
     let beside = |part: &str| checkpoint.foreign.iter().any(|name| name.contains(part));
     let quant = config.use_quant_conv || config.use_post_quant_conv;
@@ -138,7 +138,7 @@ impl Shapes<'_> {
         self.0.contains_key(name)
     }
 
-    /// Axis `axis` of a convolution's weight.
+    /// Length of axis `axis` of a convolution's weight.
     fn axis(&self, name: &str, axis: usize) -> Result<usize> {
         let tensor =
             self.0.get(name).ok_or_else(|| Error::model(format!("tensor {name} is missing")))?;
@@ -153,12 +153,12 @@ impl Shapes<'_> {
         }
     }
 
-    /// How many of `name(0)`, `name(1)`, ... there are.
+    /// The number of tensors `name(0)`, `name(1)`, ... without a gap.
     fn count(&self, name: impl Fn(usize) -> String) -> usize {
         (0..).take_while(|&i| self.has(&name(i))).count()
     }
 
-    /// Channels, levels and layers, from whichever half is there.
+    /// Reads channels, levels and layers from either half.
     fn channels(&self, config: &mut Config) -> Result<()> {
         let resnet =
             |part: &str, level: usize, i: usize| format!("{part}.{level}.resnets.{i}.conv1.weight");

@@ -1,4 +1,4 @@
-//! Floor 6: the autoencoder itself. Configuration, weights, and the network written once against
+//! Floor 6: the autoencoder: configuration, weights, and the network, written once against
 //! [`Backend`](crate::backend::Backend).
 
 pub(crate) mod blocks;

@@ -1,8 +1,8 @@
 #![forbid(unsafe_code)]
-//! The network that a call runs: which blocks a model has for a direction, and how they are cut.
+//! The network of a call: the blocks of a model for a direction, and the parts they are cut into.
 //!
-//! Floors above know directions, parts and shapes, never the weights of a family of autoencoders,
-//! which `family.rs` chooses.
+//! Floors above know directions, parts and shapes, but not the weights of a family, which
+//! `family.rs` chooses.
 //!
 //! ```text
 //! whole:  all blocks
@@ -21,17 +21,17 @@ use crate::backend::{Backend, Slot};
 use crate::base::error::Result;
 use crate::base::storage::Storage;
 
-/// What of a network a run is.
+/// The part of a network that a run executes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     Whole,
-    /// The first part, which needs all of the picture at hand.
+    /// The first part, which needs the whole picture.
     Front,
-    /// The rest of it: of all, or of a tile with a halo.
+    /// The rest, on the whole picture or on a tile with a halo.
     Rest(Option<Window>),
 }
 
-/// A network of a model, as blocks of steps.
+/// A network of a model: blocks of steps.
 pub(crate) struct Network<'m> {
     direction: Direction,
     config: &'m Config,
@@ -42,7 +42,7 @@ impl Model {
     /// The network of `direction`.
     ///
     /// # Errors
-    /// `Model` where the model was opened without it.
+    /// `Model` if the model was opened without it.
     pub(crate) fn network(&self, direction: Direction) -> Result<Network<'_>> {
         let blocks = self.family().blocks(direction)?;
         Ok(Network { direction, config: self.config(), blocks })
@@ -50,7 +50,7 @@ impl Model {
 }
 
 impl Network<'_> {
-    /// Runs `part` of the network on `input`, which is needed no more.
+    /// Runs `part` of the network on `input`, and frees `input`.
     pub(crate) fn run<B: Backend>(
         &self,
         backend: &mut B,
@@ -63,7 +63,8 @@ impl Network<'_> {
         let (steps, halos) = self.steps(part);
         let mut x = input;
         for (step, halo) in steps.into_iter().zip(halos) {
-            // Where the resolution doubles a tile sheds what of its halo is needed no more.
+            // At each doubling of the resolution a tile sheds the part of its halo that is no
+            // longer needed.
             if let (Step::Double(_), Some(halo)) = (step, halo) {
                 x = blocks.trim(x, halo)?;
             }
@@ -77,7 +78,7 @@ impl Network<'_> {
         self.direction
     }
 
-    /// Channels of what a call takes.
+    /// Channels of a call's input.
     pub(crate) fn in_channels(&self) -> usize {
         match self.direction {
             Direction::Decode => self.config.latent_channels,
@@ -85,7 +86,7 @@ impl Network<'_> {
         }
     }
 
-    /// Channels of what a call gives.
+    /// Channels of a call's output.
     pub(crate) fn out_channels(&self) -> usize {
         match self.direction {
             Direction::Decode => self.config.out_channels,
@@ -93,7 +94,7 @@ impl Network<'_> {
         }
     }
 
-    /// Rows, or columns, of what a call makes of so many.
+    /// Height, or width, of the output for an input of height, or width, `length`.
     pub(crate) fn output_length(&self, length: usize) -> usize {
         let factor = self.config.downscale();
         match self.direction {
@@ -102,12 +103,12 @@ impl Network<'_> {
         }
     }
 
-    /// Pixels of a picture's side for each latent.
+    /// Side of a picture in pixels divided by the side of its latent.
     pub(crate) fn downscale(&self) -> usize {
         self.config.downscale()
     }
 
-    /// Latents of the side of the pictures that the model was trained on.
+    /// Side, in latents, of the pictures that the model was trained on.
     pub(crate) fn sample_latents(&self) -> usize {
         self.config.sample_size.0 / self.config.downscale()
     }
@@ -120,18 +121,18 @@ impl Network<'_> {
         }
     }
 
-    /// Pixels of what the front gives that the rest reads around a tile.
+    /// The halo that the rest needs around a tile of the front's output, in pixels.
     pub(crate) fn halo(&self) -> usize {
         self.steps(Part::Rest(None)).1.first().copied().flatten().unwrap_or(0)
     }
 
-    /// Pixels of a side of what the front gives for each of its input.
+    /// Side of the front's output divided by the side of its input.
     pub(crate) fn front_scale(&self) -> usize {
         let front = self.steps(Part::Front).0;
         1 << front.iter().filter(|step| matches!(step, Step::Double(_))).count()
     }
 
-    /// Where a tile of what the front gives is in what the rest makes of it.
+    /// The window in the rest's output for a tile of the front's output.
     pub(crate) fn picture_window(&self, window: Window) -> Window {
         let (steps, halos) = self.steps(Part::Rest(Some(window)));
         steps.iter().zip(halos).fold(window, |window, (step, halo)| match (step, halo) {
@@ -140,8 +141,8 @@ impl Network<'_> {
         })
     }
 
-    /// The steps of `part`, and the pixels that each needs around a tile in its input: `None` where
-    /// it needs all of the picture.
+    /// The steps of `part`, and the halo of each in its input; `None` if it needs the whole
+    /// picture.
     fn steps(&self, part: Part) -> (Vec<&Step<'_>>, Vec<Option<usize>>) {
         let attends = |block: &Block<'_>| block.iter().any(|step| step.reach(0).is_none());
         let front = self.blocks.iter().rposition(attends).unwrap_or(0) + 1;

@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! Opening a model: from a checkpoint and a configuration to the parameter tree.
+//! Opens a model: a checkpoint and a configuration become the parameter tree.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,64 +16,65 @@ use crate::base::encoding::Encoding;
 use crate::base::error::{Error, Result};
 use crate::checkpoint::{Checkpoint, Layout, read_text};
 
-/// Which halves of the autoencoder a model needs.
+/// Which halves of the autoencoder to open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Parts {
-    /// Pictures to latents and latents to pictures.
+    /// Encoder and decoder.
     #[default]
     Both,
-    /// Latents to pictures only; a checkpoint without an encoder will do.
+    /// The decoder only; the checkpoint needs no encoder.
     Decoder,
-    /// Pictures to latents only; a checkpoint without a decoder will do.
+    /// The encoder only; the checkpoint needs no decoder.
     Encoder,
 }
 
-/// How to open a model. `ModelOptions::default()` reads everything the checkpoint has.
+/// Options for opening a model. `ModelOptions::default()` opens both halves, with the checkpoint's
+/// own configuration if it has one.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct ModelOptions {
-    /// Halves that must be there.
+    /// Halves to open. An error if the checkpoint lacks one.
     pub parts: Parts,
-    /// A `config.json` to use instead of the checkpoint's own or of inferring one.
+    /// Path of a `config.json` to use. Default: the checkpoint's own, or inferred from shapes.
     pub config_path: Option<PathBuf>,
-    /// A configuration to use instead of any file's.
+    /// A configuration to use instead of a file's.
     pub config: Option<Config>,
-    /// Scaling, shift and statistics of the latents: for a file without a configuration, or instead
-    /// of what the configuration says.
+    /// A model family. Sets scaling, shift and statistics of the latents, which shapes do not tell,
+    /// and overrides the configuration. Default: guessed if the checkpoint has no configuration.
     pub preset: Option<Preset>,
-    /// Groups of the GroupNorms of a file without a configuration, 32 where it is not given. An
-    /// error where there is a configuration, which has them.
+    /// Groups of each GroupNorm, for a file without a configuration; default 32. An error if there
+    /// is a configuration, which has them.
     pub norm_num_groups: Option<usize>,
     /// Variant of a diffusers folder: `fp16` opens `diffusion_pytorch_model.fp16.safetensors`.
     pub variant: Option<String>,
 }
 
-/// What is known of an open model.
+/// Properties of an open model.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ModelInfo {
-    /// Parameters of the autoencoder.
+    /// Number of parameters.
     pub parameters: u64,
-    /// Bytes of these parameters in the checkpoint's own dtypes (mapped, not resident).
+    /// Size of the parameters in bytes, in the checkpoint's own types; mapped, not resident.
     pub weight_bytes: u64,
-    /// Tensors of each dtype.
+    /// Number of tensors of each type.
     pub dtypes: BTreeMap<Encoding, usize>,
-    /// Tensors of the autoencoder.
+    /// Number of tensors of the autoencoder.
     pub tensors: usize,
-    /// Tensors in the checkpoint that are not the autoencoder's, left alone.
+    /// Number of other tensors in the checkpoint, which are ignored.
     pub foreign_tensors: usize,
-    /// `diffusers` or `original`, with the prefix if there is one.
+    /// Layout of the checkpoint: `diffusers` or `original`, with the prefix of the names if any.
     pub layout: String,
-    /// The variant that was opened, as `fp16`, where a folder has several or only that.
+    /// The variant opened, such as `fp16`; `None` for weights that are not a variant.
     pub variant: Option<String>,
-    /// Where the configuration came from, for a person: a path, or "inferred from shapes".
+    /// Source of the configuration, for a person: a path, or "inferred from shapes".
     pub config_source: String,
-    /// What of the configuration was guessed.
+    /// The parts of the configuration that were guessed.
     pub guessed: Vec<Guess>,
 }
 
 impl ModelInfo {
-    /// The guess that scaling, shift and statistics of the latents rest on, where they were
+    /// The guess that set scaling, shift and statistics of the latents; `None` if they were not
     /// guessed.
     pub fn guessed_scaling(&self) -> Option<&Guess> {
         self.guessed.iter().find(|guess| guess.is_of_scaling())
@@ -98,17 +99,17 @@ impl fmt::Debug for Model {
 }
 
 impl Model {
-    /// Opens a diffusers folder or a single `.safetensors` file, with default options. The file is
-    /// mapped and must not change while the model, or a session of it, is in use.
+    /// Opens a diffusers folder or a `.safetensors` file with default options. The file is mapped:
+    /// it must not change while the model or a session of it exists.
     ///
     /// # Errors
-    /// `Io` when the file cannot be opened, `Format` when it is not a checkpoint or corrupt,
-    /// `Model` when a tensor is missing or misshapen; the message names file and tensor.
+    /// `Io` if the file cannot be opened, `Format` if it is not a checkpoint or is corrupt, `Model`
+    /// if a tensor is missing or has a wrong shape. The message names file and tensor.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::open_with(path, &ModelOptions::default())
     }
 
-    /// [`Model::open`] with options.
+    /// Opens a diffusers folder or a `.safetensors` file, like [`Model::open`], with options.
     ///
     /// ```
     /// use vaekl::{Model, ModelOptions, Preset};
@@ -122,12 +123,12 @@ impl Model {
     /// ```
     ///
     /// # Errors
-    /// As [`Model::open`], and `InvalidArgument` when an option cannot apply.
+    /// Those of [`Model::open`], and `InvalidArgument` if an option does not apply.
     pub fn open_with(path: impl AsRef<Path>, options: &ModelOptions) -> Result<Self> {
         Self::build(Checkpoint::open(path.as_ref(), options.variant.as_deref())?, options)
     }
 
-    /// Opens the bytes of a `.safetensors` file in memory. The bytes are shared, not copied.
+    /// Opens a `.safetensors` file in memory. The bytes are shared, not copied.
     ///
     /// ```
     /// use vaekl::{Config, Model, ModelOptions};
@@ -142,7 +143,7 @@ impl Model {
     /// ```
     ///
     /// # Errors
-    /// As [`Model::open_with`].
+    /// Those of [`Model::open_with`].
     pub fn from_bytes(
         bytes: impl AsRef<[u8]> + Send + Sync + 'static,
         options: &ModelOptions,
@@ -191,7 +192,7 @@ impl Model {
         &self.0.config
     }
 
-    /// What is known of the checkpoint.
+    /// Properties of the model and its checkpoint.
     pub fn info(&self) -> &ModelInfo {
         &self.0.info
     }

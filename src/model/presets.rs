@@ -1,21 +1,21 @@
 #![forbid(unsafe_code)]
-//! Families of models: what the shapes of a bare file cannot tell.
+//! Presets: the values of a model family, which the shapes of a bare file do not tell.
 
 use std::str::FromStr;
 
 use super::config::Config;
 use crate::base::error::{Error, Result};
 
-/// A family of models, for a file without a configuration: scaling, shift and statistics of its
-/// latents, the size it was trained for, and whether it overflows in half precision.
+/// A model family. Sets scaling, shift and statistics of the latents, the picture size of training,
+/// and whether the model overflows in half precision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Preset {
-    /// Stable Diffusion 1.x and 2.x, and what shares their autoencoder (PixArt-alpha, DiT, LCM).
+    /// Stable Diffusion 1.x and 2.x, and others with their autoencoder (PixArt-alpha, DiT, LCM).
     Sd,
     /// Stable Diffusion XL, Kolors, HunyuanDiT, AuraFlow, PixArt-Sigma.
     Sdxl,
-    /// The repaired autoencoder of SDXL that works in half precision.
+    /// The repaired autoencoder of SDXL, which works in half precision.
     SdxlFp16Fix,
     /// Stable Diffusion 3 and 3.5.
     Sd3,
@@ -29,7 +29,7 @@ pub enum Preset {
     CogView4,
 }
 
-/// What a preset sets.
+/// The values of a preset.
 struct Values {
     name: &'static str,
     scaling: f64,
@@ -80,13 +80,13 @@ impl Preset {
         }
     }
 
-    /// The name: `sd`, `sdxl`, `sdxl-fp16-fix`, `sd3`, `flux`, `playground-v2.5`, `sd-x4-upscaler`,
-    /// `cogview4`.
+    /// The name: `sd`, `sdxl`, `sdxl-fp16-fix`, `sd3`, `flux`, `playground-v2.5`, `sd-x4-upscaler`
+    /// or `cogview4`.
     pub fn name(self) -> &'static str {
         self.values().name
     }
 
-    /// Sets what the family fixes.
+    /// Sets the family's values.
     pub(super) fn apply(self, config: &mut Config) {
         let values = self.values();
         config.scaling_factor = values.scaling;

@@ -1,12 +1,11 @@
 #![forbid(unsafe_code)]
-//! Between the latents of the autoencoder and those of the diffusion model.
+//! Converts between raw latents and those of the diffusion model.
 
 use ndarray::{ArrayViewMut4, Axis};
 
 use crate::base::error::{Error, Result};
 
-/// What a configuration says of it: the factor, and an offset for all channels or the statistics
-/// of each.
+/// The scaling of a configuration: a factor, and one offset or the statistics of each channel.
 pub(super) struct Scaling<'a> {
     /// `latent_channels`.
     pub(super) channels: usize,
@@ -53,10 +52,10 @@ impl Scaling<'_> {
         Ok(())
     }
 
-    /// From the autoencoder's to the diffusion model's, in place.
+    /// Scales raw latents, in place.
     ///
     /// # Errors
-    /// `InvalidArgument` when the second axis is not `channels` long.
+    /// `InvalidArgument` if the second axis is not `channels` long.
     pub(super) fn apply(&self, latents: ArrayViewMut4<'_, f32>) -> Result<()> {
         self.map_channels(latents, |x, (offset, factor)| (x - offset) * factor)
     }
@@ -64,12 +63,12 @@ impl Scaling<'_> {
     /// The inverse of [`Scaling::apply`].
     ///
     /// # Errors
-    /// `InvalidArgument` when the second axis is not `channels` long.
+    /// `InvalidArgument` if the second axis is not `channels` long.
     pub(super) fn undo(&self, latents: ArrayViewMut4<'_, f32>) -> Result<()> {
         self.map_channels(latents, |x, (offset, factor)| x / factor + offset)
     }
 
-    /// Maps each value with the offset and the factor of its channel.
+    /// Maps each value with its channel's offset and factor.
     fn map_channels(
         &self,
         mut latents: ArrayViewMut4<'_, f32>,

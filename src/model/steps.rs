@@ -2,7 +2,7 @@
 //! The steps of a network.
 //!
 //! A family of autoencoders is a list of blocks of steps (`encoder.rs`, `decoder.rs`). Everything
-//! else follows from the list: the run, the halo of a tile, the first part that needs the whole
+//! else follows from the list: the run, a tile's halo, and the first part, which needs the whole
 //! picture.
 
 use super::blocks::Blocks;
@@ -26,7 +26,7 @@ pub(super) enum Step<'n> {
     Head(&'n Norm, &'n Conv),
 }
 
-/// Steps between two places where a network may be cut.
+/// Steps between two points where a network may be cut.
 pub(super) type Block<'n> = Vec<Step<'n>>;
 
 impl Step<'_> {

@@ -1,4 +1,4 @@
-//! The parameter tree: which tensor of the checkpoint goes where in the network.
+//! The parameter tree: the place of each tensor in the network.
 
 use crate::backend::Filter;
 use crate::checkpoint::Tensor;
@@ -6,7 +6,7 @@ use crate::checkpoint::Tensor;
 /// A convolution: `weight` is `[out, in, k, k]`, `bias` is `[out]`. A linear layer is a 1x1 one.
 #[derive(Clone)]
 pub(crate) struct Conv {
-    /// Path in the network, for messages, as `decoder.mid_block.resnets.0.conv1`.
+    /// Path in the network for messages, such as `decoder.mid_block.resnets.0.conv1`.
     pub(crate) name: String,
     pub(crate) weight: Tensor,
     /// `[out]`.
@@ -18,7 +18,7 @@ pub(crate) struct Conv {
 }
 
 impl Conv {
-    /// The filter bank as the backend takes it.
+    /// The filter bank, in the form of the backend.
     pub(crate) fn filter(&self) -> Filter<'_> {
         Filter {
             name: &self.name,
@@ -46,7 +46,7 @@ pub(crate) struct Resnet {
     pub(crate) conv1: Conv,
     pub(crate) norm2: Norm,
     pub(crate) conv2: Conv,
-    /// Present when the block changes the number of channels.
+    /// Present if the block changes the number of channels.
     pub(crate) shortcut: Option<Conv>,
 }
 
@@ -59,8 +59,8 @@ pub(crate) struct Attention {
     pub(crate) out: Conv,
 }
 
-/// A level: ResNet blocks, each followed by its attention if the level has any (then the lists are
-/// of one length), and the convolution to the next resolution unless it is the last.
+/// A level: ResNet blocks, each followed by attention if the level has any (then both lists have
+/// the same length), and the convolution to the next resolution unless the level is the last.
 #[derive(Clone)]
 pub(crate) struct Level {
     pub(crate) resnets: Vec<Resnet>,

@@ -1,10 +1,10 @@
 #![forbid(unsafe_code)]
-//! Where a tile is in the activations of its run, which have a halo around it.
+//! The window of a tile: its position in an activation that has a halo around it.
 
 use crate::backend::Region;
 
-/// A side of a tile, in pixels of the activation at hand. At the picture's edge there is no halo:
-/// what is beyond is padding, as for the whole picture.
+/// One side of a tile, in pixels of the current activation. At the picture's edge there is no halo
+/// but padding, as for the whole picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Span {
     /// Pixels of the halo before the tile.
@@ -25,7 +25,7 @@ impl Span {
         Self { before: 2 * self.before, length: 2 * self.length, after: 2 * self.after }
     }
 
-    /// With at most `halo` pixels around the tile.
+    /// This span with the halo trimmed to at most `halo` pixels.
     fn trimmed(self, halo: usize) -> Self {
         Self { before: self.before.min(halo), after: self.after.min(halo), ..self }
     }
@@ -39,7 +39,7 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// The tile in the activation.
+    /// The region of the tile in the activation.
     pub(crate) fn core(&self) -> Region {
         Region {
             top: self.rows.before,
@@ -49,12 +49,12 @@ impl Window {
         }
     }
 
-    /// The window after the resolution was doubled.
+    /// The window after the resolution is doubled.
     pub(crate) fn doubled(&self) -> Self {
         Self { rows: self.rows.doubled(), columns: self.columns.doubled() }
     }
 
-    /// What stays with at most `halo` pixels around the tile, and the window then.
+    /// The region left after trimming the halo to at most `halo` pixels, and its window.
     pub(crate) fn trimmed(&self, halo: usize) -> (Region, Self) {
         let window = Self { rows: self.rows.trimmed(halo), columns: self.columns.trimmed(halo) };
         let region = Region {

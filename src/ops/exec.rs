@@ -13,8 +13,7 @@ pub(crate) struct Exec<'a> {
 }
 
 impl Exec<'_> {
-    /// Runs `f` on each item, on all threads. For work of milliseconds, which nobody needs to
-    /// cancel.
+    /// Runs `f` on each item, on all threads. For work of milliseconds, which needs no cancelling.
     pub(crate) fn each<I: Send>(self, items: Vec<I>, f: impl Fn(I) + Sync) {
         let mut workers = vec![(); self.threads.count()];
         let mut go_on = |_| ControlFlow::Continue(());

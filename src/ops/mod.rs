@@ -1,8 +1,8 @@
 #![forbid(unsafe_code)]
 //! Floor 4: the operators of the network, over blocks of a picture.
 //!
-//! An operator decides how the work is cut into blocks, which bytes of scratch memory each worker
-//! needs, and which kernels run; it knows nothing of slots or of the network.
+//! An operator divides the work into blocks, sets the scratch memory of each worker and chooses the
+//! kernels. It knows nothing of slots or of the network.
 
 pub(crate) mod attention;
 pub(crate) mod conv;

@@ -1,5 +1,5 @@
-//! Where an operator reads and writes: activations in memory, or in the scratch file, of which a
-//! worker stages what it works on.
+//! The place that an operator reads or writes: an activation in memory, or a spilled one in the
+//! scratch file, of which each worker stages its part.
 
 use std::ops::Range;
 
@@ -8,20 +8,20 @@ use crate::base::error::Result;
 use crate::base::scratch_file::Stored;
 use crate::base::storage::Storage;
 
-/// Where values are.
+/// The place of values.
 pub(crate) enum Place<'a, M> {
     Memory(M),
     /// In a part of the scratch file, as elements of this type.
     File(Stored<'a>, Storage),
 }
 
-/// Where an operator reads.
+/// The place that an operator reads.
 pub(crate) type Source<'a> = Place<'a, Elements<'a>>;
 
-/// Where an operator writes.
+/// The place that an operator writes.
 pub(crate) type Target<'a> = Place<'a, ElementsMut<'a>>;
 
-/// Bytes of a pixel of the input and of the output where they are in the scratch file; 0 in memory.
+/// Bytes of a pixel of the input and of the output if they are spilled; 0 in memory.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Staged {
     pub(crate) input: usize,
@@ -29,10 +29,10 @@ pub(crate) struct Staged {
 }
 
 impl<'a> Source<'a> {
-    /// The values `range`; those of a file come to `staging`.
+    /// The values `range`; those in a file are read to `staging`.
     ///
     /// # Errors
-    /// `Io` when the scratch file fails.
+    /// `Io` if the scratch file fails.
     pub(crate) fn read<'s>(
         &self,
         range: Range<usize>,

@@ -1,4 +1,4 @@
-//! Sums over a part of an activation, for statistics that no operator gathered while it stored.
+//! Sums over a part of an activation, for statistics that no operator gathered as it stored.
 
 use std::ops::ControlFlow;
 
@@ -16,12 +16,12 @@ pub(crate) struct Picture<'a> {
     pub(crate) values: Elements<'a>,
     pub(crate) width: usize,
     pub(crate) channels: usize,
-    /// Values from a pixel to the next.
+    /// Values from one pixel to the next.
     pub(crate) pitch: usize,
 }
 
-/// The sums of each of `groups` groups of channels over `region`. Rows are added in their order,
-/// whatever the threads.
+/// The sums of each of `groups` groups of channels over `region`. Rows are added in order, for any
+/// number of threads.
 pub(crate) fn group_sums(
     exec: Exec<'_>,
     picture: Picture<'_>,

@@ -3,9 +3,9 @@
 use std::io::{Error, ErrorKind};
 use std::path::PathBuf;
 
-/// The number of C's `errno.h` for an error: the system's own on Unix; where there is none, the
-/// number of the error's kind, 0 where that has none. The numbers are those of Linux, of Apple's
-/// systems and of Windows' C library alike.
+/// The number of C's `errno.h` for an error: the system's own on Unix; otherwise the number of the
+/// error's kind, or 0 for a kind without one. The numbers are the same on Linux, on Apple's systems
+/// and in Windows' C library.
 pub(crate) fn errno(error: &Error) -> i32 {
     match error.raw_os_error() {
         Some(code) if cfg!(unix) => code,

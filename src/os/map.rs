@@ -1,5 +1,5 @@
-//! Memory of the system's own: a mapped file, and pages of zeros. The same on every system that
-//! `memmap2` knows, but for what `pages` says of a page in use.
+//! Memory from the system: a mapped file, and pages of zeros. The code is the same on every system
+//! that `memmap2` supports, except for the advice about pages in `pages`.
 
 use std::fs::File;
 use std::io;
@@ -9,7 +9,7 @@ use memmap2::{Mmap, MmapMut};
 
 use super::pages;
 
-/// A file mapped to be read. Its pages become resident where they are read.
+/// A file mapped for reading. Its pages become resident when they are read.
 pub(crate) struct FileMap(Mmap);
 
 impl FileMap {
@@ -18,8 +18,8 @@ impl FileMap {
 
     /// Maps all of `file`, which is not empty.
     ///
-    /// The file must not change while it is mapped. Nothing can hold other programs to that:
-    /// whoever asks for a map asks its own caller for it.
+    /// The file must not change while it is mapped. The library cannot enforce that: each caller
+    /// must require it of its own caller.
     pub(crate) fn new(file: &File) -> io::Result<Self> {
         // SAFETY: the map is shared and read-only, so nobody writes through it. That nobody
         // rewrites or truncates the file meanwhile is the promise above, which `Model::open`
@@ -27,8 +27,8 @@ impl FileMap {
         unsafe { Mmap::map(file) }.map(Self)
     }
 
-    /// Lets the system have the memory of `range` until it is read again. Panics when `range` is
-    /// out of bounds.
+    /// Returns the memory of `range` to the system until it is read again. Panics if `range` is out
+    /// of bounds.
     pub(crate) fn release(&self, range: Range<usize>) {
         // The system's call has no such check, and would drop the pages of a neighbour.
         assert!(range.start <= range.end && range.end <= self.0.len());
@@ -42,7 +42,7 @@ impl AsRef<[u8]> for FileMap {
     }
 }
 
-/// Zeroed memory, aligned to a page, that becomes resident where it is touched.
+/// Zeroed, page-aligned memory, which becomes resident on first use.
 pub(crate) struct AnonymousMap(MmapMut);
 
 impl AnonymousMap {

@@ -1,7 +1,8 @@
-//! Floor 0: what differs by system. No file above this folder asks which system it is compiled for.
+//! Floor 0: the differences between systems. No file above this folder asks which system it is
+//! compiled for.
 //!
-//! `linux` and `unix` hold what those systems do their own way, `other` what the standard library
-//! can do anywhere. A system is added as a file beside them and a few `use` lines here.
+//! `linux` and `unix` hold the code for those systems, `other` that of the standard library for any
+//! system. To add a system, add a file beside them and a few `use` lines here.
 
 #[cfg(feature = "capi")]
 pub(crate) mod c;

@@ -72,7 +72,7 @@ pub(crate) fn physical_memory() -> Option<u64> {
     None
 }
 
-/// What is neither a regular file nor a folder, for a person.
+/// Name of a file that is neither a regular file nor a folder, for messages.
 pub(crate) fn kind_name(_: FileType) -> &'static str {
     "another kind"
 }

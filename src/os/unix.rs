@@ -75,7 +75,7 @@ pub(crate) fn physical_memory() -> Option<u64> {
     u64::try_from(pages).ok()?.checked_mul(u64::try_from(size).ok()?)
 }
 
-/// What is neither a regular file nor a folder, for a person.
+/// Name of a file that is neither a regular file nor a folder, for messages.
 pub(crate) fn kind_name(kind: FileType) -> &'static str {
     if kind.is_fifo() {
         "a FIFO"

@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! The plan of one run of the network, by the fastest strategy that keeps a memory budget.
+//! Plans one run of the network by the fastest strategy that fits the memory budget.
 
 use super::plan::Plan;
 use super::resources::{Least, Resources};
@@ -12,11 +12,11 @@ use crate::base::storage::Storage;
 use crate::model::blocks::Settings;
 use crate::model::network::{Network, Part};
 
-/// What a process has beside workspace and weights: code, stacks, the allocator's, and what of the
-/// file of weights the system maps along with what is read.
+/// Memory of the process besides workspace and weights: code, stacks, the allocator's, and pages of
+/// the weight file that the system maps along with those read.
 const PROCESS: u64 = 16 << 20;
 
-/// What a [`Strategy`] keeps where memory is short.
+/// Limits in bytes for packed operands, to try when memory is short.
 const KEPT: [usize; 4] = [64 << 20, 32 << 20, 16 << 20, 8 << 20];
 
 /// One run: a network, or a part of one, on an input of `height` rows of `width`.
@@ -28,7 +28,7 @@ pub(crate) struct Call<'n> {
     pub(crate) width: usize,
 }
 
-/// The plan of a run, and all that the run follows.
+/// A plan of a run, with all that the run follows.
 pub(crate) struct Planned {
     pub(crate) plan: Plan,
     pub(crate) layout: Layout,
@@ -40,12 +40,12 @@ pub(crate) struct Planned {
     pub(super) output: Output,
 }
 
-/// The activation that a run gives.
+/// The output of a run.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Output {
     pub(super) shape: Shape,
     pub(super) bytes: usize,
-    /// Whether it is in the scratch file.
+    /// Whether it is spilled to the scratch file.
     pub(super) stored: bool,
 }
 
@@ -56,10 +56,10 @@ impl Call<'_> {
         (Shape::new(self.height, self.width, channels), storage)
     }
 
-    /// The fastest plan that keeps the limits.
+    /// The fastest plan that fits the limits.
     ///
     /// # Errors
-    /// `Budget`, with the least budget that can be kept, and what would lower it.
+    /// `Budget`, naming the least sufficient budget and the options that would lower it.
     pub(crate) fn plan(&self, resources: Resources) -> Result<Planned> {
         let mut least = Least::NONE;
         if let Some(planned) = self.search(resources, &mut least)? {
@@ -71,7 +71,7 @@ impl Call<'_> {
         }))
     }
 
-    /// The fastest plan that keeps the limits; without any, the least that some need.
+    /// The fastest plan that fits the limits; if none does, the least that any needs.
     pub(super) fn search(
         &self,
         resources: Resources,
@@ -87,7 +87,7 @@ impl Call<'_> {
         Ok(None)
     }
 
-    /// All plans, from the fastest to the leanest, each made when it is asked for.
+    /// All plans, from the fastest to the leanest, made lazily.
     pub(super) fn plans(
         &self,
         resources: Resources,

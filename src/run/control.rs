@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! What reaches a call from outside while it runs, and what it tells: cancelling and progress.
+//! Contact with a running call from outside: cancelling and progress.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::base::error::{Error, ErrorKind, Result};
 
-/// Work done, as multiply-adds of the picture in progress. It begins anew with each picture of a
-/// batch, and where an overflow of `F16` is repeated in `Bf16`.
+/// Progress of the current picture, in multiply-adds. It restarts with each picture of a batch, and
+/// when an overflow of `F16` is repeated in `Bf16`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
@@ -18,18 +18,18 @@ pub struct Progress {
     pub total: u64,
 }
 
-/// Stops the calls that were given it, from any thread. A token stays cancelled: a call that begins
-/// with a cancelled one does no work.
+/// Cancels the calls that have it, from any thread. A token stays cancelled: a call that begins
+/// with a cancelled token does no work.
 #[derive(Clone, Debug, Default)]
 pub struct CancelToken(Arc<AtomicBool>);
 
 impl CancelToken {
-    /// A token that is not cancelled.
+    /// Makes a token that is not cancelled.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Asks the calls that have this token to stop. They return `Cancelled` within a fraction of a
+    /// Cancels the calls that have this token: they return `Cancelled` within a fraction of a
     /// second.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);
@@ -41,10 +41,10 @@ impl CancelToken {
     }
 }
 
-/// What [`Session::on_progress`](crate::Session::on_progress) takes.
+/// The callback of [`Session::on_progress`](crate::Session::on_progress).
 pub(super) type OnProgress = Box<dyn FnMut(Progress) -> ControlFlow<()> + Send>;
 
-/// The token of the next calls, and who is told of their progress.
+/// The cancel token and the progress callback of later calls.
 #[derive(Default)]
 pub(super) struct Control {
     pub(super) token: CancelToken,
@@ -52,7 +52,7 @@ pub(super) struct Control {
 }
 
 impl Control {
-    /// Refuses to begin, or to go on with, what was cancelled.
+    /// Fails with `Cancelled` if the token is cancelled.
     pub(super) fn check(&self) -> Result<()> {
         if self.token.is_cancelled() {
             return Err(Error::new(ErrorKind::Cancelled, "cancelled"));
@@ -60,7 +60,7 @@ impl Control {
         Ok(())
     }
 
-    /// Tells of the progress; `Break` where the call is to stop.
+    /// Reports progress; `Break` means that the call is to stop.
     pub(super) fn report(&mut self, progress: Progress) -> ControlFlow<()> {
         if self.token.is_cancelled() {
             return ControlFlow::Break(());

@@ -1,4 +1,4 @@
-//! Floor 7: running the network. A street with one direction, from the top:
+//! Floor 7: running the network. A file imports only from the files below it:
 //!
 //! | file | what it does |
 //! |---|---|

@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! What a caller may ask of a session.
+//! The options of a session.
 
 use std::path::PathBuf;
 
@@ -9,13 +9,14 @@ use crate::base::storage::Storage;
 use crate::model::Model;
 use crate::os;
 
-/// How attention is computed; the two agree up to rounding. diffusers' `set_attn_processor`.
+/// The attention algorithm; both give the same result up to rounding. diffusers'
+/// `set_attn_processor`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Attention {
     /// One pass over the keys with a running softmax (FlashAttention).
     #[default]
     Streamed,
-    /// All scores of a few queries at a time, then their softmax.
+    /// All scores of a few queries, then their softmax.
     RowByRow,
 }
 
@@ -28,48 +29,48 @@ impl From<Attention> for Algorithm {
     }
 }
 
-/// How a picture that is larger than a tile is worked on.
+/// Whether to split a picture that is larger than a tile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Tiling {
-    /// The result of the whole picture in one piece.
+    /// No tiles: the result of the whole picture.
     #[default]
     Exact,
-    /// The tiles and blends of diffusers' `enable_tiling`: other numbers, with its seams.
+    /// The overlapping, blended tiles of diffusers' `enable_tiling`: other numbers, with its seams.
     Diffusers,
-    /// Decoding in tiles that have all around them that they read, and share the statistics of the
-    /// whole picture: no seams, and the result of [`Tiling::Exact`] but for a small error of those
-    /// statistics. Twice the time or more, as every tile is computed for the statistics first.
-    /// Encoding is exact.
+    /// Decodes in tiles that share the statistics of the whole picture and read a halo of all that
+    /// they depend on: no seams. The result differs from [`Tiling::Exact`] only by a small error of
+    /// those statistics. At least twice the time, as every tile is first computed for the
+    /// statistics. Encoding is exact.
     Seamless,
 }
 
-/// How a session works. `SessionOptions::default()` is f32 on all physical cores.
+/// Options of a session. `SessionOptions::default()` is f32, exact, on all physical cores.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SessionOptions {
-    /// Threads, 0 for one per physical core; 1024 at most.
+    /// Number of threads, at most 1024; 0 for one per physical core.
     pub threads: usize,
-    /// Storage of activations between layers: `F32`, `Bf16` or `F16`. Sums are always `f32` or
-    /// wider. `F16` becomes `F32` for a model whose `force_upcast` is set.
+    /// Type of the activations between layers. Sums are always `f32` or wider. `F16` becomes `F32`
+    /// if the model sets `force_upcast`.
     pub activation_dtype: Storage,
-    /// One projection for query, key and value instead of three (diffusers'
-    /// `fuse_qkv_projections`).
+    /// Whether to project query, key and value at once (diffusers' `fuse_qkv_projections`).
     pub fuse_qkv: bool,
     /// The attention algorithm.
     pub attention: Attention,
-    /// Bytes that the process may have during a call, 0 for no limit. A call that cannot keep it
-    /// fails before any work, with the least budget that it could. The result is the same bits with
-    /// any budget.
+    /// Memory limit of the process during a call in bytes, 0 for none. A call that does not fit
+    /// fails before doing any work, and its error names the least budget that would do. The limit
+    /// never changes a bit of the result.
     pub memory_budget: u64,
-    /// A folder where activations may go that the budget has no room for, in a file without a name.
+    /// Folder for a nameless scratch file, to which activations are spilled that do not fit the
+    /// budget.
     pub scratch_dir: Option<PathBuf>,
-    /// Whether tiles are asked for.
+    /// Whether to work in tiles.
     pub tiling: Tiling,
-    /// Latent pixels of a tile's side; 0 for the model's `sample_size`, as diffusers has it, or of
-    /// seamless tiles with a budget the most that it has room for.
+    /// Side of a tile in latent pixels; 0 for the model's `sample_size`, as in diffusers, or for
+    /// seamless tiles with a budget the largest size that fits it.
     pub tile_size: usize,
-    /// Latent pixels that neighbours of diffusers' tiles share, 0 for a quarter of the tile.
-    /// Seamless tiles take 0 only.
+    /// Overlap of neighbouring diffusers' tiles in latent pixels; 0 for a quarter of a tile. Must
+    /// be 0 for seamless tiles.
     pub tile_overlap: usize,
 }
 
@@ -92,7 +93,7 @@ impl Default for SessionOptions {
 impl SessionOptions {
     const MOST_THREADS: usize = 1024;
 
-    /// The number of threads, chosen where none was asked for.
+    /// The number of threads; one per physical core by default.
     ///
     /// # Errors
     /// `InvalidArgument` for too many.
@@ -107,7 +108,7 @@ impl SessionOptions {
         }
     }
 
-    /// The storage asked for, or the one that the model demands.
+    /// The activation type, or `F32` if the model demands it.
     pub(super) fn resolve_storage(&self, model: &Model) -> Storage {
         match self.activation_dtype {
             Storage::F16 if model.config().force_upcast => Storage::F32,

@@ -1,36 +1,36 @@
 #![forbid(unsafe_code)]
-//! What a call will need.
+//! The memory and the work that a call needs.
 
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::os::physical_memory;
 
-/// What a call will need.
+/// The memory and the work that a call needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Plan {
-    /// Bytes of workspace: activations and scratch memory, to the byte.
+    /// Workspace in bytes, exact: activations and working memory of the kernels.
     pub workspace_bytes: u64,
-    /// Bytes of the scratch file, 0 without one.
+    /// Scratch file in bytes; 0 without one.
     pub scratch_bytes: u64,
-    /// An upper bound of the process's memory during the call: workspace, the weights that are
+    /// Upper bound of the process's memory in bytes during the call: workspace, the weights
     /// resident at a time, and 16 MiB for the process itself. Memory held by the caller is not
     /// included.
     pub peak_bytes: u64,
     /// Multiply-adds, counted as direct convolutions.
     pub multiply_adds: u64,
-    /// Whether the result is that of the whole picture in one piece.
+    /// Whether the result equals the untiled one.
     pub exact: bool,
-    /// Tiles in a row, 1 when the picture is worked on whole.
+    /// Number of tiles in a row; 1 without tiles.
     pub tiles_x: usize,
-    /// Tiles in a column, 1 when the picture is worked on whole.
+    /// Number of tiles in a column; 1 without tiles.
     pub tiles_y: usize,
-    /// Latent pixels of a tile's side, 0 without tiles.
+    /// Side of a tile in latent pixels; 0 without tiles.
     pub tile_size: usize,
 }
 
 impl Plan {
-    /// Whether the machine has the memory for it. A session refuses a call that does not pass;
-    /// asking first spares the reading of its input.
+    /// Checks that the machine has the memory. A session checks this itself; asking first saves
+    /// reading the input.
     ///
     /// ```
     /// use vaekl::{ErrorKind, Model, SessionOptions, plan_encode};
@@ -55,7 +55,7 @@ impl Plan {
     }
 }
 
-/// Bytes for a person, rounded up, so that the number is a budget that can be kept.
+/// Bytes in MiB for a person, rounded up so that the number is a sufficient budget.
 pub(super) fn mebibytes(bytes: u64) -> String {
     format!("{} MiB", bytes.div_ceil(1 << 20))
 }

@@ -1,16 +1,16 @@
 #![forbid(unsafe_code)]
-//! Arrays of the caller's: planes to interleaved rows and back, and their checks.
+//! Checks the caller's arrays and converts their planes to interleaved rows and back.
 
 use ndarray::{Array4, ArrayView2, ArrayView3, ArrayViewMut2, Axis};
 
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::model::network::Direction;
 
-/// Gives row `y` of the input as interleaved values: each once, top to bottom, and again from the
-/// top where a call has to begin again.
+/// Supplies row `y` of the input as interleaved values: each once, top to bottom, and again from
+/// the top if a call begins anew.
 pub(super) type Fill<'f> = dyn FnMut(usize, &mut [f32]) -> Result<()> + 'f;
 
-/// What the input of a direction is called.
+/// Name of a direction's input, for messages.
 pub(super) fn input_name(direction: Direction) -> &'static str {
     match direction {
         Direction::Decode => "latents",
@@ -44,10 +44,10 @@ pub(super) fn scatter(row: &[f32], mut planes: ArrayViewMut2<'_, f32>) {
     }
 }
 
-/// An array `[batch, channels, height, width]` for a result.
+/// A zeroed array `[batch, channels, height, width]` for a result.
 ///
 /// # Errors
-/// `OutOfMemory`, naming the array, where memory or address space do not suffice.
+/// `OutOfMemory`, naming the array, if memory or address space does not suffice.
 pub(super) fn zeros(what: &str, shape: [usize; 4]) -> Result<Array4<f32>> {
     let too_large = || {
         let [batch, channels, height, width] = shape;
@@ -73,7 +73,7 @@ pub(super) fn check_size(direction: Direction, height: usize, width: usize) -> R
     Ok(())
 }
 
-/// The rows of `fill`, refused where they are not finite.
+/// The rows of `fill`; a non-finite value is an error.
 pub(super) fn finite(
     direction: Direction,
     channels: usize,

@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! What the plan of a call depends on beside the model and the size of its input.
+//! The inputs of planning, besides the model and the size of the input.
 
 use super::options::{SessionOptions, Tiling};
 use super::plan::{Plan, mebibytes};
@@ -11,23 +11,23 @@ use crate::kernels::Kernels;
 use crate::model::Model;
 use crate::model::blocks::Settings;
 
-/// The machine, the settings of the network, the limits, and the tiles that are asked for.
+/// The machine, the settings of the network, the limits, and the tiles requested.
 #[derive(Clone, Copy)]
 pub(crate) struct Resources {
     pub(crate) machine: CpuMachine,
     pub(crate) settings: Settings,
-    /// Bytes of the process, 0 for no limit.
+    /// Memory limit of the process in bytes, 0 for none.
     pub(super) budget: u64,
-    /// Bytes of the process beside a run: what a call holds from run to run.
+    /// Memory in bytes that a call holds besides its runs.
     pub(super) beside: u64,
-    /// Whether there is a folder for a scratch file.
+    /// Whether activations may be spilled to a scratch file.
     pub(super) scratch: bool,
-    /// Bytes of workspace that the caller has, if it is the caller's.
+    /// Size in bytes of the caller's workspace; `u64::MAX` if the session has its own.
     pub(super) workspace: u64,
     pub(super) tiles: TileOptions,
 }
 
-/// The tiles that a caller asks for, 0 for the default of a length. Lengths are in latents.
+/// The tiles that a caller requests. Lengths are in latents; 0 is the default.
 #[derive(Clone, Copy)]
 pub(super) struct TileOptions {
     pub(super) tiling: Tiling,
@@ -36,7 +36,7 @@ pub(super) struct TileOptions {
 }
 
 impl Resources {
-    /// Those of `options`, for a session that stores activations as `storage`.
+    /// The resources of a session with `options` and activations of type `storage`.
     pub(super) fn new(
         options: &SessionOptions,
         model: &Model,
@@ -60,7 +60,7 @@ impl Resources {
         }
     }
 
-    /// Those of a session that `options` would make.
+    /// The resources of a session with `options`.
     ///
     /// # Errors
     /// `InvalidArgument` for an option out of range.
@@ -70,17 +70,17 @@ impl Resources {
         Ok(Self::new(options, model, storage, kernels, threads))
     }
 
-    /// With `bytes` of workspace that are the caller's.
+    /// These resources with a caller's workspace of `bytes`.
     pub(super) fn within(self, bytes: u64) -> Self {
         Self { workspace: bytes, ..self }
     }
 
-    /// With `bytes` of the process that are held beside every run.
+    /// These resources with `bytes` held besides every run.
     pub(super) fn with_beside(self, bytes: u64) -> Self {
         Self { beside: bytes, ..self }
     }
 
-    /// With a budget that no plan keeps, to see what all of them need.
+    /// These resources with a budget that no plan fits, to learn what each plan needs.
     pub(super) fn unkept(self) -> Self {
         Self { budget: 1, ..self }
     }
@@ -90,18 +90,18 @@ impl Resources {
         self.budget != 0 || self.workspace != u64::MAX
     }
 
-    /// Whether `plan` keeps all limits.
+    /// Whether `plan` fits all limits.
     pub(super) fn allow(&self, plan: &Plan) -> bool {
         (self.budget == 0 || plan.peak_bytes <= self.budget)
             && plan.workspace_bytes <= self.workspace
     }
 
-    /// With activations stored as `storage`.
+    /// These resources with activations of type `storage`.
     pub(super) fn stored_as(self, storage: Storage) -> Self {
         Self { settings: self.settings.stored_as(storage), ..self }
     }
 
-    /// What a caller could change to need less: each with a word for it.
+    /// The options that would lower the need, each with its name for messages.
     fn leaner(self) -> impl Iterator<Item = (&'static str, Self)> {
         let scratch =
             (!self.scratch).then_some(("a scratch folder", Self { scratch: true, ..self }));
@@ -110,8 +110,8 @@ impl Resources {
         scratch.into_iter().chain(half)
     }
 
-    /// The error that says which limit cannot be kept. `what` a call is worked on in; `least` what
-    /// it needs at least, also with other resources.
+    /// The error for a limit that no plan fits. `what` names how the call works, `least` its least
+    /// need, and `with` the least need with other resources.
     pub(super) fn refusal(
         self,
         what: &str,
@@ -142,17 +142,17 @@ impl Resources {
 /// The least that any plan needs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Least {
-    /// Bytes of the process.
+    /// Memory of the process in bytes.
     pub(super) peak: u64,
-    /// Bytes of workspace.
+    /// Workspace in bytes.
     pub(super) workspace: u64,
 }
 
 impl Least {
-    /// Of no plan yet.
+    /// The value before any plan.
     pub(super) const NONE: Self = Self { peak: u64::MAX, workspace: u64::MAX };
 
-    /// With one more plan.
+    /// The minimum of this and the need of `plan`.
     pub(super) fn with(self, plan: &Plan) -> Self {
         Self {
             peak: self.peak.min(plan.peak_bytes),

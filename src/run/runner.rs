@@ -26,17 +26,17 @@ use crate::model::Model;
 pub(super) struct Runner {
     pub(super) threads: Threads,
     pub(super) kernels: Kernels,
-    /// Storage of activations: of the next plan, as a wider one follows an overflow.
+    /// Type of activations in the next plan; an overflow of `F16` changes it to `Bf16`.
     pub(super) storage: Storage,
     pub(super) control: Control,
     workspace: Workspace,
     scratch_dir: Option<PathBuf>,
 }
 
-/// Where a run works.
+/// The memory that runs work in.
 enum Workspace {
     Own(AlignedBuf),
-    /// Memory of the caller.
+    /// The caller's memory.
     Lent(&'static mut [u8]),
 }
 
@@ -56,34 +56,34 @@ impl Workspace {
     }
 }
 
-/// What goes into a run beside its plan.
+/// The inputs of a run, besides its plan.
 pub(super) struct Io<'a> {
     pub(super) input: Input<'a>,
     pub(super) statistics: Statistics<'a>,
     pub(super) meter: &'a mut Meter,
 }
 
-/// Where the rows of the input come from.
+/// The source of a run's input rows.
 pub(super) enum Input<'a> {
-    /// From the caller, in `F32`.
+    /// The caller, in `F32`.
     Rows(&'a mut Fill<'a>),
-    /// Pixels of what an earlier run made and this one leaves in place.
+    /// Pixels of an earlier run's output, which this run leaves in place.
     Pinned(&'a Made, Pick<'a>),
 }
 
-/// Which pixels of an activation an input consists of: those of `columns` of row `row(y)`.
+/// The pixels of an activation that make up an input: those of `columns` of row `row(y)`.
 pub(super) struct Pick<'a> {
     pub(super) row: &'a dyn Fn(usize) -> usize,
     pub(super) columns: &'a [usize],
 }
 
-/// What a run made, and where that is. It is there until the next run that does not pin it.
+/// The output of a run, and its place. Valid until the next run that does not pin it.
 pub(super) struct Made {
     slot: Slot,
     layout: Layout,
     machine: CpuMachine,
     file: Option<ScratchFile>,
-    /// Bytes of the workspace before the arena of its run.
+    /// Offset of its run's arena in the workspace, in bytes.
     start: usize,
 }
 
@@ -92,7 +92,8 @@ impl Made {
         self.slot.shape
     }
 
-    /// Writes pixels of row `y`, as they are stored, to `pixels`. `arena` is that of its run.
+    /// Copies pixels of row `y`, in their storage type, to `pixels`. `arena` is the arena of its
+    /// run.
     fn read(
         &self,
         threads: &Threads,
@@ -107,7 +108,7 @@ impl Made {
         cpu.download(&self.slot, y, columns, pixels)
     }
 
-    /// Writes the pixels that `pick` wants for row `y`.
+    /// Copies the pixels of `pick` for row `y`.
     fn pick(
         &self,
         threads: &Threads,
@@ -132,10 +133,10 @@ impl Made {
 }
 
 impl Runner {
-    /// A runner for `options`, which were checked.
+    /// Makes a runner for checked `options`.
     ///
     /// # Errors
-    /// `OutOfMemory` when threads cannot be had.
+    /// `OutOfMemory` if threads cannot be started.
     pub(super) fn new(options: &SessionOptions, model: &Model) -> Result<Self> {
         Ok(Self {
             threads: Threads::new(options.resolve_threads()?)?,
@@ -147,7 +148,7 @@ impl Runner {
         })
     }
 
-    /// Works in `memory` of the caller from now on.
+    /// Makes later runs work in the caller's `memory`.
     ///
     /// # Errors
     /// `InvalidArgument` when it is not aligned to 64 bytes.
@@ -160,7 +161,7 @@ impl Runner {
         Ok(())
     }
 
-    /// What a plan of this runner depends on.
+    /// The resources for plans of this runner.
     pub(super) fn resources(&self, options: &SessionOptions, model: &Model) -> Resources {
         let threads = self.threads.count();
         let resources = Resources::new(options, model, self.storage, self.kernels, threads);
@@ -170,28 +171,28 @@ impl Runner {
         }
     }
 
-    /// Bytes of workspace held now.
+    /// Workspace in bytes held now.
     pub(super) fn memory(&self) -> usize {
         self.workspace.bytes().len()
     }
 
-    /// Makes the workspace large enough for a call, and no larger where there is a budget. What it
-    /// holds is lost.
+    /// Makes the workspace large enough for a call, and no larger if there is a budget. Its
+    /// contents are lost.
     pub(super) fn reserve(&mut self, plan: &Plan, resources: Resources) -> Result<()> {
         let bytes = plan.workspace_bytes as usize;
         let Workspace::Own(own) = &mut self.workspace else { return Ok(()) };
         if own.len() < bytes || (resources.budget != 0 && own.len() > bytes) {
-            // The old one goes first: the two need not be there together.
+            // Frees the old one first, so that both never exist together.
             *own = AlignedBuf::default();
             *own = AlignedBuf::zeroed(bytes, "workspace")?;
         }
         Ok(())
     }
 
-    /// Runs what `call` says as it is planned, in a workspace that is large enough.
+    /// Runs `call` by its plan. The workspace must be large enough.
     ///
     /// # Errors
-    /// Those of the input; `Cancelled`, `NonFinite`, `Io` of the scratch file.
+    /// Those of the input; `Cancelled`, `NonFinite`, `Io` if the scratch file fails.
     pub(super) fn run(&mut self, call: &Call<'_>, planned: &Planned, io: Io<'_>) -> Result<Made> {
         let Planned { plan, layout, machine, settings, strategy, .. } = planned;
         let Io { mut input, statistics, meter } = io;
@@ -227,7 +228,7 @@ impl Runner {
         Ok(Made { slot, layout: layout.clone(), machine: *machine, file, start })
     }
 
-    /// Writes pixels of row `y` of what a run made, as they are stored, to `pixels`.
+    /// Copies pixels of row `y` of a run's output, in their storage type, to `pixels`.
     pub(super) fn read(
         &mut self,
         made: &Made,
@@ -239,7 +240,7 @@ impl Runner {
         made.read(&self.threads, arena, y, columns, pixels)
     }
 
-    /// Moves what a run made to the workspace's start, where later runs can leave it in place.
+    /// Moves a run's output to the start of the workspace, where later runs can leave it in place.
     pub(super) fn pin(&mut self, made: Made) -> Result<Made> {
         if made.file.is_some() {
             return Ok(made);

@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! The scheme of a call: whether it is worked on whole or in tiles, and the plan of each run. It is
-//! chosen once, before any work, and carried to the run.
+//! The scheme of a call: whole or in tiles, with the plan of each run. It is chosen once, before
+//! any work, and carried to the run.
 
 use super::budget::{Call, Planned};
 use super::options::{SessionOptions, Tiling};
@@ -14,7 +14,7 @@ use crate::base::storage::Storage;
 use crate::model::Model;
 use crate::model::network::{Direction, Part};
 
-/// What a call is asked to do: a direction, on an input of `height` rows of `width`.
+/// A request: a direction, and an input of `height` x `width`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Request {
     pub(super) direction: Direction,
@@ -22,7 +22,7 @@ pub(super) struct Request {
     pub(super) width: usize,
 }
 
-/// How a call is worked on.
+/// The scheme of a call.
 pub(super) struct Scheme {
     pub(super) request: Request,
     pub(super) resources: Resources,
@@ -38,12 +38,12 @@ pub(super) enum Runs {
 }
 
 impl Scheme {
-    /// The scheme of a call within `resources`: in tiles where these ask for them and the picture
-    /// is larger than one.
+    /// Chooses the scheme of a call within `resources`: in tiles if these request them and the
+    /// picture is larger than one tile.
     ///
     /// # Errors
-    /// `Model` without such a network, `InvalidArgument` for tiles that cannot be, `Budget` with
-    /// the least budget that can be kept.
+    /// `Model` without such a network, `InvalidArgument` for impossible tiles, `Budget` with the
+    /// least sufficient budget.
     pub(super) fn choose(model: &Model, request: Request, resources: Resources) -> Result<Self> {
         let Request { direction, height, width } = request;
         let network = model.network(direction)?;
@@ -59,7 +59,7 @@ impl Scheme {
         Ok(Self { request, resources, runs })
     }
 
-    /// The same call with activations stored as `storage`.
+    /// The scheme of the same call with activations of type `storage`.
     pub(super) fn stored_as(&self, storage: Storage, model: &Model) -> Result<Self> {
         Self::choose(model, self.request, self.resources.stored_as(storage))
     }
@@ -73,13 +73,13 @@ impl Scheme {
         }
     }
 
-    /// What activations are stored as.
+    /// The type of activations.
     pub(super) fn storage(&self) -> Storage {
         self.resources.settings.storage
     }
 }
 
-/// Seamless tiles, or one run where the picture needs none.
+/// Seamless tiles, or one run if the picture needs none.
 fn seamless(call: &Call<'_>, resources: Resources) -> Result<Runs> {
     let sizes = seamless::sizes(call, resources)?;
     let chosen = resources.tiles.size == 0 && resources.limited();
@@ -94,7 +94,7 @@ fn seamless(call: &Call<'_>, resources: Resources) -> Result<Runs> {
     Ok(Runs::Seamless(Box::new(SeamlessTiles::of(call, &sizes, resources)?)))
 }
 
-/// What a decode of latents of `height` rows of `width` would need in a session with `options`.
+/// What a session with `options` needs to decode one latent of `height` x `width`.
 ///
 /// ```
 /// use ndarray::Array4;
@@ -111,7 +111,7 @@ fn seamless(call: &Call<'_>, resources: Resources) -> Result<Runs> {
 /// ```
 ///
 /// # Errors
-/// As [`Session::decode`](crate::Session::decode), without the arithmetic's and the memory's own.
+/// Those of [`Session::decode`](crate::Session::decode), except for those of arithmetic and memory.
 pub fn plan_decode(
     model: &Model,
     options: &SessionOptions,
@@ -122,10 +122,10 @@ pub fn plan_decode(
     Ok(for_options(model, options, request)?.plan())
 }
 
-/// What an encode of a picture of `height` rows of `width` would need in a session with `options`.
+/// What a session with `options` needs to encode one picture of `height` x `width` pixels.
 ///
 /// # Errors
-/// As [`Session::encode`](crate::Session::encode), without the arithmetic's and the memory's own.
+/// Those of [`Session::encode`](crate::Session::encode), except for those of arithmetic and memory.
 pub fn plan_encode(
     model: &Model,
     options: &SessionOptions,
@@ -136,7 +136,7 @@ pub fn plan_encode(
     Ok(for_options(model, options, request)?.plan())
 }
 
-/// The scheme of a call in a session with `options` that does not exist.
+/// The scheme of a call for `options`, without a session.
 fn for_options(model: &Model, options: &SessionOptions, request: Request) -> Result<Scheme> {
     let Request { direction, height, width } = request;
     let resources = Resources::of_options(options, model)?;

@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! A session: one user of a model at a time, with its threads and its workspace.
+//! A session: runs a model, one call at a time, with its own threads and workspace.
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -20,30 +20,30 @@ use crate::latents::{DiagonalGaussian, Generator};
 use crate::model::Model;
 use crate::model::network::Direction;
 
-/// What [`Session::decode`] gives; diffusers' `DecoderOutput`.
+/// The result of [`Session::decode`]; diffusers' `DecoderOutput`.
 #[derive(Clone, Debug)]
 pub struct DecoderOutput {
-    /// Pictures, `[batch, channels, height, width]`, about [-1, 1], unclamped.
+    /// Pictures `[batch, out_channels, height, width]` in about [-1, 1], unclamped.
     pub sample: Array4<f32>,
-    /// What the decode of each picture needed.
+    /// What each picture's decode needed.
     pub plan: Plan,
 }
 
-/// What [`Session::encode`] gives; diffusers' `AutoencoderKLOutput`.
+/// The result of [`Session::encode`]; diffusers' `AutoencoderKLOutput`.
 #[derive(Clone, Debug)]
 pub struct AutoencoderKlOutput {
     /// The posterior over latents.
     pub latent_dist: DiagonalGaussian,
-    /// What the encode of each picture needed.
+    /// What each picture's encode needed.
     pub plan: Plan,
 }
 
-/// Takes row `y` of a result, interleaved; `Break` stops the call.
+/// Receives row `y` of a result, interleaved; `Break` stops the call.
 type OnRow<'r> = dyn FnMut(usize, &[f32]) -> ControlFlow<()> + 'r;
 
-/// One user of a model at a time: owns threads and workspace, which later calls reuse.
+/// Runs a model, one call at a time. Owns threads and workspace, which later calls reuse.
 ///
-/// A session is `Send`: it may move between threads, and is used by one at a time.
+/// A session is `Send`: it may move between threads, and one at a time may use it.
 pub struct Session {
     pub(super) model: Model,
     options: SessionOptions,
@@ -64,17 +64,17 @@ impl Session {
     /// Makes a session on `model`.
     ///
     /// # Errors
-    /// `InvalidArgument` for an option out of range, `OutOfMemory` when threads cannot be had.
+    /// `InvalidArgument` for an option out of range, `OutOfMemory` if threads cannot be started.
     pub fn new(model: &Model, options: &SessionOptions) -> Result<Self> {
         let runner = Runner::new(options, model)?;
         Ok(Self { model: model.clone(), options: options.clone(), runner })
     }
 
     /// Makes calls work in `memory` instead of a workspace of their own. A call for which no plan
-    /// fits there fails before any work.
+    /// fits there fails before doing any work.
     ///
     /// # Errors
-    /// `InvalidArgument` when `memory` is not aligned to 64 bytes.
+    /// `InvalidArgument` if `memory` is not aligned to 64 bytes.
     pub fn set_workspace(&mut self, memory: &'static mut [u8]) -> Result<()> {
         self.runner.lend(memory)
     }
@@ -84,34 +84,34 @@ impl Session {
         &self.model
     }
 
-    /// Threads in use.
+    /// Number of threads.
     pub fn threads(&self) -> usize {
         self.runner.threads.count()
     }
 
-    /// The instruction set in use.
+    /// The instruction set.
     pub fn level(&self) -> Level {
         self.runner.kernels.level()
     }
 
-    /// Storage of activations: what was asked for, or `F32` where the model's `force_upcast`
-    /// demands it, or `Bf16` after an `F16` call overflowed and was repeated.
+    /// Type of the activations between layers: the one in the options, `F32` if the model's
+    /// `force_upcast` demands it, or `Bf16` after an `F16` call overflowed and was repeated.
     pub fn activation_dtype(&self) -> Storage {
         self.runner.storage
     }
 
-    /// Bytes of workspace held now.
+    /// Workspace in bytes held now.
     pub fn memory(&self) -> usize {
         self.runner.memory()
     }
 
-    /// Changes the budget of the calls that begin from now on; see
-    /// [`SessionOptions::memory_budget`]. Threads and storage stay as they are.
+    /// Sets the memory budget of later calls in bytes; see [`SessionOptions::memory_budget`].
+    /// Threads and activation type stay as they are.
     pub fn set_memory_budget(&mut self, bytes: u64) {
         self.options.memory_budget = bytes;
     }
 
-    /// Gives the calls that begin from now on a token that stops them.
+    /// Sets the token that cancels later calls.
     ///
     /// ```
     /// use std::time::Duration;
@@ -135,8 +135,8 @@ impl Session {
         self.runner.control.token = token;
     }
 
-    /// Calls `progress` from time to time during a call, on the thread that made the call; `Break`
-    /// stops it. `None` removes it.
+    /// Sets a function that reports progress during a call, on the thread of the call. Its `Break`
+    /// cancels the call. `None` removes it.
     ///
     /// ```
     /// use std::ops::ControlFlow;
@@ -156,13 +156,13 @@ impl Session {
         self.runner.control.on_progress = progress;
     }
 
-    /// Decodes raw latents `[batch, latent_channels, h, w]` into pictures
-    /// `[batch, out_channels, h * downscale, w * downscale]`, one after the other.
+    /// Decodes raw latents `[batch, latent_channels, h, w]` to pictures `[batch, out_channels, h *
+    /// downscale, w * downscale]`, one after the other.
     ///
     /// # Errors
-    /// `InvalidArgument` for a wrong shape or a non-finite latent (with its position), `Model` when
-    /// the model has no decoder, `Budget` when no plan keeps the memory budget, `OutOfMemory`, `Io`
-    /// of the scratch folder, `NonFinite` when the arithmetic overflows, `Cancelled`.
+    /// `InvalidArgument` for a wrong shape or a non-finite latent (with its position), `Model` if
+    /// the model has no decoder, `Budget` if no plan fits the memory budget, `OutOfMemory`, `Io` if
+    /// the scratch file fails, `NonFinite` if the result has NaN or infinity, `Cancelled`.
     pub fn decode(&mut self, latents: ArrayView4<'_, f32>) -> Result<DecoderOutput> {
         let (batch, _, height, width) = latents.dim();
         let mut scheme = self.scheme(Direction::Decode, latents.dim())?;
@@ -181,9 +181,9 @@ impl Session {
         Ok(DecoderOutput { sample, plan: scheme.plan() })
     }
 
-    /// Decodes one raw latent `[latent_channels, h, w]` and gives the picture row by row, top to
-    /// bottom: `on_row(y, row)` with `row` as `width * out_channels` interleaved values. `Break`
-    /// stops.
+    /// Decodes one raw latent `[latent_channels, h, w]` and passes the picture to `on_row(y, row)`,
+    /// top to bottom. `row` has `width * out_channels` interleaved values. `Break` cancels the
+    /// call.
     ///
     /// ```
     /// use std::ops::ControlFlow;
@@ -204,9 +204,9 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// As [`Session::decode`], `Cancelled` also where `on_row` breaks. In tiles, an overflow of
-    /// `F16` storage after rows were given is `NonFinite`, as no picture mixes storages; the
-    /// session's next call is in `Bf16`.
+    /// Those of [`Session::decode`], and `Cancelled` if `on_row` breaks. In tiles, `NonFinite` if
+    /// `F16` storage overflows after the first row: no picture mixes storages. The session's next
+    /// call is in `Bf16`.
     pub fn decode_rows(
         &mut self,
         latents: ArrayView3<'_, f32>,
@@ -225,8 +225,8 @@ impl Session {
         Ok(pull.plan())
     }
 
-    /// [`Session::decode_rows`] to a place that can be written again: where the call begins anew,
-    /// so do the rows.
+    /// Like [`Session::decode_rows`], for an `on_row` that accepts rows again: if the call begins
+    /// anew, so do the rows.
     #[cfg(feature = "capi")]
     pub(crate) fn decode_to(
         &mut self,
@@ -239,12 +239,12 @@ impl Session {
         Ok(())
     }
 
-    /// Encodes pictures `[batch, in_channels, height, width]` in [-1, 1] into the posterior over
-    /// latents, `[batch, latent_channels, height / downscale, width / downscale]`, one after the
-    /// other. Each halving of the resolution drops an odd last row or column.
+    /// Encodes pictures `[batch, in_channels, height, width]` in [-1, 1], one after the other, to
+    /// the posterior over latents `[batch, latent_channels, height / downscale, width /
+    /// downscale]`. Each halving of the resolution drops an odd last row or column.
     ///
     /// # Errors
-    /// As [`Session::decode`], with the encoder.
+    /// Those of [`Session::decode`]; `Model` if the model has no encoder.
     pub fn encode(&mut self, sample: ArrayView4<'_, f32>) -> Result<AutoencoderKlOutput> {
         let (batch, ..) = sample.dim();
         let mut scheme = self.scheme(Direction::Encode, sample.dim())?;
@@ -258,12 +258,12 @@ impl Session {
         Ok(AutoencoderKlOutput { latent_dist, plan: scheme.plan() })
     }
 
-    /// Encodes one picture that `fill(y, row)` gives row by row: `width * in_channels` interleaved
-    /// values in [-1, 1]. Rows are asked for top to bottom, each once; and again from the top where
-    /// an overflow of `F16` storage is repeated in `Bf16`.
+    /// Encodes one picture that `fill(y, row)` supplies row by row, top to bottom: `width *
+    /// in_channels` interleaved values in [-1, 1]. Each row is asked for once; if an overflow of
+    /// `F16` storage is repeated in `Bf16`, once more from the top.
     ///
     /// # Errors
-    /// As [`Session::encode`], and what `fill` gives.
+    /// Those of [`Session::encode`], and any error of `fill`.
     pub fn encode_rows(
         &mut self,
         height: usize,
@@ -278,11 +278,11 @@ impl Session {
         Ok(AutoencoderKlOutput { latent_dist, plan: scheme.plan() })
     }
 
-    /// Encodes and decodes: the posterior's mode, or a sample of it drawn from `seed`. No scaling.
-    /// diffusers' `AutoencoderKL.forward`.
+    /// Encodes pictures and decodes the posterior's mode, or a sample drawn from `seed`, without
+    /// scaling. diffusers' `AutoencoderKL.forward`.
     ///
     /// # Errors
-    /// As [`Session::encode`] and [`Session::decode`].
+    /// Those of [`Session::encode`] and [`Session::decode`].
     pub fn forward(
         &mut self,
         sample: ArrayView4<'_, f32>,
@@ -305,7 +305,7 @@ impl Session {
         zeros("the moments", [batch, channels, height / factor, width / factor])
     }
 
-    /// Encodes the picture of `fill` into `moments`, mean, then log-variance.
+    /// Encodes the picture of `fill` to `moments`: mean, then log-variance.
     fn encode_one(
         &mut self,
         scheme: Scheme,
@@ -315,8 +315,8 @@ impl Session {
         self.take(scheme, fill, &mut |y, row| scatter(row, moments.index_axis_mut(Axis(1), y)))
     }
 
-    /// Hands all rows of a call to `on_row`, and again from the first where the call begins anew.
-    /// Gives the scheme that it ended with, which is the next picture's.
+    /// Passes all rows of a call to `on_row`, and again from the first if the call begins anew.
+    /// Returns the scheme it ended with, for the next picture.
     fn take(
         &mut self,
         scheme: Scheme,
@@ -331,8 +331,8 @@ impl Session {
         Ok(pull.into_scheme())
     }
 
-    /// Checks an input of the shape `[batch, channels, height, width]`, and decides how each
-    /// picture is worked on, before anything is allocated.
+    /// Checks the shape `[batch, channels, height, width]` of an input, and chooses the scheme of
+    /// each picture's call before anything is allocated.
     pub(super) fn scheme(
         &self,
         direction: Direction,
@@ -366,7 +366,7 @@ impl Session {
     }
 }
 
-/// Says which picture of a batch an error belongs to.
+/// Adds the picture's index in its batch to an error.
 fn of_batch(error: Error, index: usize, batch: usize) -> Error {
     if batch > 1 { error.within(format_args!("{index} of the batch of {batch}")) } else { error }
 }

@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! A decoded picture whose rows are taken one by one.
+//! A decoded picture, read row by row.
 
 use std::fmt;
 
@@ -16,10 +16,10 @@ use crate::base::shape::Shape;
 use crate::model::Model;
 use crate::model::network::Direction;
 
-/// A decode whose rows are taken one by one, without its session.
+/// A decode, read row by row, apart from its session.
 pub(crate) struct Decoding {
     pull: Pull,
-    /// What rows that are not made yet are decoded from.
+    /// The input of the rows that are not decoded yet.
     latents: Array3<f32>,
     shape: Shape,
 }
@@ -45,8 +45,8 @@ impl Decoding {
         self.shape
     }
 
-    /// The next row, interleaved; `None` after the last. `model` and `runner` are those that it
-    /// began with, and did nothing else since.
+    /// The next row, interleaved; `None` after the last. `model` and `runner` are those of
+    /// [`Decoding::begin`]; `runner` has done nothing else since.
     pub(super) fn next(&mut self, model: &Model, runner: &mut Runner) -> Result<Option<&[f32]>> {
         let row = self.pull.advance(model, runner, &mut rows_of(self.latents.view()))?;
         Ok(row.map(|_| self.pull.row()))
@@ -54,8 +54,8 @@ impl Decoding {
 }
 
 impl Session {
-    /// Decodes one raw latent `[latent_channels, h, w]` into a picture whose rows are taken one by
-    /// one.
+    /// Decodes one raw latent `[latent_channels, h, w]` to a picture whose rows are then read one
+    /// by one.
     ///
     /// ```
     /// use ndarray::Array3;
@@ -75,7 +75,7 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// As [`Session::decode`].
+    /// Those of [`Session::decode`].
     pub fn stream(&mut self, latents: ArrayView3<'_, f32>) -> Result<RowStream<'_>> {
         let decoding = self.begin_decode(latents)?;
         Ok(RowStream { session: self, decoding })
@@ -88,32 +88,31 @@ impl Session {
         Decoding::begin(&self.model, &mut self.runner, scheme, latents)
     }
 
-    /// The next row of `decoding`, which this session began, and did nothing else since.
+    /// The next row of `decoding`. This session began it and has done nothing else since.
     pub(crate) fn next_row<'d>(&mut self, decoding: &'d mut Decoding) -> Result<Option<&'d [f32]>> {
         decoding.next(&self.model, &mut self.runner)
     }
 }
 
-/// A decoded picture whose rows are taken one by one; made by
-/// [`Session::stream`](crate::Session::stream). Its session is in use until it is dropped, at the
-/// end or before.
+/// A decoded picture, read row by row; made by [`Session::stream`](crate::Session::stream). Its
+/// session is in use until the stream is dropped, at its end or before.
 pub struct RowStream<'s> {
     session: &'s mut Session,
     decoding: Decoding,
 }
 
 impl RowStream<'_> {
-    /// Pixels of a row.
+    /// Width of the picture in pixels.
     pub fn width(&self) -> usize {
         self.decoding.shape().width
     }
 
-    /// Rows of the picture.
+    /// Height of the picture in pixels.
     pub fn height(&self) -> usize {
         self.decoding.shape().height
     }
 
-    /// Values of a pixel.
+    /// Channels of the picture: values per pixel.
     pub fn channels(&self) -> usize {
         self.decoding.shape().channels
     }
@@ -123,14 +122,14 @@ impl RowStream<'_> {
         self.decoding.pull.plan()
     }
 
-    /// The next row, `width * channels` interleaved values; `None` after the last. With tiles, the
-    /// first of each row of tiles takes the time that these take.
+    /// The next row, `width * channels` interleaved values; `None` after the last. In tiles, the
+    /// first row of each row of tiles takes the time of decoding them.
     ///
     /// # Errors
-    /// `Cancelled` where the token asks for it, before any row. `Io` when the scratch file fails:
-    /// of a picture in one piece the row may be asked for again. In tiles also what
-    /// [`Session::decode`](crate::Session::decode) says of the arithmetic; after a failure in tiles
-    /// all further rows are refused with `State`.
+    /// `Cancelled` by the token, before any row. `Io` if the scratch file fails; without tiles the
+    /// row may be asked for again. In tiles also the arithmetic errors of
+    /// [`Session::decode`](crate::Session::decode). After a failure in tiles all later rows fail
+    /// with `State`.
     pub fn next_row(&mut self) -> Result<Option<&[f32]>> {
         self.session.next_row(&mut self.decoding)
     }

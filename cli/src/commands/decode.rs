@@ -110,7 +110,7 @@ fn decode_rows(
         }
         decoded = result;
         if decoded.is_err() {
-            // What is there is not put on the disk.
+            // The unfinished file is not flushed to the disk.
             return Err(ErrorKind::Other.into());
         }
         rows.finish()?;

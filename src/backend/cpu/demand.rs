@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! What the processor needs for each operator: the shapes of the work and the memory they take. The
-//! recorder takes the needs alone; the run takes the shapes as well, from the same functions.
+//! The needs of each operator on the CPU: the shapes of the work and their memory. The recorder
+//! reads the needs; the run also reads the shapes, from the same functions.
 
 use crate::backend::{Attention, Conv, Demand, Machine, Slot, Strategy};
 use crate::base::error::Result;
@@ -9,7 +9,7 @@ use crate::ops::attention::{self, Algorithm};
 use crate::ops::conv::{Branches, Geometry, Split};
 use crate::ops::place::Staged;
 
-/// The processor, with what of a session the work is cut by.
+/// The CPU, with the session's settings that determine how work is divided.
 #[derive(Clone, Copy)]
 pub(crate) struct CpuMachine {
     pub(crate) kernels: Kernels,
@@ -20,13 +20,13 @@ pub(crate) struct CpuMachine {
 /// An operator to run.
 pub(super) struct Operator<G> {
     pub(super) geometry: G,
-    /// What of operands and output is in the scratch file.
+    /// The operands and outputs that are spilled.
     pub(super) staged: Staged,
     pub(super) demand: Demand,
 }
 
 impl CpuMachine {
-    /// A convolution into `out`, or in place.
+    /// Plans a convolution into `out`, or in place.
     pub(super) fn convolution(
         &self,
         conv: &Conv<'_>,
@@ -44,7 +44,7 @@ impl CpuMachine {
         Ok(Operator { geometry, staged, demand })
     }
 
-    /// Two convolutions in place of their input, where they fit there: in memory.
+    /// Plans two convolutions split in place, if they fit there and are in memory.
     pub(super) fn split_in_place(
         &self,
         conv: &Conv<'_>,
@@ -62,7 +62,7 @@ impl CpuMachine {
         Ok(Some(Operator { geometry, staged: Staged::default(), demand }))
     }
 
-    /// An attention into `out`.
+    /// Plans an attention into `out`.
     pub(super) fn attend(
         &self,
         attention: &Attention<'_>,

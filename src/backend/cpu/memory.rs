@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! The memory of a run on the processor: an arena, and a scratch file for what it has no room for.
+//! The memory of a run on the CPU: an arena, and a scratch file for spilled activations.
 
 use std::ops::Range;
 
@@ -7,16 +7,16 @@ use crate::backend::{Layout, Slot};
 use crate::base::error::{Error, Result};
 use crate::base::scratch_file::{ScratchFile, Stored};
 
-/// Where activations are, as the plan laid them out.
+/// The memory of activations, laid out by the plan.
 pub(crate) struct Memory<'a> {
     pub(crate) arena: &'a mut [u8],
-    /// Where the activations are that the arena does not have.
+    /// The file of spilled activations.
     pub(crate) file: Option<&'a ScratchFile>,
     pub(crate) layout: &'a Layout,
 }
 
 impl<'a> Memory<'a> {
-    /// The part of the scratch file that an activation has, if it has one.
+    /// The part of the scratch file of a spilled activation; `None` if it is in the arena.
     pub(super) fn stored(&self, slot: &Slot) -> Result<Option<Stored<'a>>> {
         if !slot.stored {
             return Ok(None);
@@ -26,7 +26,7 @@ impl<'a> Memory<'a> {
         Ok(Some(file.part(range.start as u64..range.end as u64)))
     }
 
-    /// What the arena has of an activation.
+    /// The range of an activation in the arena; empty if it is spilled.
     pub(super) fn in_arena(&self, slot: &Slot) -> Result<Range<usize>> {
         if slot.stored { Ok(0..0) } else { self.layout.locate(slot) }
     }

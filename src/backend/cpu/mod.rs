@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! The backend that computes, on the processor.
+//! The backend that computes on the CPU.
 
 mod demand;
 mod memory;
@@ -28,17 +28,17 @@ use crate::ops::exec::Exec;
 use crate::ops::place::{Source, Target};
 use crate::ops::sums::{Picture, group_sums};
 
-/// What a run on the processor borrows from its session.
+/// A run on the CPU, which borrows from its session.
 pub(crate) struct Cpu<'a> {
     machine: CpuMachine,
     threads: &'a Threads,
     strategy: Strategy,
     memory: Memory<'a>,
-    /// Told the multiply-adds done so far, on the calling thread; `Break` stops the run.
+    /// Called with the multiply-adds done so far, on the calling thread; `Break` stops the run.
     progress: &'a mut dyn FnMut(u64) -> ControlFlow<()>,
-    /// Where normalisations have their statistics from.
+    /// Source of the statistics for normalisations.
     statistics: Statistics<'a>,
-    /// Entries of the layout handed out so far.
+    /// Number of layout entries used so far.
     entries: usize,
     /// Group sums of each entry that is an activation with known statistics.
     sums: Vec<Vec<Sum>>,
@@ -46,7 +46,7 @@ pub(crate) struct Cpu<'a> {
 }
 
 impl<'a> Cpu<'a> {
-    /// A run in `memory`, whose layout was made for `strategy` on `machine`.
+    /// Makes a run in `memory`, laid out for `strategy` on `machine`.
     pub(crate) fn new(
         machine: CpuMachine,
         threads: &'a Threads,
@@ -68,7 +68,7 @@ impl<'a> Cpu<'a> {
         }
     }
 
-    /// The same run with normalisations by `statistics`.
+    /// This run, normalising by `statistics`.
     pub(crate) fn with_statistics(self, statistics: Statistics<'a>) -> Self {
         Self { statistics, ..self }
     }
@@ -128,7 +128,7 @@ impl<'a> Cpu<'a> {
         Ok(())
     }
 
-    /// Normalisation and activation of `input`, where `conv` begins with them.
+    /// Normalisation and activation of `input`, if `conv` begins with them.
     fn prologue(&mut self, conv: &Conv<'_>, input: &Slot) -> Result<Option<Prologue>> {
         let Some(norm) = &conv.norm else { return Ok(None) };
         let statistics = self.statistics_of(norm, input)?;
@@ -178,7 +178,7 @@ fn name<'c>(conv: &Conv<'c>) -> &'c str {
     conv.filters.first().map_or("convolution", |filter| filter.name)
 }
 
-/// Turns items done of an operator into multiply-adds of the run.
+/// Converts an operator's finished items to multiply-adds of the run.
 fn ticker<'t>(
     progress: &'t mut dyn FnMut(u64) -> ControlFlow<()>,
     before: u64,
@@ -190,7 +190,7 @@ fn ticker<'t>(
     }
 }
 
-/// Lets go of the weights of a convolution that has run, and refuses sums of an output that is not
+/// Releases the weights of a finished convolution, and fails if the sums of its output are not
 /// finite.
 fn finish(conv: &Conv<'_>, sums: &[Sum], dtype: Storage) -> Result<()> {
     for filter in conv.filters {
@@ -215,7 +215,7 @@ impl<'a> Backend for Cpu<'a> {
     }
 
     fn free(&mut self, slot: Slot) {
-        // The plan knows already; only the statistics go.
+        // The plan frees the memory; only the statistics go here.
         self.sums[slot.id] = Vec::new();
     }
 
@@ -253,7 +253,7 @@ impl<'a> Backend for Cpu<'a> {
         let length = (columns.len() - 1) * pitch + pixel;
         let buffer;
         let row = match self.memory.stored(slot)? {
-            // Pixels close together are read to where they belong.
+            // Packed pixels are read directly.
             Some(stored) if pitch == pixel => return stored.read(at as u64, pixels),
             Some(stored) => {
                 let mut bytes = AlignedBuf::zeroed(length, "a row")?;
@@ -329,7 +329,7 @@ impl<'a> Backend for Cpu<'a> {
         let range = self.memory.in_arena(&slot)?;
         let (pixel, width) = (slot.pixel_bytes(), slot.shape.width);
         let slot = slot.cropped(region)?;
-        // Those of all pixels are not those of some.
+        // Sums over all pixels do not hold for a part.
         self.sums[slot.id].clear();
         let memory = &mut self.memory.arena[range];
         let row = region.width * pixel;
@@ -352,7 +352,7 @@ impl<'a> Backend for Cpu<'a> {
                 attention.name
             )));
         }
-        // Query, key and value may be columns of one activation, which is carved out once.
+        // Query, key and value may be columns of one activation, which is borrowed only once.
         let mut held: Vec<&Slot> = operands.iter().map(|operand| operand.slot).collect();
         held.dedup_by_key(|slot| slot.id);
         let mut ranges = [const { 0..0 }; 3];

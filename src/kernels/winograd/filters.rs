@@ -96,9 +96,9 @@ const CHANNELS: usize = 8;
 /// The widest panel.
 const MAX_NR: usize = 32;
 
-/// A 3-tap filter as a phase sees it: as it is where the phases have three taps; where they have
-/// two, the even outputs of a doubled input see its first tap and the sum of the others, the odd
-/// ones the sum of the first two and the last.
+/// A 3-tap filter in a phase: unchanged if phases have three taps. If they have two, the even
+/// outputs of a doubled input see its first tap and the sum of the others, the odd ones the sum of
+/// the first two and the last.
 #[inline(always)]
 fn of_phase<S: Simd, const TAPS: usize>(s: S, g: [S::V; 3], odd: bool) -> [S::V; TAPS] {
     let mut taps = [g[0]; TAPS];

@@ -157,7 +157,7 @@ struct Pairs<const N: usize> {
     powers: [[f32; N]; MAX_OUT],
     /// The product of (y - z^2) over the other values z: its coefficients from y^0 on.
     others: [[f32; N]; N],
-    /// The same over all values, without the leading one.
+    /// The product over all values: its coefficients from y^0 on, without the leading one.
     all: [f32; N],
     /// The reciprocal of the product of the differences from all other points, for x (and -x), and
     /// for 0.

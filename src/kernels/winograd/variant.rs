@@ -1,12 +1,12 @@
-//! The variants of Winograd convolution: what a tile gives and takes, and which of the transformed
-//! filters meets which point.
+//! The variants of Winograd convolution: the inputs and outputs of a tile, and the pairing of
+//! transformed filters and points.
 
 use std::ops::Range;
 
 /// Where the transforms have the point 1.
 pub(super) const ONE: usize = 1;
 
-/// A variant for 3x3 filters, by what a tile gives and takes in each direction.
+/// A variant for 3x3 filters, by the outputs and inputs of a tile in each direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Winograd {
     /// F(4x4, 3x3): 36 multiplications for 16 outputs.

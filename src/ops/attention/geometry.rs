@@ -1,11 +1,11 @@
-//! The shape of an attention, how it is cut, and the memory that it takes.
+//! The shape of an attention, its blocks, and its memory.
 
 use crate::base::buffer::align_up;
 use crate::base::error::{Error, Result};
 use crate::kernels::Panels;
 use crate::ops::place::Staged;
 
-/// How the softmax goes over the keys.
+/// The order of the softmax over the keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Algorithm {
     /// Block by block of keys, with a running maximum.
@@ -59,7 +59,7 @@ impl Sizes {
 }
 
 impl Geometry {
-    /// `kept` is how many bytes of packed keys and values may be kept; it moves no bit of the
+    /// `kept` limits the bytes of packed keys and values to keep; it never changes a bit of the
     /// result.
     pub(crate) fn new(tokens: usize, channels: usize, algorithm: Algorithm, kept: usize) -> Self {
         let bytes = tokens.saturating_mul(2 * channels * size_of::<f32>());
@@ -73,11 +73,11 @@ impl Geometry {
         tokens.saturating_mul(tokens).saturating_mul(2 * self.channels as u64)
     }
 
-    /// Bytes of scratch memory for `threads` workers. `staged` has the bytes of a token's row where
-    /// it is in the scratch file.
+    /// Scratch memory in bytes for `threads` workers. `staged` is the bytes of a token's row if it
+    /// is spilled.
     ///
     /// # Errors
-    /// `InvalidArgument` when they do not fit the address space.
+    /// `InvalidArgument` if it does not fit the address space.
     pub(crate) fn scratch(&self, panels: Panels, threads: usize, staged: Staged) -> Result<usize> {
         let sizes = self.sizes(panels, staged);
         threads

@@ -57,7 +57,7 @@ pub(crate) struct Job<'a> {
     pub(crate) query: Rows<'a>,
     pub(crate) key: Rows<'a>,
     pub(crate) value: Rows<'a>,
-    /// What of operands and output is in the scratch file: that of [`Geometry::scratch`].
+    /// The spilled operands, as given to [`Geometry::scratch`].
     pub(crate) staged: Staged,
 }
 
@@ -94,7 +94,7 @@ struct Packed<'a> {
     values: &'a [u8],
 }
 
-/// What is packed as one item.
+/// The data packed as one item.
 enum Panel<'a> {
     Keys(Range<usize>, &'a mut [u8]),
     Values(Range<usize>, &'a mut [u8]),
@@ -105,7 +105,7 @@ impl Job<'_> {
     /// bytes. `Break` when `tick` (items done, of how many) said to stop.
     ///
     /// # Errors
-    /// `Io` when the scratch file fails.
+    /// `Io` if the scratch file fails.
     pub(crate) fn run(
         &self,
         exec: Exec<'_>,

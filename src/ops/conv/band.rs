@@ -1,5 +1,5 @@
-//! The way in: the band, the input pixels that a block of output pixels reads, ready to be
-//! multiplied.
+//! The way in: the band, which holds the input pixels that a block of output pixels reads, ready
+//! for the multiplication.
 
 use std::ops::Range;
 
@@ -10,20 +10,18 @@ use crate::base::error::Result;
 use crate::kernels::AffineAct;
 use crate::ops::place::Place;
 
-/// A rectangle of the input, doubled and padded as the convolution sees it, and some of its
-/// channels.
+/// A rectangle of the input after doubling and padding, with some of its channels.
 #[derive(Clone, Debug)]
 pub(super) struct Band {
-    /// The first row and column, in the padded picture: 0 is the first row of zeros where there is
-    /// padding.
+    /// The first row and column in the padded picture; 0 is the first row of padding, if any.
     pub(super) top: usize,
     pub(super) left: usize,
     pub(super) rows: usize,
     pub(super) columns: usize,
     pub(super) channels: Range<usize>,
-    /// How often each row and column of the input is repeated.
+    /// The number of times that each row and column of the input is repeated.
     pub(super) repeat: usize,
-    /// Values from a pixel to the next in the band.
+    /// Values from one pixel to the next in the band.
     pub(super) pixel_stride: usize,
 }
 
@@ -33,18 +31,18 @@ impl Band {
         self.rows * self.row_stride()
     }
 
-    /// Values from a row to the next.
+    /// Values from one row to the next.
     pub(super) fn row_stride(&self) -> usize {
         self.columns * self.pixel_stride
     }
 
-    /// The most input pixels that a band of this size reads.
+    /// The largest number of input pixels that a band of this size reads.
     pub(super) fn pixels(&self) -> usize {
         let side = |count: usize| count.div_ceil(self.repeat) + 1;
         side(self.rows) * side(self.columns)
     }
 
-    /// The rows and columns of the input that it reads.
+    /// The input rows and columns of the band.
     fn reads(&self, layer: &Layer) -> (Range<usize>, Range<usize>) {
         let padding = layer.padding();
         let side = |first: usize, count: usize, length: usize| {
@@ -56,7 +54,7 @@ impl Band {
     }
 }
 
-/// Input pixels at hand.
+/// Input pixels in memory.
 #[derive(Clone, Copy)]
 pub(super) enum Pixels<'p> {
     /// A rectangle of the input that begins at row `top` and column `left`, `width` pixels wide.
@@ -66,8 +64,7 @@ pub(super) enum Pixels<'p> {
 }
 
 impl Run<'_> {
-    /// The input pixels that `band` reads, whatever its channels; those of a file come to
-    /// `staging`.
+    /// The input pixels of `band`, with all channels; those in a file are read to `staging`.
     pub(super) fn pixels<'p>(
         &'p self,
         band: &Band,
@@ -130,8 +127,8 @@ impl Run<'_> {
         }
     }
 
-    /// Loads the columns `inside` of (doubled) input row `y`, from the one whose position in
-    /// `inside` is `phase`, as many apart as a column is repeated.
+    /// Loads columns of (doubled) input row `y`: every `repeat`-th of `inside`, from position
+    /// `phase` on.
     fn load_row(
         &self,
         y: usize,

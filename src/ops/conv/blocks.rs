@@ -1,4 +1,4 @@
-//! How the output is cut into blocks.
+//! The cut of the output into blocks.
 
 use std::ops::Range;
 
@@ -9,19 +9,18 @@ pub(super) struct Block {
     pub(super) columns: Range<usize>,
 }
 
-/// The cut of a picture into blocks of one size, but for those at its edges.
+/// The cut of a picture into blocks of one size; those at its edges may be smaller.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cut {
     /// Rows and columns of a block.
     pub(super) rows: usize,
     pub(super) columns: usize,
-    /// How many rows and columns of the first block lie before the picture.
+    /// Rows and columns of the first block that lie before the picture.
     pub(super) origin: usize,
 }
 
 impl Cut {
-    /// The blocks of the output rows `rows`, which begin where a block does, of a picture that is
-    /// `width` wide.
+    /// The blocks of the output rows `rows`, which start at a block, in a picture of width `width`.
     pub(super) fn blocks(&self, rows: Range<usize>, width: usize) -> Vec<Block> {
         let cut = |length: usize, size: usize| {
             let origin = self.origin;
@@ -37,13 +36,13 @@ impl Cut {
             .collect()
     }
 
-    /// Blocks side by side in a picture that is `width` wide.
+    /// Number of blocks side by side in a picture of width `width`.
     pub(super) fn across(&self, width: usize) -> usize {
         (width + self.origin).div_ceil(self.columns)
     }
 }
 
-/// Splits `length` into as many parts as `most` allows, nearly even; gives the length of the
+/// Splits `length` into the fewest nearly even parts of at most `most`; returns the length of the
 /// largest.
 pub(super) fn even(length: usize, most: usize) -> usize {
     length.div_ceil(length.div_ceil(most))

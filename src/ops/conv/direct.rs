@@ -20,19 +20,19 @@ use crate::kernels::{Ahead, Gemm, Init, Panels, Sum};
 const BAND_VALUES: usize = 192 * 1024;
 /// The widest block: eight register tiles of the widest kernel.
 const BLOCK_WIDTH: usize = 104;
-/// The tallest block, which bounds what one item costs and so how long a cancel waits.
+/// The tallest block: it bounds the time of one item, and so the delay of a cancel.
 const BLOCK_HEIGHT: usize = 8;
 
-/// How a direct convolution is cut.
+/// The cut of a direct convolution.
 #[derive(Clone, Debug)]
 pub(super) struct Blocking {
     cut: Cut,
-    /// Values from a pixel to the next in the band.
+    /// Values from one pixel to the next in the band.
     pixel_stride: usize,
 }
 
 impl Blocking {
-    /// As tall and wide as the band allows, then evened out over the picture.
+    /// Chooses blocks as tall and wide as the band allows, then evens them out over the picture.
     pub(super) fn choose(layer: &Layer) -> Self {
         let in_channels = layer.input.channels;
         // Rows a multiple of 1 KiB apart fall into few sets of the first-level cache.
@@ -45,7 +45,7 @@ impl Blocking {
         Self { cut: Cut { rows, columns, origin: 0 }, pixel_stride }
     }
 
-    /// What `block` reads.
+    /// The band of `block`.
     fn band_of(&self, layer: &Layer, block: &Block) -> Band {
         let reach = |n: usize| (n - 1) * layer.step() + layer.kernel;
         Band {
@@ -87,7 +87,7 @@ impl Method for Blocking {
     }
 }
 
-/// A direct convolution at work.
+/// A running direct convolution.
 struct Direct<'r> {
     run: Run<'r>,
     blocking: &'r Blocking,
@@ -142,7 +142,7 @@ impl Direct<'_> {
         })
     }
 
-    /// Convolves the rows of a block; gives the sums of each channel.
+    /// Convolves the rows of a block; returns the sums of each channel.
     fn rows(
         &self,
         filters: &[u8],

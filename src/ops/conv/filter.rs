@@ -1,10 +1,10 @@
-//! Filters as the checkpoint has them.
+//! Filters in the checkpoint's form.
 
 use crate::base::buffer::Bytes;
 use crate::base::encoding::Encoding;
 use crate::kernels::PackConv;
 
-/// A bank of filters as the checkpoint has it.
+/// A bank of filters in the checkpoint's form.
 #[derive(Clone, Copy)]
 pub(crate) struct Filter<'a> {
     /// Path in the network, for messages.
@@ -21,7 +21,7 @@ pub(crate) struct Filter<'a> {
 }
 
 impl<'a> Filter<'a> {
-    /// What the kernels pack.
+    /// The filters in the form that the kernels pack.
     pub(super) fn pack(&self) -> PackConv<'a> {
         PackConv {
             weight: self.weight,

@@ -1,4 +1,4 @@
-//! A layer, and the method that is chosen for it.
+//! A layer, with the method chosen for it.
 
 use std::ops::Range;
 
@@ -17,7 +17,7 @@ use crate::kernels::Panels;
 use crate::ops::exec::Exec;
 use crate::ops::place::Staged;
 
-/// The shape of a convolution, and the method that computes it.
+/// The shape of a convolution, with the method that computes it.
 #[derive(Debug)]
 pub(crate) struct Geometry {
     pub(crate) layer: Layer,
@@ -25,12 +25,12 @@ pub(crate) struct Geometry {
 }
 
 impl Geometry {
-    /// `kept` is how many bytes of transformed filters or inputs the convolution may keep; it moves
-    /// no bit of the result.
+    /// `kept` limits the bytes of transformed filters or inputs to keep; it never changes a bit of
+    /// the result.
     ///
     /// # Errors
-    /// `InvalidArgument` when the picture is too small to be halved or too large to be addressed,
-    /// `Internal` when the filters do not belong to the input.
+    /// `InvalidArgument` if the picture is too small to halve or too large to address, `Internal`
+    /// if the filters do not fit the input.
     pub(crate) fn new(
         input: Shape,
         filters: &[Filter<'_>],
@@ -49,7 +49,7 @@ impl Geometry {
         self.layer.output
     }
 
-    /// Whether an output pixel needs no other than its own input pixel.
+    /// Whether each output pixel needs only its own input pixel.
     pub(crate) fn in_place(&self) -> bool {
         self.layer.in_place()
     }
@@ -59,10 +59,10 @@ impl Geometry {
         self.layer.multiply_adds()
     }
 
-    /// Bytes of scratch memory for `threads` workers.
+    /// Scratch memory in bytes for `threads` workers.
     ///
     /// # Errors
-    /// `InvalidArgument` when they do not fit the address space.
+    /// `InvalidArgument` if it does not fit the address space.
     pub(crate) fn scratch(&self, panels: Panels, threads: usize, staged: Staged) -> Result<usize> {
         let Scratch { shared, worker } = self.parts(panels);
         let Staging { input, output } = self.staging(staged);
@@ -72,12 +72,12 @@ impl Geometry {
             .ok_or_else(|| Error::invalid("scratch memory does not fit the address space"))
     }
 
-    /// The parts of the scratch memory, without what is staged.
+    /// The parts of the scratch memory, without staging.
     pub(super) fn parts(&self, panels: Panels) -> Scratch {
         self.method.scratch(&self.layer, panels)
     }
 
-    /// What a worker stages.
+    /// The staging memory of a worker.
     pub(super) fn staging(&self, staged: Staged) -> Staging {
         let (band, cut) = (self.method.band(&self.layer), self.method.cut());
         Staging {
@@ -86,12 +86,12 @@ impl Geometry {
         }
     }
 
-    /// The blocks of some output rows, which begin where a block does.
+    /// The blocks of some output rows, which start at a block.
     pub(super) fn blocks(&self, rows: Range<usize>) -> Vec<Block> {
         self.method.cut().blocks(rows, self.layer.output.width)
     }
 
-    /// The convolution of `operands`, for its method to [`begin`](Method::begin).
+    /// The convolution of `operands`, to pass to the method's [`begin`](Method::begin).
     pub(super) fn run<'r>(&'r self, exec: Exec<'r>, operands: &'r Operands<'r>) -> Run<'r> {
         Run { exec, layer: &self.layer, cut: self.method.cut(), operands }
     }

@@ -18,12 +18,12 @@ pub(crate) struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Runs the convolution into `out`, with `scratch` of [`Geometry::scratch`] bytes; gives the
-    /// sums of each group of what was stored, or `None` when `tick` (steps done, of how many) said
+    /// Runs the convolution into `out`, with `scratch` of [`Geometry::scratch`] bytes. Returns the
+    /// sums of each group of the stored values, or `None` if `tick` (steps done, of how many) said
     /// to stop.
     ///
     /// # Errors
-    /// `Io` when the scratch file fails.
+    /// `Io` if the scratch file fails.
     pub(crate) fn run(
         &self,
         exec: Exec<'_>,

@@ -6,10 +6,10 @@ use crate::base::shape::Shape;
 use crate::base::storage::Storage;
 use crate::kernels::Panels;
 
-/// What happens to the resolution on the way through a convolution.
+/// The change of resolution by a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Resample {
-    /// Nothing: stride 1, padded by one on each side where the kernel is 3x3.
+    /// None: stride 1, padded by one on each side if the kernel is 3x3.
     Keep,
     /// Nearest-neighbour doubling before it.
     Double,
@@ -17,7 +17,7 @@ pub(crate) enum Resample {
     Halve,
 }
 
-/// The shape of a convolution: all that the choice of its method depends on.
+/// The shape of a convolution, on which alone the choice of its method depends.
 #[derive(Clone, Debug)]
 pub(crate) struct Layer {
     pub(crate) input: Shape,
@@ -30,8 +30,8 @@ pub(crate) struct Layer {
 
 impl Layer {
     /// # Errors
-    /// `InvalidArgument` when the picture is too small to be halved or too large to be addressed,
-    /// `Internal` when the filters do not belong to the input.
+    /// `InvalidArgument` if the picture is too small to halve or too large to address, `Internal`
+    /// if the filters do not fit the input.
     pub(super) fn new(input: Shape, filters: &[Filter<'_>], resample: Resample) -> Result<Self> {
         let first =
             filters.first().ok_or_else(|| Error::internal("convolution without a filter"))?;
@@ -57,7 +57,7 @@ impl Layer {
         Ok(Self { input, output, kernel: first.kernel, resample, banks })
     }
 
-    /// Whether an output pixel needs no other than its own input pixel.
+    /// Whether each output pixel needs only its own input pixel.
     pub(super) fn in_place(&self) -> bool {
         self.kernel == 1 && self.resample == Resample::Keep
     }
@@ -71,22 +71,22 @@ impl Layer {
         self.kernel * self.kernel
     }
 
-    /// Values that an output value is summed over.
+    /// Number of values summed for an output value.
     pub(super) fn depth(&self) -> usize {
         self.taps() * self.input.channels
     }
 
-    /// Output channels of all banks, each filled up to whole panels.
+    /// Output channels of all banks, each padded to whole panels.
     pub(super) fn columns(&self, panels: Panels) -> usize {
         self.banks.iter().map(|&channels| panels.filled(channels)).sum()
     }
 
-    /// Input pixels from one output pixel to the next.
+    /// Input pixels from one output pixel to the next: the stride.
     pub(super) fn step(&self) -> usize {
         if self.resample == Resample::Halve { 2 } else { 1 }
     }
 
-    /// How often each row and column of the input is repeated.
+    /// The number of times that each row and column of the input is repeated.
     pub(super) fn repeat(&self) -> usize {
         if self.resample == Resample::Double { 2 } else { 1 }
     }

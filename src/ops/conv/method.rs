@@ -1,4 +1,4 @@
-//! What a method of convolution is.
+//! The interface of a method of convolution.
 
 use std::fmt::Debug;
 use std::ops::ControlFlow;
@@ -12,34 +12,35 @@ use super::worker::{Scratch, Worker};
 use crate::base::error::Result;
 use crate::kernels::Panels;
 
-/// A method of convolution, as it was chosen for a layer: how the output is cut, and the memory
-/// that it takes.
+/// A method of convolution, chosen for a layer: its cut of the output, and its memory.
 pub(super) trait Method: Debug {
     /// The blocks of output pixels.
     fn cut(&self) -> Cut;
 
-    /// What the largest block of `layer` reads.
+    /// The band of the largest block of `layer`.
     fn band(&self, layer: &Layer) -> Band;
 
-    /// The scratch memory that it takes, without what is staged.
+    /// Its scratch memory, without staging.
     fn scratch(&self, layer: &Layer, panels: Panels) -> Scratch;
 
     /// Whether blocks can be computed a few rows at a time, after one preparation.
     fn by_rows(&self) -> bool;
 
-    /// The method at work.
+    /// Begins a run.
     fn begin<'r>(&'r self, run: Run<'r>) -> Box<dyn Work + 'r>;
 }
 
-/// A method of convolution at work.
+/// A running method of convolution.
 pub(super) trait Work {
-    /// Fills what all workers share with what does not depend on the input: the filters.
+    /// Fills the memory that all workers share with the prepared filters, which do not depend on
+    /// the input.
     fn prepare(&self, shared: &mut [u8]);
 
-    /// How many steps [`Work::run`] counts for so many blocks.
+    /// The number of steps that [`Work::run`] counts for `blocks` blocks.
     fn steps(&self, blocks: usize) -> usize;
 
-    /// Computes blocks, after [`Work::prepare`]. `Break` when `tick` (steps done) said to stop.
+    /// Computes blocks, after [`Work::prepare`]. Returns `Break` if `tick` (steps done) said to
+    /// stop.
     fn run(
         &self,
         shared: &mut [u8],

@@ -1,4 +1,4 @@
-//! Convolution over blocks of the picture, in one pass from stored activation to stored activation.
+//! Convolution over blocks of the picture, in one pass from activation to activation.
 //!
 //! ```text
 //! prepare the filters                                      (in parallel)
@@ -8,8 +8,8 @@
 //!     store(results + bias + residual), summing what was stored for the next GroupNorm
 //! ```
 //!
-//! The method and the blocks depend on the layer's shape alone, so neither threads nor budgets move
-//! a sum.
+//! The method and the blocks depend only on the layer's shape, so neither threads nor budgets
+//! change a sum.
 //!
 //! | file | what |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! The way out: what a block stores, and where.
+//! The way out: a block's results, and their places.
 
 use std::ops::Range;
 
@@ -9,7 +9,7 @@ use crate::base::error::Result;
 use crate::kernels::{Store, Sum};
 use crate::ops::place::{Place, Target};
 
-/// Output rows, or parts of some: each by itself in memory, or all in the file.
+/// Output rows, or parts of them: one by one in memory, or all in the file.
 pub(super) type Rows<'a> = Place<'a, Vec<ElementsMut<'a>>>;
 
 /// One block, with its part of each output row and its sums.
@@ -26,7 +26,7 @@ pub(super) struct Results<'a> {
     pub(super) stride: usize,
 }
 
-/// Values of an output that no third-level cache keeps until the next layer reads it.
+/// Size of an output, in values, that no third-level cache holds until the next layer reads it.
 const STREAMED: usize = 8 << 20;
 
 impl Run<'_> {
@@ -47,8 +47,7 @@ impl Run<'_> {
         }
     }
 
-    /// Hands every block its part of each of the output rows that the blocks consist of, and its
-    /// sums.
+    /// Gives every block its part of each of its output rows, and its sums.
     pub(super) fn items<'o>(
         &self,
         blocks: Vec<Block>,
@@ -86,8 +85,9 @@ impl Run<'_> {
         parts
     }
 
-    /// Calls `f` with the block's part of each output row. Those of a file come to `staging`: read
-    /// before, where the convolution adds to them or works in place, and written after.
+    /// Calls `f` with the block's part of each output row. Rows in a file go through `staging`:
+    /// they are read first if the convolution adds to them or works in place, and written
+    /// afterwards.
     pub(super) fn with_rows(
         &self,
         block: &Block,
@@ -115,8 +115,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Stores the results of the pixels of `out`, which are its channels `channels`, and adds to
-    /// `sums` (one for each channel) what was stored.
+    /// Stores results as the channels `channels` of the pixels of `out`, and adds the stored values
+    /// to `sums`, one for each channel.
     pub(super) fn store(
         &self,
         results: Results<'_>,
@@ -138,7 +138,7 @@ impl Run<'_> {
         self.exec.kernels.store(&store, out.tail(channels.start), Some(&mut sums[channels]));
     }
 
-    /// The sums of each group from those of its channels.
+    /// Computes the sums of each group from those of its channels.
     pub(super) fn group(&self, channels: &[Sum], groups: &mut [Sum]) {
         let per_group = channels.len() / self.operands.groups;
         for (group, channels) in groups.iter_mut().zip(channels.chunks_exact(per_group)) {

@@ -1,4 +1,4 @@
-//! A convolution at work.
+//! A running convolution.
 
 use super::blocks::Cut;
 use super::filter::Filter;
@@ -17,34 +17,34 @@ pub(crate) struct Prologue {
     pub(crate) act: Option<Act>,
 }
 
-/// What a convolution reads.
+/// The input of a convolution.
 pub(crate) enum Input<'a> {
     /// All pixels.
     Whole(Source<'a>),
-    /// Whole rows from the given one on.
+    /// Whole rows, from the given one on.
     Window(Elements<'a>, usize),
     /// Its own output, pixel by pixel.
     InPlace,
 }
 
-/// What a convolution is given.
+/// The operands of a convolution.
 pub(crate) struct Operands<'a> {
     pub(crate) filters: &'a [Filter<'a>],
     pub(crate) input: Input<'a>,
-    /// Values from a pixel to the next, of the input and of the output.
+    /// Values from one pixel to the next, in the input and in the output.
     pub(crate) input_pitch: usize,
     pub(crate) output_pitch: usize,
     pub(crate) prologue: Option<Prologue>,
-    /// Add what the output holds already.
+    /// Whether to add the values that the output already holds.
     pub(crate) residual: bool,
     /// Groups of output channels to sum over.
     pub(crate) groups: usize,
-    /// What of input and output is in the scratch file.
+    /// The spilled operands.
     pub(crate) staged: Staged,
 }
 
-/// A convolution at work: what it runs on, its shape and cut, and its operands. `band` has the way
-/// in, `output` the way out.
+/// A running convolution: threads and kernels, shape and cut, and operands. `band` has the way in,
+/// `output` the way out.
 #[derive(Clone, Copy)]
 pub(super) struct Run<'r> {
     pub(super) exec: Exec<'r>,
@@ -59,7 +59,7 @@ impl Run<'_> {
         self.exec.kernels.panels()
     }
 
-    /// The biases of all banks, each bank filled up to whole panels.
+    /// The biases of all banks, each bank padded to whole panels.
     pub(super) fn bias(&self) -> Vec<f32> {
         let panels = self.panels();
         let mut bias = Vec::with_capacity(self.layer.columns(panels));

@@ -1,5 +1,5 @@
-//! The two convolutions that a ResNet block begins with where it halves the channels, in the place
-//! of their input: what a decoder has twice at its widest is then there once.
+//! Split in place: the first two convolutions of a ResNet block that halves the channels run in the
+//! place of their input. So the widest activations of a decoder exist once instead of twice.
 //!
 //! ```text
 //! for each few rows of blocks
@@ -25,10 +25,10 @@ use crate::ops::exec::Exec;
 use crate::ops::place::{Place, Staged};
 use crate::ops::sums::merge;
 
-/// Blocks for each thread that are worked on between two copies.
+/// Blocks per thread between two copies.
 const BLOCKS: usize = 4;
 
-/// Something of each of the two convolutions: the 3x3 one, and the 1x1 one that is the block's
+/// A value for each of the two convolutions: the 3x3 one, and the 1x1 one, which is the block's
 /// shortcut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Branches<T> {
@@ -36,13 +36,13 @@ pub(crate) struct Branches<T> {
     pub(crate) shortcut: T,
 }
 
-/// A 3x3 and a 1x1 convolution of one input, each to half of its channels.
+/// A 3x3 and a 1x1 convolution on one input, each to half of its channels.
 pub(crate) struct Split {
     geometries: Branches<Geometry>,
 }
 
 impl Split {
-    /// `None` where the two do not fit in the place of their input, or are not computed row by row.
+    /// `None` if the two do not fit in the place of their input, or are not computed row by row.
     pub(crate) fn new(input: Shape, filters: Branches<&[Filter<'_>]>) -> Result<Option<Self>> {
         let geometry =
             |filters: &[Filter<'_>]| Geometry::new(input, filters, Resample::Keep, usize::MAX);
@@ -64,10 +64,10 @@ impl Split {
         conv.multiply_adds().saturating_add(shortcut.multiply_adds())
     }
 
-    /// Bytes of scratch memory for `threads` workers.
+    /// Scratch memory in bytes for `threads` workers.
     ///
     /// # Errors
-    /// `InvalidArgument` when they do not fit the address space.
+    /// `InvalidArgument` if it does not fit the address space.
     pub(crate) fn scratch(&self, panels: Panels, threads: usize, dtype: Storage) -> Result<usize> {
         let Branches { conv, shortcut } = self.parts(panels);
         let shared = conv.shared + shortcut.shared + self.window(threads, dtype);
@@ -110,14 +110,14 @@ pub(crate) struct SplitJob<'a> {
     pub(crate) split: &'a Split,
     pub(crate) filters: Branches<&'a [Filter<'a>]>,
     pub(crate) groups: Branches<usize>,
-    /// Of the 3x3 convolution.
+    /// The prologue of the 3x3 convolution.
     pub(crate) prologue: Option<Prologue>,
     pub(crate) dtype: Storage,
 }
 
 impl SplitJob<'_> {
-    /// Runs both in `memory`, which has the input and then the output of the 1x1 convolution,
-    /// followed by that of the 3x3 convolution. Gives the sums of their groups, or `None` when
+    /// Runs both in `memory`, which holds the input, and afterwards the output of the 1x1
+    /// convolution followed by that of the 3x3 one. Returns the sums of their groups, or `None` if
     /// `tick` (blocks done, of how many) said to stop.
     pub(crate) fn run(
         &self,
@@ -177,7 +177,7 @@ impl SplitJob<'_> {
         Ok(Some(Branches { conv, shortcut: of_shortcut }))
     }
 
-    /// What the two are given: input rows from `top` on.
+    /// The operands of both: input rows from `top` on.
     fn operands<'o>(&'o self, values: Elements<'o>, top: usize) -> Branches<Operands<'o>> {
         let Branches { conv, shortcut } = self.split.channels();
         let operands = |filters, groups, output_pitch, prologue| Operands {
@@ -198,7 +198,7 @@ impl SplitJob<'_> {
     }
 }
 
-/// One of the two convolutions, its filters prepared.
+/// One of the two convolutions, with prepared filters.
 struct Branch<'b> {
     geometry: &'b Geometry,
     exec: Exec<'b>,
@@ -216,7 +216,7 @@ impl<'b> Branch<'b> {
         Self { geometry, exec, filters }
     }
 
-    /// Computes some output rows; gives the sums of each of their blocks, or `None` when `tick`
+    /// Computes some output rows; returns the sums of each of their blocks, or `None` if `tick`
     /// (blocks done) said to stop.
     fn rows(
         &mut self,
@@ -235,7 +235,7 @@ impl<'b> Branch<'b> {
     }
 }
 
-/// The halves of rows of `row` bytes: the first is that of the shortcut.
+/// The halves of rows of `row` bytes; the first is the shortcut's.
 fn halves(rows: &mut [u8], row: usize, dtype: Storage) -> Branches<Rows<'_>> {
     let (mut conv, mut shortcut) = (Vec::new(), Vec::new());
     for row in rows.chunks_exact_mut(row) {
@@ -246,8 +246,7 @@ fn halves(rows: &mut [u8], row: usize, dtype: Storage) -> Branches<Rows<'_>> {
     Branches { conv: Place::Memory(conv), shortcut: Place::Memory(shortcut) }
 }
 
-/// Makes a window that has the rows `held` one that has the rows `need`, which are still in
-/// `memory` where they were not held.
+/// Moves a window from the rows `held` to the rows `need`; those not held are copied from `memory`.
 fn slide(
     exec: Exec<'_>,
     window: &mut [u8],
@@ -266,8 +265,8 @@ fn slide(
     exec.each(rows, |(to, from): (&mut [u8], &[u8])| to.copy_from_slice(from));
 }
 
-/// Moves the even pieces of `half` bytes to the front and the odd ones to the back, each in their
-/// order. Each thread moves a part of all pieces.
+/// Moves the even pieces of `half` bytes to the front and the odd ones to the back, each in order.
+/// Each thread moves a part of all pieces.
 fn sort_halves(exec: Exec<'_>, memory: &mut [u8], half: usize) {
     let part = half.div_ceil(exec.threads.count());
     let mut parts: Vec<Vec<&mut [u8]>> = Vec::new();
@@ -282,7 +281,8 @@ fn sort_halves(exec: Exec<'_>, memory: &mut [u8], half: usize) {
     exec.each(parts, |mut pieces| permute(&mut pieces));
 }
 
-/// The same of pieces, along the cycles of the permutation.
+/// Moves the even pieces to the front and the odd ones to the back, along the cycles of the
+/// permutation.
 fn permute(pieces: &mut [&mut [u8]]) {
     let count = pieces.len() / 2;
     // Where the piece comes from that belongs at `at`.

@@ -1,25 +1,24 @@
 //! The memory of a worker of a convolution, cut out of the scratch memory of all.
 //!
-//! How much that is, `Geometry::scratch` tells.
+//! `Geometry::scratch` tells its size.
 
 use crate::base::buffer::align_up;
 
-/// Bytes of scratch memory: what all workers share, such as the prepared filters, and what each has
-/// to itself.
+/// Scratch memory in bytes: shared by all workers, such as prepared filters, and private to each.
 #[derive(Clone, Copy)]
 pub(super) struct Scratch {
     pub(super) shared: usize,
     pub(super) worker: usize,
 }
 
-/// Bytes that a worker stages of input and output in the scratch file.
+/// Bytes of spilled input and output that a worker stages.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Staging {
     pub(super) input: usize,
     pub(super) output: usize,
 }
 
-/// What a worker has to itself: scratch memory, and where it stages blocks of the scratch file.
+/// The private memory of a worker: scratch memory, and staging for blocks of the scratch file.
 pub(super) struct Worker<'a> {
     pub(super) scratch: &'a mut [u8],
     pub(super) input: &'a mut [u8],
@@ -27,7 +26,7 @@ pub(super) struct Worker<'a> {
 }
 
 impl<'a> Worker<'a> {
-    /// As many as `memory` has room for, with `scratch` bytes each.
+    /// As many workers as fit `memory`, with `scratch` bytes each.
     pub(super) fn all(memory: &'a mut [u8], scratch: usize, staging: Staging) -> Vec<Self> {
         memory
             .chunks_exact_mut(scratch + staging.input + staging.output)

@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! The rows of a picture in diffusers' tiles.
+//! The rows of a picture, computed in diffusers' tiles.
 //!
 //! ```text
 //! for each row of tiles
@@ -21,27 +21,26 @@ use crate::run::planes::{Fill, finite};
 use crate::run::runner::{Input, Io, Runner};
 use crate::run::tiling::diffusers::{DiffusersGrid, DiffusersTiles};
 
-/// The rows of a picture that is made a row of tiles at a time.
+/// The rows of a picture, computed one row of tiles at a time.
 pub(super) struct DiffusersRows {
     direction: Direction,
     height: usize,
     width: usize,
     meter: Meter,
-    /// Input rows that the row of tiles in work reads, those below `first` having passed.
+    /// Input rows of the current row of tiles, from row `first` on.
     strip: Vec<f32>,
     first: usize,
     filled: usize,
-    /// The last rows of each tile of the row above.
+    /// The last rows of each tile in the row above.
     above: Vec<Tile>,
-    /// Finished rows, of `length` values each, the one at hand, and where the next is in the
-    /// picture.
+    /// Finished rows of `length` values each, the current one, and the picture row of the next.
     rows: Vec<f32>,
     length: usize,
     at: usize,
     y: usize,
 }
 
-/// A tile as the network gave it, or the part that others blend with.
+/// A tile from the network, or the part of it that others blend with.
 #[derive(Clone, Default)]
 struct Tile {
     height: usize,
@@ -95,7 +94,7 @@ impl DiffusersRows {
         &self.rows[self.at..self.at + self.length]
     }
 
-    /// Reads the input rows of the tiles that begin at `first`, and lets go of those above.
+    /// Reads the input rows of the tiles that begin at row `first`, and drops those above.
     fn read(
         &mut self,
         network: &Network<'_>,
@@ -116,7 +115,7 @@ impl DiffusersRows {
         Ok(())
     }
 
-    /// Makes the rows of the tiles that begin at input row `first`.
+    /// Computes the rows of the tiles that begin at input row `first`.
     fn row_of_tiles(
         &mut self,
         network: &Network<'_>,
@@ -150,7 +149,7 @@ impl DiffusersRows {
         Ok(())
     }
 
-    /// Runs the network on the tile of the input columns from `left` to `right`.
+    /// Runs the network on the tile of input columns `left` to `right`.
     fn tile(
         &mut self,
         network: &Network<'_>,
@@ -180,7 +179,7 @@ impl DiffusersRows {
 }
 
 impl Tile {
-    /// Rows and columns from the given ones on.
+    /// The part from row `top` and column `left` on.
     fn part(&self, top: usize, left: usize) -> Self {
         let (height, width, channels) = (self.height - top, self.width - left, self.channels);
         let mut values = Vec::with_capacity(height * width * channels);

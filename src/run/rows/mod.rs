@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! The rows that a call gives, made out of a runner and pulled one by one.
+//! The rows of a call, pulled one by one from a runner.
 
 mod diffusers;
 mod seamless;
@@ -23,29 +23,29 @@ use crate::model::network::Part;
 pub(super) struct Pull {
     scheme: Scheme,
     rows: Rows,
-    /// Whether a row was given.
+    /// Whether a row was returned already.
     given: bool,
-    /// Whether rows that were given may be given again.
+    /// Whether the caller accepts rows again.
     rewritable: bool,
 }
 
 /// The rows of each kind of scheme.
 enum Rows {
-    /// All are made.
+    /// All rows are computed.
     Whole(WholeRows),
-    /// A row of tiles is made when its first row is pulled.
+    /// A row of tiles is computed when its first row is pulled.
     Diffusers(DiffusersRows),
-    /// A row of tiles is made when its first row is pulled; the input has been read.
+    /// A row of tiles is computed when its first row is pulled; the input is already read.
     Seamless(SeamlessRows),
-    /// Those of a call that failed.
+    /// The call failed.
     Failed,
 }
 
 impl Pull {
-    /// Begins the call of `scheme`, whose input is that of `fill`.
+    /// Begins the call of `scheme` on the input of `fill`.
     ///
     /// # Errors
-    /// As [`Session::decode`](crate::Session::decode), but for the shape of the input.
+    /// Those of [`Session::decode`](crate::Session::decode), except for a wrong shape.
     pub(super) fn begin(
         model: &Model,
         runner: &mut Runner,
@@ -62,19 +62,20 @@ impl Pull {
         }
     }
 
-    /// The same for who can take rows again, from the first: where the call begins anew.
+    /// Marks the call's rows as rewritable: if the call begins anew, the caller accepts all rows
+    /// again.
     pub(super) fn rewritable(self) -> Self {
         Self { rewritable: true, ..self }
     }
 
-    /// Goes to the next row, and tells which it is; `None` after the last. `fill` is that of
+    /// Goes to the next row and returns its index; `None` after the last. `fill` is that of
     /// [`Pull::begin`].
     ///
-    /// An overflow of `F16` begins the call anew in a storage that has the range. No picture mixes
-    /// storages: all of its rows are made again, where none was given or they may be given again.
+    /// An overflow of `F16` begins the call anew in a type with more range, if no row was returned
+    /// yet or rows are rewritable. All rows are computed again: no picture mixes types.
     ///
     /// # Errors
-    /// `Cancelled`; in tiles also those of the arithmetic, after which all others are `State`.
+    /// `Cancelled`; in tiles also arithmetic errors, after which every call fails with `State`.
     pub(super) fn advance(
         &mut self,
         model: &Model,
@@ -87,11 +88,11 @@ impl Pull {
                 self.given = true;
                 return Ok(row);
             }
-            // A row that is made and could not be read is asked for again.
+            // A row that could not be read can be asked for again.
             Err(error) if matches!(self.rows, Rows::Whole(_)) => return Err(error),
             Err(error) => error,
         };
-        // What it held goes before another begins.
+        // Frees the old rows before new ones begin.
         self.rows = Rows::Failed;
         if !widen(&error, &self.scheme, runner) || (self.given && !self.rewritable) {
             return Err(error);
@@ -111,12 +112,12 @@ impl Pull {
         }
     }
 
-    /// Whether more of the input may be read.
+    /// Whether the input may still be read.
     pub(super) fn reads(&self) -> bool {
         match &self.rows {
             Rows::Whole(_) | Rows::Failed => false,
             Rows::Diffusers(_) => true,
-            // Only to begin anew.
+            // Only if the call begins anew.
             Rows::Seamless(_) => self.scheme.storage() == Storage::F16,
         }
     }
@@ -126,14 +127,14 @@ impl Pull {
         self.scheme.plan()
     }
 
-    /// How the call was worked on, for the next of its kind.
+    /// The scheme that the call ended with, for the next such call.
     pub(super) fn into_scheme(self) -> Scheme {
         self.scheme
     }
 }
 
-/// Stores what is planned from now on as `Bf16`, where `error` is an overflow in `F16`; later calls
-/// of the session stay with it.
+/// If `error` is an overflow of `F16`, switches this and later calls of the session to `Bf16` and
+/// returns true.
 fn widen(error: &Error, scheme: &Scheme, runner: &mut Runner) -> bool {
     let overflow = error.kind() == ErrorKind::NonFinite && scheme.storage() == Storage::F16;
     if overflow {

@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! The rows of a decode in seamless tiles.
+//! The rows of a decode, computed in seamless tiles.
 //!
 //! ```text
 //! front: up to the last attention, in one piece               -> M, at the latents' resolution
@@ -23,24 +23,24 @@ use crate::run::planes::Fill;
 use crate::run::runner::{Input, Io, Made, Pick, Runner};
 use crate::run::tiling::seamless::SeamlessTiles;
 
-/// The rows of a picture that is made a row of tiles at a time.
+/// The rows of a picture, computed one row of tiles at a time.
 pub(super) struct SeamlessRows {
-    /// What the front gave, pinned.
+    /// The front's output, pinned.
     front: Made,
     statistics: Shared,
     meter: Meter,
-    /// Picture rows of the row of tiles made last, of `length` values each, the one at hand, and
-    /// where the next is in the picture.
+    /// Picture rows of the last row of tiles, of `length` values each, the current one, and the
+    /// picture row of the next.
     rows: Vec<f32>,
     length: usize,
     at: usize,
     y: usize,
-    /// Rows of tiles made.
+    /// Number of rows of tiles computed.
     made: usize,
 }
 
 impl SeamlessRows {
-    /// Runs the front on the latents of `fill`, and finds the statistics.
+    /// Runs the front on the latents of `fill` and computes the statistics.
     pub(super) fn begin(
         runner: &mut Runner,
         call: &Call<'_>,
@@ -150,7 +150,7 @@ impl SeamlessRows {
         runner.run(&tiles.grid.tile(network, window), tiles.planned(window)?, io)
     }
 
-    /// Makes the picture rows of the tiles whose rows are `rows`.
+    /// Computes the picture rows of the tiles with rows `rows`.
     fn row_of_tiles(
         &mut self,
         network: &Network<'_>,
@@ -176,7 +176,7 @@ impl SeamlessRows {
     }
 }
 
-/// A tile of what the front gave: where its rows and its columns begin, each with its span.
+/// A tile of the front's output: the start and span of its rows and columns.
 #[derive(Clone, Copy)]
 struct Place {
     rows: (usize, Span),

@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! The rows of a call that is one run of the network.
+//! The rows of a call of one run.
 
 use crate::backend::Statistics;
 use crate::base::buffer::{AlignedBuf, cast};
@@ -9,10 +9,10 @@ use crate::run::control::Meter;
 use crate::run::planes::Fill;
 use crate::run::runner::{Input, Io, Made, Runner};
 
-/// The rows of what a run made, which the runner holds until its next one.
+/// The rows of a run's output, which the runner holds until its next run.
 pub(super) struct WholeRows {
     made: Made,
-    /// The row that was read last.
+    /// The row read last.
     row: AlignedBuf,
     next: usize,
 }
@@ -31,14 +31,14 @@ impl WholeRows {
         Self::of(made)
     }
 
-    /// The rows of what a run made, in `F32`.
+    /// The rows of a run's output, in `F32`.
     pub(super) fn of(made: Made) -> Result<Self> {
         let shape = made.shape();
         let row = AlignedBuf::zeroed(shape.width * shape.channels * size_of::<f32>(), "a row")?;
         Ok(Self { made, row, next: 0 })
     }
 
-    /// Goes to the next row. A row that could not be read is asked for again.
+    /// Goes to the next row. A row that could not be read can be asked for again.
     pub(super) fn advance(&mut self, runner: &mut Runner) -> Result<Option<usize>> {
         let shape = self.made.shape();
         if self.next == shape.height {

@@ -1,10 +1,10 @@
 #![forbid(unsafe_code)]
-//! Tiles as diffusers has them (`enable_tiling`): each goes through the network by itself, with
-//! statistics and attention of its own, and is blended into the ones above and on its left
+//! The tiles of diffusers (`enable_tiling`): each goes through the network by itself, with its own
+//! statistics and attention, and is blended into the tiles above and on its left
 //! (`rows/diffusers.rs`).
 //!
-//! What tiles show that the whole picture does not, seams and shifts of colour, is part of it; it
-//! is here to give the numbers that diffusers gives.
+//! Seams and shifts of colour, which the whole picture does not have, are part of it: the aim is to
+//! give diffusers' numbers.
 
 use super::grid::{check_count, counted};
 use crate::base::error::{Error, Result};
@@ -15,32 +15,32 @@ use crate::run::budget::{Call, Planned};
 use crate::run::plan::Plan;
 use crate::run::resources::{Resources, TileOptions};
 
-/// Where tiles are. Lengths are in values of the input (latents or pixels) or of the output.
+/// The grid of tiles. Lengths are in values of the input (latents or pixels) or of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::run) struct DiffusersGrid {
     /// Input rows and columns of a tile.
     pub(in crate::run) tile: usize,
-    /// Input rows from a tile to the next.
+    /// Input rows from one tile to the next.
     pub(in crate::run) stride: usize,
-    /// Output rows that two tiles share.
+    /// Output rows shared by two tiles.
     pub(in crate::run) blend: usize,
-    /// Output rows from a tile to the next.
+    /// Output rows from one tile to the next.
     pub(in crate::run) limit: usize,
 }
 
-/// A call in diffusers' tiles: the grid, and the plan of each size of a tile.
+/// A call in diffusers' tiles: the grid, and the plan for each tile size.
 pub(in crate::run) struct DiffusersTiles {
     pub(in crate::run) grid: DiffusersGrid,
     pub(in crate::run) plan: Plan,
-    /// Rows and columns of a tile, and its plan.
+    /// Rows and columns of a tile, with its plan.
     planned: Vec<((usize, usize), Planned)>,
 }
 
 impl DiffusersGrid {
-    /// The tiles that `options` ask for, where an input of this size is cut at all.
+    /// The tiles of `options`; `None` if an input of this size is not cut.
     ///
     /// # Errors
-    /// `InvalidArgument` for a tile size or an overlap that makes no tiles.
+    /// `InvalidArgument` for an impossible tile size or overlap.
     fn of(call: &Call<'_>, options: TileOptions) -> Result<Option<Self>> {
         let Call { network, height, width, .. } = *call;
         let (factor, direction) = (network.downscale(), network.direction());
@@ -64,7 +64,7 @@ impl DiffusersGrid {
             return Ok(None);
         }
         check_count(height.max(width), grid.stride)?;
-        // What is cut is larger than a tile: its size bounds all lengths of the grid.
+        // An input that is cut is larger than a tile, so its size bounds all lengths of the grid.
         Shape::new(height, width, network.in_channels()).bytes(Storage::F32)?;
         let odd = |side: &usize| direction == Direction::Encode && !side.is_multiple_of(factor);
         if [height, width].iter().any(odd) {
@@ -75,7 +75,7 @@ impl DiffusersGrid {
         Ok(Some(grid))
     }
 
-    /// Where the tiles begin and end along a side.
+    /// Start and end of each tile along a side.
     pub(in crate::run) fn cut(
         &self,
         length: usize,
@@ -84,7 +84,7 @@ impl DiffusersGrid {
         (0..length).step_by(stride).map(move |start| (start, length.min(start + tile)))
     }
 
-    /// Bytes that are held beside the workspace of a tile: input rows, output rows, and what the
+    /// Bytes held besides the workspace of a tile: input rows, output rows, and the parts that the
     /// next tiles blend with.
     fn own_bytes(&self, network: &Network<'_>, width: usize) -> u64 {
         let (from, to) = (network.in_channels(), network.out_channels());
@@ -96,7 +96,8 @@ impl DiffusersGrid {
             product([self.tile, width, from]),
             product([self.limit, count * self.limit, to]),
             product([self.blend, count * side, to]),
-            // The tile in work, and what of it the next ones below and on the right blend with.
+            // The current tile, and the parts of it that the next tiles below and on the right
+            // blend with.
             product([side, side + 2 * self.blend, to]),
         ];
         values.iter().fold(0_u64, |sum, &n| sum.saturating_add(n)).saturating_mul(4)
@@ -104,10 +105,10 @@ impl DiffusersGrid {
 }
 
 impl DiffusersTiles {
-    /// The tiles of a call, each planned within `resources`; `None` where it is not cut.
+    /// The tiles of a call, each planned within `resources`; `None` if it is not cut.
     ///
     /// # Errors
-    /// `InvalidArgument` for a tile size or an overlap that makes no tiles, `Budget`.
+    /// `InvalidArgument` for an impossible tile size or overlap, `Budget`.
     pub(in crate::run) fn of(call: &Call<'_>, resources: Resources) -> Result<Option<Self>> {
         let Some(grid) = DiffusersGrid::of(call, resources.tiles)? else { return Ok(None) };
         let Call { network, height, width, .. } = *call;
@@ -115,7 +116,7 @@ impl DiffusersTiles {
         let sizes = |length: usize| counted(grid.cut(length).map(|(start, end)| end - start));
         let mut planned = Vec::new();
         let mut total: Option<Plan> = None;
-        // The largest first: where no plan fits, the error says what that one needs.
+        // The largest first: if no plan fits, the error names the need of that one.
         for &(height, rows) in sizes(height).iter().rev() {
             for &(width, columns) in sizes(width).iter().rev() {
                 let tile = Call { network, part: Part::Whole, height, width }.plan(resources)?;

@@ -1,13 +1,13 @@
 #![forbid(unsafe_code)]
-//! What grids of tiles have in common.
+//! Shared by both grids of tiles.
 
 use crate::base::error::{Error, Result};
 
-/// The most tiles along a side.
+/// The largest number of tiles along a side.
 const MOST_TILES: usize = 1 << 16;
 
-/// Refuses tiles that are too small for a picture: `stride` from one to the next along a side of
-/// `length`.
+/// Refuses tiles that are too small for a picture with a side of `length`, `stride` from one to the
+/// next.
 pub(super) fn check_count(length: usize, stride: usize) -> Result<()> {
     let count = length.div_ceil(stride);
     if count <= MOST_TILES {
@@ -18,7 +18,7 @@ pub(super) fn check_count(length: usize, stride: usize) -> Result<()> {
     )))
 }
 
-/// What there is, and how often.
+/// The distinct values, each with its count.
 pub(super) fn counted<T: Ord>(all: impl Iterator<Item = T>) -> Vec<(T, u64)> {
     let mut all: Vec<T> = all.collect();
     all.sort_unstable();

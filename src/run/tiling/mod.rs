@@ -1,4 +1,4 @@
-//! Tiles: where they are in a picture, and what they need.
+//! Tiles: their places in a picture, and their plans.
 
 pub(super) mod diffusers;
 mod grid;

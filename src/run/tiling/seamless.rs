@@ -1,10 +1,10 @@
 #![forbid(unsafe_code)]
-//! Seamless tiles: a decode whose large activations exist for a tile at a time, without seams.
+//! Seamless tiles: a decode without seams whose large activations exist for one tile at a time.
 //!
-//! A tile has around it all that its pixels depend on, and all tiles are normalised by the
-//! statistics of the whole picture. They would then be the exact picture, if those statistics were
-//! exact; these are found as `backend/statistics.rs` says, by running a reduced picture and all
-//! tiles in turn (`rows/seamless.rs`).
+//! Each tile has a halo of all that its pixels depend on, and all tiles are normalised by the
+//! statistics of the whole picture. With exact statistics they would equal the exact picture.
+//! `backend/statistics.rs` approximates the statistics by running a reduced picture and all tiles
+//! in turn (`rows/seamless.rs`).
 
 use super::grid::{check_count, counted};
 use crate::backend::Strategy;
@@ -16,30 +16,30 @@ use crate::run::budget::{Call, Output, Planned, in_memory};
 use crate::run::plan::Plan;
 use crate::run::resources::{Least, Resources};
 
-/// Sides of a tile in latents that are tried where the budget chooses.
+/// Sides of a tile in latents to try if the budget chooses the size.
 const SIZES: [usize; 14] = [256, 224, 192, 160, 128, 112, 96, 80, 64, 48, 32, 24, 16, 8];
 
-/// Side of the smallest picture whose statistics stand for a larger one's.
+/// Side of the smallest reduced picture whose statistics can stand for the whole.
 const SMALLEST: usize = 16;
 
-/// How what the front gives is cut. Lengths are in its pixels.
+/// The grid on the front's output. Lengths are in its pixels.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::run) struct SeamlessGrid {
     height: usize,
     pub(in crate::run) width: usize,
-    /// Rows and columns of a tile, but for the last ones.
+    /// Rows and columns of a tile; the last tiles may be smaller.
     side: (usize, usize),
     halo: usize,
-    /// Pixels from one of the reduced picture to the next.
+    /// The reduced picture has every `step`-th pixel.
     pub(in crate::run) step: usize,
 }
 
-/// A decode in seamless tiles: the grid, and the plan of each run.
+/// A decode in seamless tiles: the grid, with the plan of each run.
 pub(in crate::run) struct SeamlessTiles {
     pub(in crate::run) grid: SeamlessGrid,
     pub(in crate::run) plan: Plan,
     pub(in crate::run) front: Planned,
-    /// The rest of the network on the reduced picture, and on a tile of each window.
+    /// The plans of the rest of the network on the reduced picture, and on a tile of each window.
     pub(in crate::run) reduced: Planned,
     tiles: Vec<(Window, Planned)>,
 }
@@ -54,7 +54,7 @@ impl SeamlessGrid {
         Self { height, width, side: (even(height), even(width)), halo, step }
     }
 
-    /// Where tiles begin along a side, each with its span.
+    /// The start of each tile along a side, with its span.
     fn cut(
         length: usize,
         side: usize,
@@ -67,19 +67,19 @@ impl SeamlessGrid {
         })
     }
 
-    /// Where rows of tiles begin, each with its span.
+    /// The start of each row of tiles, with its span.
     pub(in crate::run) fn rows(&self) -> impl ExactSizeIterator<Item = (usize, Span)> + use<> {
         Self::cut(self.height, self.side.0, self.halo)
     }
 
-    /// Where columns of tiles begin, each with its span.
+    /// The start of each column of tiles, with its span.
     pub(in crate::run) fn columns(&self) -> impl ExactSizeIterator<Item = (usize, Span)> + use<> {
         Self::cut(self.width, self.side.1, self.halo)
     }
 
-    /// How often statistics are gathered: more the less the reduced picture has of the whole. That
-    /// keeps the error under about a quarter of a step of 8 bits (58 dB on photographs,
-    /// docs/memory.md).
+    /// Number of rounds of gathering statistics: the smaller the reduced picture beside the whole,
+    /// the more. That keeps the error under about a quarter of a step of 8 bits (58 dB on
+    /// photographs, docs/memory.md).
     pub(in crate::run) fn rounds(&self) -> u64 {
         match self.step {
             ..=2 => 1,
@@ -88,7 +88,7 @@ impl SeamlessGrid {
         }
     }
 
-    /// The windows that there are, and how many tiles have each.
+    /// The distinct windows, each with its number of tiles.
     fn windows(&self) -> Vec<(Window, u64)> {
         let spans = |(_, span): (usize, Span)| span;
         let (rows, columns) = (counted(self.rows().map(spans)), counted(self.columns().map(spans)));
@@ -96,23 +96,23 @@ impl SeamlessGrid {
         pairs.map(|(&(rows, n), &(columns, m))| (Window { rows, columns }, n * m)).collect()
     }
 
-    /// The run of the tile of a window.
+    /// The run on a tile of `window`.
     pub(in crate::run) fn tile<'n>(&self, network: &'n Network<'n>, window: Window) -> Call<'n> {
         let (height, width) = (window.rows.total(), window.columns.total());
         Call { network, part: Part::Rest(Some(window)), height, width }
     }
 
-    /// The run of the reduced picture.
+    /// The run on the reduced picture.
     pub(in crate::run) fn reduced<'n>(&self, network: &'n Network<'n>) -> Call<'n> {
         let (height, width) = (self.height.div_ceil(self.step), self.width.div_ceil(self.step));
         Call { network, part: Part::Rest(None), height, width }
     }
 }
 
-/// The sides of a tile to try for a call, in latents, the largest first.
+/// The tile sides to try for a call, in latents, largest first.
 ///
 /// # Errors
-/// `InvalidArgument` for an overlap.
+/// `InvalidArgument` if an overlap is set.
 pub(in crate::run) fn sizes(call: &Call<'_>, resources: Resources) -> Result<Vec<usize>> {
     let options = resources.tiles;
     if options.overlap != 0 {
@@ -134,10 +134,10 @@ pub(in crate::run) fn sizes(call: &Call<'_>, resources: Resources) -> Result<Vec
 }
 
 impl SeamlessTiles {
-    /// The tiles of a call, whose sides are one of `sizes`.
+    /// Plans the tiles of a call, with a side from `sizes`.
     ///
     /// # Errors
-    /// `InvalidArgument` for too many tiles, `Budget` as [`Call::plan`].
+    /// `InvalidArgument` for too many tiles, `Budget` like [`Call::plan`].
     pub(in crate::run) fn of(
         call: &Call<'_>,
         sizes: &[usize],
@@ -154,8 +154,8 @@ impl SeamlessTiles {
         Err(resources.refusal(" in seamless tiles", least, with))
     }
 
-    /// The fastest front and the largest tiles that keep the limits; without any, the least that
-    /// some need.
+    /// The fastest front and the largest tiles that fit the limits; if none do, the least that any
+    /// need.
     fn search(
         call: &Call<'_>,
         sizes: &[usize],
@@ -164,13 +164,13 @@ impl SeamlessTiles {
     ) -> Result<Option<Self>> {
         let front = Call { part: Part::Front, ..*call };
         let strategies = in_memory(resources);
-        // Tiles know nothing of the front's strategy.
+        // The tiles' plans do not depend on the front's strategy.
         let mut known: Vec<((usize, usize), Rest)> = Vec::new();
         for front in front.plans(resources)? {
             let front = front?;
             let (sizes, strategies) = match resources.allow(&front.plan) {
                 true => (sizes, &strategies[..]),
-                // Only for what it would need.
+                // Only to learn the least need.
                 false => (&sizes[sizes.len() - 1..], &strategies[strategies.len() - 1..]),
             };
             for &size in sizes {
@@ -196,7 +196,7 @@ impl SeamlessTiles {
         Ok(None)
     }
 
-    /// The plan of the tile of a window.
+    /// The plan of a tile of `window`.
     pub(in crate::run) fn planned(&self, window: Window) -> Result<&Planned> {
         let tile = self.tiles.iter().find(|(other, _)| *other == window);
         let (_, planned) = tile.ok_or_else(|| Error::internal("a tile that is not in the plan"))?;
@@ -204,20 +204,20 @@ impl SeamlessTiles {
     }
 }
 
-/// Tiles of at most `size` latents of what the front gives.
+/// The grid of tiles of at most `size` latents on the front's output.
 fn grid(call: &Call<'_>, front: &Output, size: usize) -> Result<SeamlessGrid> {
     let most = size.saturating_mul(call.network.front_scale());
     check_count(front.shape.height.max(front.shape.width), most)?;
     Ok(SeamlessGrid::new(front, most, call.network.halo()))
 }
 
-/// The runs after the front, and what they need.
+/// The plans of the runs after the front.
 struct Rest {
     grid: SeamlessGrid,
     reduced: Planned,
     tiles: Vec<(Window, Planned)>,
     workspace: u64,
-    /// Bytes of the process beside the workspace.
+    /// Memory of the process in bytes, besides the workspace.
     beside: u64,
     multiply_adds: u64,
 }
@@ -243,7 +243,7 @@ impl Rest {
         Ok(rest)
     }
 
-    /// With so many runs of `plan`.
+    /// Adds `times` runs of `plan`.
     fn add(&mut self, plan: &Plan, times: u64) {
         self.workspace = self.workspace.max(plan.workspace_bytes);
         self.beside = self.beside.max(plan.peak_bytes - plan.workspace_bytes);
@@ -251,7 +251,7 @@ impl Rest {
         self.multiply_adds = self.multiply_adds.saturating_add(work);
     }
 
-    /// The plan of all. Front and tiles have one workspace, whose pages stay.
+    /// The plan of the whole call. Front and tiles share one workspace, whose pages stay resident.
     fn plan(&self, call: &Call<'_>, front: &Planned) -> Plan {
         let Call { network, width, .. } = *call;
         let scale = front.output.shape.width / width;

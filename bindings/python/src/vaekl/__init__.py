@@ -1,4 +1,4 @@
-"""libvaekl for Python: diffusers' AutoencoderKL on ordinary processors.
+"""libvaekl for Python: diffusers' AutoencoderKL on CPUs.
 
 >>> vae = vaekl.AutoencoderKL.from_pretrained("path/to/vae")
 >>> image = vae.decode(latents).sample

@@ -64,8 +64,8 @@ class AutoencoderKL(DropIn):
                 configuration's: "sd", "sdxl", "sdxl-fp16-fix", "sd3", "flux", "playground-v2.5",
                 "sd-x4-upscaler", "cogview4".
             parts: "both", or "decoder" or "encoder" for a checkpoint with only that half.
-            dtype, torch_dtype: Storage between layers, see `SessionOptions.dtype`; default float32,
-                which is exact. What dtype the weights have does not matter.
+            dtype, torch_dtype: Type of the activations between layers, see `SessionOptions.dtype`;
+                default float32, which is exact. The dtype of the weights does not matter.
             device: "cpu", the only one in this version.
             use_safetensors, local_files_only: For diffusers' sake; always so.
             options: Fields of `SessionOptions`: threads, memory_budget, scratch_dir, progress, ...
@@ -154,12 +154,12 @@ class AutoencoderKL(DropIn):
 
     @property
     def info(self) -> ModelInfo:
-        """What the library knows of the model: channels, downscale, scaling_factor, ..."""
+        """Properties of the model: channels, downscale, scaling_factor, ..."""
         return self._info
 
     @property
     def options(self) -> SessionOptions:
-        """How the autoencoder works; `set_options` changes it."""
+        """The options; `set_options` changes them."""
         return self._open().options
 
     def set_options(self, **changes: Any) -> None:
@@ -194,11 +194,11 @@ class AutoencoderKL(DropIn):
 
     @property
     def memory(self) -> int:
-        """Bytes of workspace held since the last call."""
+        """Workspace in bytes, held since the last call."""
         return self._open().memory
 
     def cancel(self) -> None:
-        """Makes the call in progress raise `CancelledError` a fraction of a second later.
+        """Makes the current call raise `CancelledError` within a fraction of a second.
 
         From any thread. It reaches a call that has entered the library: one that still waits for
         another, or copies its input, does not see it. A `progress` callback that raises stops a
@@ -209,11 +209,11 @@ class AutoencoderKL(DropIn):
             session.cancel()
 
     def plan_decode(self, latent_height: int, latent_width: int) -> Plan:
-        """What a decode of latents of this size would need: peak_bytes, tiles, ..."""
+        """What a decode of latents of this size needs: peak_bytes, tiles, ..."""
         return plan(self._open().model, self.options, "decode", latent_height, latent_width)
 
     def plan_encode(self, height: int, width: int) -> Plan:
-        """What an encode of a picture of this size would need."""
+        """What an encode of a picture of this size needs."""
         return plan(self._open().model, self.options, "encode", height, width)
 
     # ---- diffusers' calls
@@ -282,7 +282,7 @@ class AutoencoderKL(DropIn):
             images: [B, C, H, W], or [B, H, W, C] with `layout` "HWC". Bytes give float32 latents.
             posterior: "mode"; "sample", with the noise that torch.randn draws from a CPU generator
                 of `seed`; or "moments", [B, 2c, h, w].
-            scaled: Gives what a diffusion model works on: scaling, shift and statistics applied.
+            scaled: Returns latents for a diffusion model: scaling, shift and statistics applied.
         """
         kind = constant("POSTERIOR", posterior, "posterior")
         structs, given = image_structs(images, "images", layout)
@@ -305,13 +305,13 @@ class AutoencoderKL(DropIn):
     def decode_images(
         self, latents: A, *, dtype: Any = "uint8", layout: str = "HWC", scaled: bool = False
     ) -> A:
-        """Decodes latents to pictures for the eye: bytes [B, H, W, C], unless asked otherwise.
+        """Decodes latents to displayable pictures: bytes [B, H, W, C] by default.
 
         Args:
             latents: [B, c, h, w].
-            dtype: "uint8", where [-1, 1] is [0, 255], or a float dtype, not clamped.
+            dtype: "uint8", which maps [-1, 1] to [0, 255], or a float dtype, not clamped.
             layout: "HWC" or "CHW".
-            scaled: Takes what a diffusion model works on: scaling, shift and
+            scaled: Takes latents of a diffusion model: scaling, shift and
                 statistics are undone first.
         """
         return self._decode(latents, dtype, layout, scaled)

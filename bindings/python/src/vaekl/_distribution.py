@@ -1,4 +1,4 @@
-"""What encode and decode give: diffusers' outputs under diffusers' names."""
+"""The results of encode and decode: diffusers' outputs under diffusers' names."""
 
 from __future__ import annotations
 
@@ -128,13 +128,13 @@ class _Output:
 
 @dataclass
 class AutoencoderKLOutput(_Output, Generic[A]):
-    """What `AutoencoderKL.encode` gives."""
+    """The result of `AutoencoderKL.encode`."""
 
     latent_dist: DiagonalGaussianDistribution[A]
 
 
 @dataclass
 class DecoderOutput(_Output, Generic[A]):
-    """What `AutoencoderKL.decode` gives: pictures [B, C, H, W], about [-1, 1], not clamped."""
+    """The result of `AutoencoderKL.decode`: pictures [B, C, H, W], about [-1, 1], not clamped."""
 
     sample: A

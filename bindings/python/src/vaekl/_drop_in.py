@@ -1,4 +1,4 @@
-"""What a diffusers pipeline asks of its `vae` beside encode and decode."""
+"""What a diffusers pipeline requires of its `vae` besides encode and decode."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class DropIn:
 
     @property
     def use_tiling(self) -> bool:
-        """Whether tiles are asked for."""
+        """Whether tiling is enabled."""
         return self.options.tiling != "exact"
 
     def enable_tiling(
@@ -49,13 +49,12 @@ class DropIn:
         tile_overlap_factor: float | None = None,
         how: str = "diffusers",
     ) -> None:
-        """Works in tiles.
+        """Enables tiling.
 
         Args:
-            tile_sample_min_size: Pixels of a tile's side; default what was set before, and
-                if nothing was the model's `sample_size`, or for seamless tiles what the
-                memory budget has room for.
-            tile_overlap_factor: Part of a tile that neighbours share; default 0.25.
+            tile_sample_min_size: Side of a tile in pixels. Default: the last one set, or else the
+                model's `sample_size`, or for seamless tiles the largest that fits the budget.
+            tile_overlap_factor: Overlap of neighbouring tiles, as a part of a tile; default 0.25.
             how: "diffusers" gives diffusers' numbers, seams and all; "seamless" the untiled picture
                 but for an error far below a step of 8 bits (decoding only; encoding is exact).
         """
@@ -74,12 +73,12 @@ class DropIn:
         self.set_options(tiling=how, tile_size=size, tile_overlap=overlap)
 
     def disable_tiling(self) -> None:
-        """Works on the whole picture, the default. A memory budget is kept without tiles too."""
+        """Disables tiling, the default. A memory budget holds without tiles too."""
         self.set_options(tiling="exact")
 
     @property
     def tile_latent_min_size(self) -> int:
-        """Latent pixels of a tile's side. Setting it sets `tile_sample_min_size` too."""
+        """Side of a tile in latent pixels. Setting it sets `tile_sample_min_size` too."""
         if self.options.tile_size:
             return self.options.tile_size
         size = self.config.sample_size
@@ -94,7 +93,7 @@ class DropIn:
 
     @property
     def tile_sample_min_size(self) -> int:
-        """Pixels of a tile's side. Setting it sets `tile_latent_min_size` too."""
+        """Side of a tile in pixels. Setting it sets `tile_latent_min_size` too."""
         return self.tile_latent_min_size * self.info.downscale
 
     @tile_sample_min_size.setter
@@ -103,7 +102,7 @@ class DropIn:
 
     @property
     def tile_overlap_factor(self) -> float:
-        """Part of a tile that neighbours share."""
+        """Overlap of neighbouring tiles, as a part of a tile."""
         overlap = self.options.tile_overlap
         return overlap / self.tile_latent_min_size if overlap else 0.25
 
@@ -112,7 +111,7 @@ class DropIn:
         self.set_options(tile_overlap=_overlap(self.tile_latent_min_size, factor))
 
     def enable_slicing(self) -> None:
-        """Changes nothing: a batch is always worked on one by one, in the memory of one."""
+        """Changes nothing: a batch is always processed one by one, in the memory of one."""
         self.use_slicing = True
 
     def disable_slicing(self) -> None:
@@ -120,20 +119,20 @@ class DropIn:
         self.use_slicing = False
 
     def fuse_qkv_projections(self) -> None:
-        """One projection of query, key and value instead of three; the same up to rounding."""
+        """Projects query, key and value at once: the same result up to rounding."""
         self.set_options(fuse_qkv=True)
 
     def unfuse_qkv_projections(self) -> None:
-        """Three projections, which is the default."""
+        """Projects query, key and value one by one, the default."""
         self.set_options(fuse_qkv=False)
 
     # ---- what torch.nn.Module has
 
     @property
     def dtype(self) -> Any:
-        """Storage between layers: a torch.dtype where torch is in use, otherwise its name.
+        """Type of the activations between layers: a torch.dtype if torch is in use, else its name.
 
-        float16 is float32 for a model whose `force_upcast` is set: no pipeline needs to see to
+        float16 becomes float32 if the model sets `force_upcast`: no pipeline needs to see to
         that.
         """
         name = self.options.dtype
@@ -149,7 +148,7 @@ class DropIn:
         return "cpu" if torch is None else torch.device("cpu")
 
     def to(self, *args: Any, dtype: Any = None, device: Any = None, **_: Any) -> Any:
-        """Sets the storage between layers, by a dtype. A device can only be the CPU."""
+        """Sets the type of the activations between layers. A device can only be the CPU."""
         torch = torch_module()
         for value in (*args, dtype, device):
             if value is None or isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""What can go wrong, by the statuses of vaekl.h; each is one of Python's own exceptions too."""
+"""Exceptions for the statuses of vaekl.h; each is also one of Python's own exceptions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class InvalidArgumentError(Error, ValueError):
 
 
 class FileError(Error, OSError):
-    """A file could not be opened, read or mapped; `errno` is the system's number, if any."""
+    """A file could not be opened, read, written or mapped; `errno` is the system's, if any."""
 
     status = "VAEKL_ERR_IO"
 
@@ -57,25 +57,25 @@ class FormatError(Error, ValueError):
 
 
 class ModelError(Error, ValueError):
-    """Tensors or configuration make no AutoencoderKL, or the half that is needed is not open."""
+    """Tensors or configuration are not an AutoencoderKL's, or the needed half is not open."""
 
     status = "VAEKL_ERR_MODEL"
 
 
 class UnsupportedError(Error, NotImplementedError):
-    """Valid, but not in this build of the library."""
+    """Valid, but not supported by this build of the library."""
 
     status = "VAEKL_ERR_UNSUPPORTED"
 
 
 class OutOfMemoryError(Error, MemoryError):
-    """Memory could not be had."""
+    """Out of memory."""
 
     status = "VAEKL_ERR_OUT_OF_MEMORY"
 
 
 class BudgetError(Error, MemoryError):
-    """No way to work fits memory_budget; the message has the least that would."""
+    """No plan fits memory_budget; the message names the least that would do."""
 
     status = "VAEKL_ERR_BUDGET"
 
@@ -95,20 +95,20 @@ class DeviceError(Error):
 class StateError(Error, RuntimeError):
     """The autoencoder takes no call.
 
-    It is closed, in use by a stream or the caller of this callback, or hit by a defect.
+    It is closed, in use by a stream or the caller of this callback, or poisoned by a bug.
     """
 
     status = "VAEKL_ERR_STATE"
 
 
 class InternalError(Error, RuntimeError):
-    """A defect of the library."""
+    """A bug in the library."""
 
     status = "VAEKL_ERR_INTERNAL"
 
 
 class NonFiniteError(Error, ArithmeticError):
-    """The arithmetic gave NaN or infinity."""
+    """The computation gave NaN or infinity."""
 
     status = "VAEKL_ERR_NON_FINITE"
 

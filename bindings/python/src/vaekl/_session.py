@@ -18,7 +18,7 @@ Progress = Callable[[int, int], object]
 
 
 class ModelInfo(namedtuple("ModelInfo", fields("vaekl_model_info"))):  # type: ignore[misc]
-    """What the library knows of a model: the fields of `vaekl_model_info`."""
+    """Properties of a model: the fields of `vaekl_model_info`."""
 
     __slots__ = ()
     if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Model:
 
     @property
     def config(self) -> str:
-        """The configuration, read, inferred or guessed, as a config.json has it."""
+        """The configuration, read, inferred or guessed, in the form of a config.json."""
         return str(ffi.string(lib.vaekl_model_config(self.handle)).decode())
 
 
@@ -107,25 +107,26 @@ def _model_options(
 
 @dataclass(frozen=True)
 class SessionOptions:
-    """How an autoencoder works; `AutoencoderKL.set_options` takes the same names.
+    """Options of an autoencoder; `AutoencoderKL.set_options` takes the same names.
 
     Attributes:
-        threads: 0 for the physical cores.
-        memory_budget: Bytes that the process may have during a call, weights included; 0 for no
-            limit. A call that cannot keep it raises `BudgetError` before any work. The bits of a
-            result do not depend on it, nor on `threads`.
-        scratch_dir: A folder where activations may go that the budget has no room for.
-        dtype: Storage between layers: "float32", "float16" or "bfloat16". "float16" becomes
-            "float32" for a model whose `force_upcast` is set.
+        threads: Number of threads; 0 for one per physical core.
+        memory_budget: Memory limit of the process during a call, in bytes, weights included; 0 for
+            none. A call that does not fit raises `BudgetError` before any work. Neither it nor
+            `threads` ever changes a bit of the result.
+        scratch_dir: Folder for a scratch file, to which activations are spilled that do not fit
+            the budget.
+        dtype: Type of the activations between layers: "float32", "float16" or "bfloat16".
+            "float16" becomes "float32" if the model sets `force_upcast`.
         tiling: "exact", "diffusers" or "seamless".
-        tile_size: Latent pixels of a tile's side; 0 for the model's `sample_size`, or for seamless
-            tiles the most that the budget has room for.
-        tile_overlap: Latent pixels that neighbours of diffusers' tiles share; 0 for a quarter of
-            the tile.
-        attention: "streamed" or "row_by_row", which agree up to rounding.
-        fuse_qkv: One projection of query, key and value instead of three.
-        progress: Called with work done and in all, from time to time, on the thread that made the
-            call. What it raises stops the call and comes out of it.
+        tile_size: Side of a tile in latent pixels; 0 for the model's `sample_size`, or for
+            seamless tiles with a budget the largest that fits it.
+        tile_overlap: Overlap of neighbouring diffusers' tiles in latent pixels; 0 for a quarter of
+            a tile.
+        attention: "streamed" or "row_by_row": the same result up to rounding.
+        fuse_qkv: Whether to project query, key and value at once.
+        progress: Called from time to time with the work done and the total, on the thread of the
+            call. Its exception stops the call, which then raises it.
     """
 
     threads: int = 0
@@ -172,7 +173,7 @@ def plan(model: Model, settings: SessionOptions, direction: str, height: int, wi
 
 
 class Session:
-    """One user of a model at a time, with threads and workspace of its own.
+    """Runs a model, one call at a time, with its own threads and workspace.
 
     `lock` is held during a call. The same thread may take it again, from a callback: the library
     then says that the session is in use.

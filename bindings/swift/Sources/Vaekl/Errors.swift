@@ -1,52 +1,52 @@
 internal import CVaekl
 
-/// Why the library refused or gave up, as far as a program can act on it. A later version may have
-/// more.
+/// Kinds of errors that a program can tell apart. A later version may have more.
 public struct Status: RawRepresentable, Hashable, Sendable, CustomStringConvertible {
     /// The number in vaekl.h.
     public let rawValue: Int32
 
-    /// The status of that number.
+    /// The status with that number.
     public init(rawValue: Int32) {
         self.rawValue = rawValue
     }
 
-    /// The name in vaekl.h, as "VAEKL_ERR_IO".
+    /// The name in vaekl.h, such as "VAEKL_ERR_IO".
     public var description: String { String(cString: vaekl_status_name(rawValue)) }
 
     /// A wrong size or shape, an unknown name, a non-finite value.
     public static let invalidArgument = Status(rawValue: VAEKL_ERR_INVALID_ARGUMENT)
-    /// Opening, reading or mapping a file failed.
+    /// A file could not be opened, read, written or mapped.
     public static let io = Status(rawValue: VAEKL_ERR_IO)
-    /// Not a checkpoint, or corrupt.
+    /// The file is not a checkpoint, or is corrupt.
     public static let format = Status(rawValue: VAEKL_ERR_FORMAT)
-    /// Tensors or configuration do not make an AutoencoderKL, or lack the half that was asked for.
+    /// The tensors or the configuration are not those of an AutoencoderKL, or lack the requested
+    /// half.
     public static let model = Status(rawValue: VAEKL_ERR_MODEL)
-    /// Valid, but not in this build.
+    /// Valid, but not supported by this build.
     public static let unsupported = Status(rawValue: VAEKL_ERR_UNSUPPORTED)
-    /// Memory could not be had.
+    /// Out of memory.
     public static let outOfMemory = Status(rawValue: VAEKL_ERR_OUT_OF_MEMORY)
-    /// No plan fits the memory budget; the message has the least that would.
+    /// No plan fits the memory budget; the message names the least that would do.
     public static let budget = Status(rawValue: VAEKL_ERR_BUDGET)
     /// An accelerator failed.
     public static let device = Status(rawValue: VAEKL_ERR_DEVICE)
-    /// The session is in use by another call, or spoilt by a bug of the library; or the rows have
-    /// failed before.
+    /// The session is in use by another call or poisoned by a bug in the library, or an earlier
+    /// read of the rows failed.
     public static let state = Status(rawValue: VAEKL_ERR_STATE)
-    /// A bug of the library.
+    /// A bug in the library.
     public static let `internal` = Status(rawValue: VAEKL_ERR_INTERNAL)
-    /// The arithmetic gave NaN or infinity.
+    /// The computation gave NaN or infinity.
     public static let nonFinite = Status(rawValue: VAEKL_ERR_NON_FINITE)
 }
 
-/// An error of the library. A call that was stopped throws `CancellationError`
-/// instead, whoever stopped it.
+/// An error of the library. A cancelled call throws `CancellationError` instead, whoever cancelled
+/// it.
 public struct VaeklError: Error, Hashable, Sendable, CustomStringConvertible {
-    /// What a program can act on.
+    /// The kind of error.
     public let status: Status
     /// One line for a person, naming the file, tensor or argument.
     public let message: String
-    /// Of `.io` the system's number, `errno`, as `ENOENT`; 0 where there is none.
+    /// The system's `errno` for `.io`, such as `ENOENT`; otherwise 0.
     public internal(set) var osError: Int32 = 0
 
     /// Status and message.
@@ -57,7 +57,7 @@ public struct VaeklError: Error, Hashable, Sendable, CustomStringConvertible {
     }
 }
 
-/// Calls the library, and throws what it reports.
+/// Calls the library and throws its errors.
 ///
 /// - Returns: `VAEKL_OK` or `VAEKL_END`.
 @discardableResult

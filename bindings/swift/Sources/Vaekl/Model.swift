@@ -5,13 +5,13 @@ public final class Model: Sendable {
     // Unsafe for the compiler only: what a const vaekl_model points to may be used from several
     // threads.
     nonisolated(unsafe) let handle: OpaquePointer
-    /// What is known of it.
+    /// Properties of the model.
     public let info: Info
-    /// Gives back the memory that the model was opened from.
+    /// Returns the memory that the model was opened from.
     private let deallocator: (@Sendable () -> Void)?
 
-    /// Opens a diffusers folder or a .safetensors file. The file is mapped: it must not be changed
-    /// while the model or a session of it lives.
+    /// Opens a diffusers folder or a .safetensors file. The file is mapped: do not change it while
+    /// the model or a session of it exists.
     ///
     /// - Throws: `VaeklError` that names the file: `.io` when it cannot be read, `.format` when it
     ///   is no checkpoint or corrupt, `.model` when it makes no AutoencoderKL.
@@ -35,8 +35,8 @@ public final class Model: Sendable {
     }
 
     /// Opens a .safetensors file in memory, which is borrowed: it must not change until
-    /// `deallocator` is called, which is when the model and all of its sessions are gone, or at
-    /// once when it cannot be opened. For a mapped asset.
+    /// `deallocator` is called. That happens when the model and all its sessions are gone, or at
+    /// once if opening fails. For a mapped asset.
     ///
     /// - Throws: as `init(path:options:)`.
     public convenience init(
@@ -76,7 +76,7 @@ public final class Model: Sendable {
         deallocator?()
     }
 
-    /// What a session with `options` would need to decode latents of this size, without doing it.
+    /// What a session with `options` needs to decode latents of this size, without doing it.
     ///
     /// - Throws: `VaeklError`, as the decode itself: `.budget` when it would not keep its budget.
     public func planDecode(
@@ -91,7 +91,7 @@ public final class Model: Sendable {
         }
     }
 
-    /// What a session with `options` would need to encode pictures of this size, without doing it.
+    /// What a session with `options` needs to encode pictures of this size, without doing it.
     ///
     /// - Throws: as `planDecode`.
     public func planEncode(
@@ -118,43 +118,43 @@ extension Model {
             self.rawValue = rawValue
         }
 
-        /// Latents to pictures.
+        /// The decoder: latents to pictures.
         public static let decoder = Parts(rawValue: VAEKL_PART_DECODER)
-        /// Pictures to latents.
+        /// The encoder: pictures to latents.
         public static let encoder = Parts(rawValue: VAEKL_PART_ENCODER)
     }
 
     /// Where a model runs.
     public enum Device: Hashable, Sendable {
-        /// The processor.
+        /// The CPU.
         case cpu
-        /// An NVIDIA GPU, which this version refuses with `.unsupported`.
+        /// An NVIDIA GPU: `.unsupported` in this version.
         case cuda(index: Int = 0)
     }
 
-    /// How to open a model.
+    /// Options for opening a model.
     public struct Options: Sendable {
         /// Where it runs.
         public var device: Device
-        /// Halves that must be there.
+        /// Halves to open. An error if the checkpoint lacks one.
         public var parts: Parts
-        /// Storage of packed weights; `.float32` is the only one in this version.
+        /// Type of packed weights; `.float32` is the only one in this version.
         public var weightDType: DType
-        /// A config.json to use; nil: the checkpoint's own, or inferred from shapes.
+        /// Path of a config.json to use; nil: the checkpoint's own, or inferred from shapes.
         public var configPath: String?
-        /// Name of a family of models that tells what shapes cannot, and overrides a configuration:
-        /// scaling, shift, latent statistics. "sd", "sdxl", "sdxl-fp16-fix", "sd3", "flux",
-        /// "playground-v2.5", "sd-x4-upscaler" or "cogview4"; nil: guessed where the checkpoint has
-        /// no configuration.
+        /// Name of a model family: "sd", "sdxl", "sdxl-fp16-fix", "sd3", "flux", "playground-v2.5",
+        /// "sd-x4-upscaler" or "cogview4". Sets scaling, shift and latent statistics, which shapes
+        /// do not tell, and overrides the configuration; nil: guessed if the checkpoint has no
+        /// configuration.
         public var preset: String?
         /// Variant of a diffusers folder: "fp16" opens
         /// diffusion_pytorch_model.fp16.safetensors; nil: none.
         public var variant: String?
-        /// Groups of the GroupNorms of a checkpoint without a configuration, whose
-        /// shapes do not tell; nil: 32.
+        /// Groups of each GroupNorm, for a checkpoint without a configuration; shapes do not tell
+        /// it. nil: 32.
         public var normNumGroups: Int?
 
-        /// Defaults, but for what is given.
+        /// Makes options; arguments not given keep their defaults.
         public init(
             device: Device = .cpu, parts: Parts = [.decoder, .encoder],
             weightDType: DType = .float32, configPath: String? = nil, preset: String? = nil,
@@ -196,7 +196,7 @@ extension Model {
         }
     }
 
-    /// What is known of an open model.
+    /// Properties of an open model.
     public struct Info: Hashable, Sendable {
         /// Channels of decoded pictures.
         public let imageChannels: Int
@@ -204,20 +204,20 @@ extension Model {
         public let inputChannels: Int
         /// Channels of latents.
         public let latentChannels: Int
-        /// Pixels of a picture's side per latent.
+        /// Side of a picture in pixels divided by the side of its latent.
         public let downscale: Int
         /// Halves the model has.
         public let parts: Parts
-        /// What `LatentScale.scaled` multiplies by.
+        /// The factor by which `LatentScale.scaled` multiplies.
         public let scalingFactor: Float
-        /// What `LatentScale.scaled` subtracts first; 0 without one.
+        /// The offset that `LatentScale.scaled` subtracts before that; 0 if the model has none.
         public let shiftFactor: Float
-        /// Bytes of the weights in the checkpoint's dtypes; mapped where the model came from a
+        /// Size of the weights in bytes, in the checkpoint's types; mapped if the model came from a
         /// file.
         public let weightBytes: UInt64
         /// Number of weights.
         public let parameters: UInt64
-        /// Fields of the configuration that were guessed; 0 when it was read.
+        /// Number of configuration fields that were guessed; 0 if the configuration was read.
         public let guessed: Int
 
         init(of model: OpaquePointer) {

@@ -13,8 +13,7 @@ public struct Picture<Pixel: PixelElement>: Hashable, Sendable {
     /// `width * height * channels` values without gaps.
     public var pixels: [Pixel]
 
-    /// A picture of these values. A number of them that does not fit the size is
-    /// refused where it is used.
+    /// Makes a picture of these values. A number that does not fit the size is refused on use.
     public init(
         width: Int, height: Int, channels: Int = 3, layout: PixelLayout = .hwc, pixels: [Pixel]
     ) {
@@ -26,24 +25,22 @@ public struct Picture<Pixel: PixelElement>: Hashable, Sendable {
     }
 }
 
-/// Latents, a batch of them: `values` are batch x channels x height x width without
-/// gaps, as torch lays them out.
+/// A batch of latents: `values` are batch x channels x height x width without gaps, as in torch.
 public struct Latents<Value: LatentElement>: Hashable, Sendable {
     /// Latents, 1 or more.
     public var batch: Int
     /// Channels: those of the model, twice as many for moments.
     public var channels: Int
-    /// Rows: those of the picture divided by the model's `downscale`.
+    /// Height: the picture's height divided by the model's `downscale`.
     public var height: Int
-    /// Columns, likewise.
+    /// Width: the picture's width divided by the model's `downscale`.
     public var width: Int
-    /// What they are measured in.
+    /// Whether they are raw or scaled.
     public var scale: LatentScale
     /// All of them.
     public var values: [Value]
 
-    /// Latents of these values. A number of them that does not fit the shape is
-    /// refused where it is used.
+    /// Makes latents of these values. A number that does not fit the shape is refused on use.
     public init(
         batch: Int = 1, channels: Int, height: Int, width: Int, scale: LatentScale = .raw,
         values: [Value]

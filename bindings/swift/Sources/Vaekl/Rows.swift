@@ -2,7 +2,7 @@ internal import CVaekl
 
 /// Rows of a picture, one below the other.
 public struct RowBand<Pixel: PixelElement>: Hashable, Sendable {
-    /// Where the first of them is in the picture.
+    /// Index of the first row in the picture.
     public let y: Int
     /// Rows.
     public let count: Int
@@ -18,9 +18,9 @@ public struct RowBand<Pixel: PixelElement>: Hashable, Sendable {
 ///
 ///     for try await band in session.rows(of: latents) { ... }
 ///
-/// Nothing runs ahead of the loop: a band is made when it is asked for, the first of them with most
-/// of the decode. The session is in use from the first band until the loop ends, after the last
-/// band or before. Every loop decodes anew.
+/// Nothing runs ahead of the loop: each band is computed on request, the first with most of the
+/// decode. The session is in use from the first band until the loop ends, at the last band or
+/// before. Every loop decodes anew.
 public struct Rows<Pixel: PixelElement>: AsyncSequence, Sendable {
     public typealias Element = RowBand<Pixel>
 
@@ -64,10 +64,10 @@ public struct Rows<Pixel: PixelElement>: AsyncSequence, Sendable {
 ///     let reader = try session.readRows(of: latents)
 ///     while let band = try reader.next() { ... }
 ///
-/// The session is in use until the last band was read, `close()`, or the reader is gone. A reader
-/// is used by one thread at a time.
+/// The session is in use until the last band is read, `close()` is called, or the reader is gone.
+/// One thread at a time may use a reader.
 public final class RowReader<Pixel: PixelElement> {
-    /// Rows that are read at a time, at most.
+    /// The largest number of rows to read at a time.
     private let maxRows: Int
     private let width: Int
     private let height: Int
@@ -124,7 +124,7 @@ public final class RowReader<Pixel: PixelElement> {
         return band
     }
 
-    /// Leaves the session to other calls, at the end or before.
+    /// Releases the session for other calls, at the end or before.
     public func close() {
         if case .open(let stream, _) = state {
             end(stream)

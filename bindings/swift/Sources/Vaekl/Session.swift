@@ -1,15 +1,14 @@
 import Dispatch
 internal import CVaekl
 
-/// One user of a model at a time; owns threads and workspace, which the next call reuses.
+/// Runs a model, one call at a time; owns threads and workspace, which later calls reuse.
 ///
-/// `decode` and `encode` are there twice. With `await` the work is done on a queue of the
-/// session's own, never on the threads that Swift's tasks share; calls wait for each other
-/// there, and cancelling the task stops its call. Without `await`, outside of tasks, the
-/// calling thread does the work.
+/// `decode` and `encode` exist twice. With `await` the work runs on the session's own queue, never
+/// on the threads that Swift's tasks share; calls wait for each other there, and cancelling the
+/// task cancels its call. Without `await`, outside of tasks, the calling thread does the work.
 ///
-/// A session does one call at a time: a call that meets one on another thread, or rows that are not
-/// read to their end, throws `VaeklError` with status `.state`.
+/// A session does one call at a time: while another thread's call runs, or rows are not read to
+/// their end, a call throws `VaeklError` with status `.state`.
 public final class Session: Sendable {
     /// The model.
     public let model: Model
@@ -48,22 +47,23 @@ public final class Session: Sendable {
         vaekl_session_free(handle)
     }
 
-    /// Makes the call in progress throw `CancellationError` within a fraction of a second, and rows
-    /// that are being read with their next band. From any thread. Calls that wait, and later ones,
-    /// are not affected.
+    /// Makes the current call throw `CancellationError` within a fraction of a second; rows being
+    /// read throw it with their next band. Callable from any thread. Waiting and later calls are
+    /// not affected.
     public func cancel() {
         turns.stopCurrent()
     }
 
-    /// Bytes of workspace held since the last call ended. From any thread.
+    /// Workspace in bytes that the session holds since its last call ended. Callable from any
+    /// thread.
     public var memory: UInt64 { vaekl_session_memory(handle) }
 }
 
 // MARK: - Decode and encode
 
 extension Session {
-    /// Decodes a batch: a picture per latent, each of `downscale` times the
-    /// latent's width and height.
+    /// Decodes a batch: one picture per latent, each `downscale` times the latent's width and
+    /// height.
     ///
     /// - Throws: `VaeklError`: `.invalidArgument` for a wrong shape or a non-finite latent,
     ///   `.budget`, and others; `CancellationError` when `cancel()` stopped it.
@@ -73,8 +73,8 @@ extension Session {
         try now { try decodeNow(latents, layout) }
     }
 
-    /// Decodes a batch: a picture per latent, each of `downscale` times the
-    /// latent's width and height.
+    /// Decodes a batch: one picture per latent, each `downscale` times the latent's width and
+    /// height.
     ///
     /// - Throws: `VaeklError`: `.invalidArgument` for a wrong shape or a non-finite
     ///   latent, `.budget`, and others; `CancellationError` when the task was cancelled
@@ -85,8 +85,8 @@ extension Session {
         try await queued { try self.decodeNow(latents, layout) }
     }
 
-    /// Encodes a batch of pictures of one size and layout: a latent per picture, of its width and
-    /// height divided by `downscale`; each halving drops an odd last row or column.
+    /// Encodes a batch of pictures of one size and layout: one latent per picture, with its width
+    /// and height divided by `downscale`; each halving drops an odd last row or column.
     ///
     /// - Throws: `VaeklError`: `.invalidArgument` for a wrong size, `.model` without an encoder,
     ///   `.budget`, and others; `CancellationError` when `cancel()` stopped it.
@@ -97,8 +97,8 @@ extension Session {
         try now { try encodeNow(pictures, posterior, scale) }
     }
 
-    /// Encodes a batch of pictures of one size and layout: a latent per picture, of its width and
-    /// height divided by `downscale`; each halving drops an odd last row or column.
+    /// Encodes a batch of pictures of one size and layout: one latent per picture, with its width
+    /// and height divided by `downscale`; each halving drops an odd last row or column.
     ///
     /// - Throws: `VaeklError`: `.invalidArgument` for a wrong size, `.model` without an
     ///   encoder, `.budget`, and others; `CancellationError` when the task was cancelled

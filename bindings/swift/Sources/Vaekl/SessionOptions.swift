@@ -1,29 +1,29 @@
 internal import CVaekl
 
-/// How a picture larger than a tile is worked on. `exact` never changes a bit of the result; the
-/// other two are asked for, never chosen. Sizes are latent pixels.
+/// Whether to split a picture that is larger than a tile. `exact` never changes a bit of the
+/// result; the library never chooses the other two by itself. Sizes are in latent pixels.
 public enum Tiling: Hashable, Sendable {
-    /// The result of the whole picture in one piece.
+    /// No tiles: the result of the whole picture.
     case exact
-    /// The tiles and blends of diffusers. nil: the model's `sample_size`, and a quarter of the tile
-    /// shared with each neighbour.
+    /// The overlapping, blended tiles of diffusers, with their seams. nil: the model's
+    /// `sample_size`, and an overlap of a quarter of a tile.
     case diffusers(tileSize: Int? = nil, tileOverlap: Int? = nil)
-    /// Decoding in tiles that share the statistics of the whole picture: no seams, an error far
-    /// below a step of 8 bits, twice the time or more. Encoding is exact. nil: the most that the
-    /// budget has room for.
+    /// Decodes in tiles that share the statistics of the whole picture: no seams, an error far
+    /// below one 8-bit step, at least twice the time. Encoding is exact. nil: the largest that fits
+    /// the budget.
     case seamless(tileSize: Int? = nil)
 }
 
-/// How attention is computed. The two agree up to rounding.
+/// The attention algorithm. Both give the same result up to rounding.
 public enum Attention: Hashable, Sendable {
-    /// One pass over the keys with a running softmax.
+    /// One pass over the keys, with a running softmax.
     case streamed
-    /// All scores of a few queries at a time, then their softmax.
+    /// All scores of a few queries, then their softmax.
     case rowByRow
 }
 
 extension Session {
-    /// How far a call is, in units of work.
+    /// Progress of a call, in units of work.
     public struct Progress: Hashable, Sendable {
         /// Units done.
         public let done: UInt64
@@ -34,35 +34,35 @@ extension Session {
         public var fraction: Double { Double(done) / Double(max(total, 1)) }
     }
 
-    /// Told from time to time how far a call is, on the thread that does the call. A closure that
-    /// throws stops the call, which then throws the same error. It must not use the session, but
-    /// for `cancel()` and `memory`.
+    /// Called from time to time with the progress of a call, on the thread that runs it. If it
+    /// throws, the call stops and throws the same error. It must not use the session, except for
+    /// `cancel()` and `memory`.
     public typealias OnProgress = @Sendable (Progress) throws -> Void
 
-    /// How a session works.
+    /// Options of a session.
     public struct Options: Sendable {
-        /// Bytes that the process may have during a call, weights included; nil: no limit. A call
-        /// that cannot keep it fails with `.budget` before any work. The result is the same bits
-        /// with any budget.
+        /// Memory limit of the process during a call, in bytes, weights included; nil: no limit. A
+        /// call that does not fit fails with `.budget` before any work. The limit never changes a
+        /// bit of the result.
         public var memoryBudget: Int?
-        /// Threads; nil: physical cores.
+        /// Number of threads; nil: one per physical core.
         public var threads: Int?
-        /// Storage between layers. `.float16` becomes `.float32` for a model whose `force_upcast`
-        /// is set.
+        /// Type of the activations between layers. `.float16` becomes `.float32` if the model sets
+        /// `force_upcast`.
         public var activationDType: DType
-        /// How large pictures are worked on.
+        /// Tiling of large pictures.
         public var tiling: Tiling
-        /// A folder where activations may go that the budget has no room for, in a file without a
-        /// name.
+        /// Folder for a nameless scratch file, to which activations are spilled that do not fit the
+        /// budget.
         public var scratchDirectory: String?
-        /// How attention is computed.
+        /// The attention algorithm.
         public var attention: Attention
-        /// One projection of query, key and value instead of three.
+        /// Whether to project query, key and value at once.
         public var fuseQKV: Bool
-        /// Told how far a call is.
+        /// Called with the progress of a call.
         public var onProgress: OnProgress?
 
-        /// Defaults, but for what is given.
+        /// Makes options; arguments not given keep their defaults.
         public init(
             memoryBudget: Int? = nil, threads: Int? = nil, activationDType: DType = .float32,
             tiling: Tiling = .exact, scratchDirectory: String? = nil,
@@ -117,19 +117,19 @@ extension Session {
 
 /// What a call will need.
 public struct Plan: Hashable, Sendable {
-    /// Bytes of workspace. Exact: found by planning the real graph.
+    /// Workspace in bytes. Exact: the call itself follows this plan.
     public let workspaceBytes: UInt64
-    /// Bytes on disk, 0 without a scratch directory.
+    /// Scratch file in bytes; 0 without a scratch directory.
     public let scratchBytes: UInt64
-    /// An upper bound of the process's memory during the call: workspace, the weights that are
-    /// resident at a time, and 16 MiB for the process itself. What the program holds, the result
-    /// among it, comes to that.
+    /// Upper bound of the process's memory in bytes: workspace, the weights resident at a time, and
+    /// 16 MiB for the process itself. Memory held by the program, including the result, is not
+    /// included.
     public let peakBytes: UInt64
-    /// Tiles in a row, 1 when the picture is worked on whole.
+    /// Number of tiles in a row; 1 without tiles.
     public let tilesX: Int
-    /// Tiles in a column, likewise.
+    /// Number of tiles in a column; 1 without tiles.
     public let tilesY: Int
-    /// Latent pixels of a tile's side, 0 without tiles.
+    /// Side of a tile in latent pixels; 0 without tiles.
     public let tileSize: Int
     /// Whether the result equals the untiled one.
     public let isExact: Bool

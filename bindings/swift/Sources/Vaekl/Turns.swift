@@ -1,19 +1,18 @@
 import Synchronization
 
-/// One call into a session, or a stream's whole life: what may be stopped.
+/// One call into a session, or a stream's whole life, which can be stopped.
 final class Call: Sendable {
-    /// Why it was asked to stop.
+    /// The reason to stop.
     private let reason = Mutex<(any Error)?>(nil)
 
-    /// Asks it to stop. The first reason stays.
+    /// Requests a stop. The first reason counts.
     func stop(_ error: any Error = CancellationError()) {
         reason.withLock { $0 = $0 ?? error }
     }
 
     var isStopped: Bool { reason.withLock { $0 != nil } }
 
-    /// Runs `body` unless stopped before. Throws the reason where the library says that it was
-    /// stopped.
+    /// Runs `body` unless stopped before. Throws the reason if the library reports a cancel.
     func run<R>(_ body: () throws -> R) throws -> R {
         try throwReason()
         do {
@@ -33,9 +32,9 @@ final class Call: Sendable {
 
 /// Whose turn it is in a session.
 ///
-/// A call is stopped by a mark of its own, which the library's progress callback reads.
-/// `vaekl_session_cancel` marks the session: a mark that comes before the library has begun with
-/// the call is lost.
+/// Each call has its own stop mark, which the library's progress callback reads.
+/// `vaekl_session_cancel` marks the session instead: a mark set before the library begins the call
+/// is lost.
 final class Turns: Sendable {
     private let current = Mutex<Call?>(nil)
     private let onProgress: Session.OnProgress?
@@ -58,7 +57,7 @@ final class Turns: Sendable {
         current.withLock { $0 = nil }
     }
 
-    /// Stops the call that has the session.
+    /// Stops the call that owns the session.
     func stopCurrent() {
         current.withLock { $0 }?.stop()
     }

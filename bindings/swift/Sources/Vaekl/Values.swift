@@ -8,7 +8,7 @@ public enum DType: Sendable {
     case float16
     /// bfloat16.
     case bfloat16
-    /// Pictures only: [-1, 1] is [0, 255], clamped and rounded half to even.
+    /// Pictures only: [-1, 1] maps to [0, 255], clamped, rounded half to even.
     case uint8
 
     var c: vaekl_dtype {
@@ -21,14 +21,14 @@ public enum DType: Sendable {
     }
 }
 
-/// What a pixel's channel may be: `UInt8`, `Float`, `Float16` or `BFloat16`. Not for
-/// other types to conform to.
+/// Types of a pixel's channel: `UInt8`, `Float`, `Float16` or `BFloat16`. Other types must not
+/// conform.
 public protocol PixelElement: BitwiseCopyable, Hashable, Sendable {
-    /// How the library calls this type.
+    /// The library's constant for this type.
     static var dtype: DType { get }
 }
 
-/// What a latent may be: `Float`, `Float16` or `BFloat16`. Not for other types to conform to.
+/// Types of a latent's value: `Float`, `Float16` or `BFloat16`. Other types must not conform.
 public protocol LatentElement: PixelElement {}
 
 extension UInt8: PixelElement {
@@ -72,11 +72,11 @@ public struct BFloat16: LatentElement {
     public static var dtype: DType { .bfloat16 }
 }
 
-/// The order of a picture's values.
+/// Order of the values of a picture.
 public enum PixelLayout: Sendable {
-    /// Interleaved: the channels of a pixel side by side.
+    /// Interleaved: all channels of a pixel together.
     case hwc
-    /// Planar: a plane per channel.
+    /// Planar: one plane per channel.
     case chw
 
     var c: vaekl_layout {
@@ -87,12 +87,12 @@ public enum PixelLayout: Sendable {
     }
 }
 
-/// What latents are measured in.
+/// Raw latents, or those of the diffusion model.
 public enum LatentScale: Sendable {
-    /// What diffusers' `AutoencoderKL.decode` takes and `.encode` gives.
+    /// Latents as diffusers' `AutoencoderKL.decode` takes and `.encode` returns them.
     case raw
-    /// What the diffusion model works on: scaling factor, shift and statistics are undone before
-    /// decoding and applied after encoding.
+    /// Latents as the diffusion model uses them: scaling factor, shift and statistics are undone
+    /// before decoding and applied after encoding.
     case scaled
 
     var c: UInt32 {
@@ -103,14 +103,14 @@ public enum LatentScale: Sendable {
     }
 }
 
-/// What of the posterior an encode gives.
+/// The value of the posterior that an encode returns.
 public enum Posterior: Hashable, Sendable {
     /// The mean.
     case mode
-    /// mean + std * N(0, 1), drawn from the seed for the whole batch as
-    /// `torch.randn` does on a CPU.
+    /// A sample: mean + std * N(0, 1), drawn from the seed for the whole batch as `torch.randn`
+    /// does on a CPU.
     case sample(seed: UInt64)
-    /// Mean and logvar: twice as many channels, `LatentScale.raw` only.
+    /// Mean and log-variance: twice as many channels, `LatentScale.raw` only.
     case moments
 
     var c: (kind: vaekl_posterior, seed: UInt64) {
@@ -122,9 +122,9 @@ public enum Posterior: Hashable, Sendable {
     }
 }
 
-/// The library that is in use.
+/// The loaded library.
 public enum Library {
-    /// Its version, as "0.1.0".
+    /// Its version, such as "0.1.0".
     public static var version: String { String(cString: vaekl_version_string()) }
 
     /// Its version as numbers.
@@ -133,7 +133,7 @@ public enum Library {
         return (version >> 16, version >> 8 & 0xff, version & 0xff)
     }
 
-    /// The instruction set that sessions will use: "avx512", "avx2" or "portable". The environment
-    /// variable `VAEKL_CPU` lowers it; "invalid" when that is no level of this architecture.
+    /// Instruction set of new sessions: "avx512", "avx2" or "portable". The environment variable
+    /// `VAEKL_CPU` can lower it; "invalid" if it names no level of this architecture.
     public static var cpuLevel: String { String(cString: vaekl_cpu_level()) }
 }

@@ -1,4 +1,4 @@
-//! How a Winograd convolution is cut, and in which order it works.
+//! The cut of a Winograd convolution, and its order.
 
 use super::grid::Grid;
 use super::strides::{SLICE, input_tile};
@@ -15,22 +15,21 @@ const BLOCK_TILES: usize = 26;
 const BLOCK_ACROSS: usize = 13;
 /// Blocks that a picture is cut into at least, while they have `BLOCK_TILES / 2` tiles.
 const BLOCKS: usize = 12;
-/// Output channels that are multiplied together.
+/// Output channels multiplied together.
 const PANEL: usize = 32;
-/// What the transform of a value among the points costs, in multiply-adds.
+/// Cost of transforming one value, per point, in multiply-adds.
 const TRANSFORM: f64 = 32.0;
-/// What the transform of a filter's value among the points costs, in multiply-adds: it goes to
-/// memory and comes back.
+/// Cost of transforming one filter value, per point, in multiply-adds: it goes to memory and back.
 const FILTER: f64 = 32.0;
 
-/// The most values of a transformed picture that is kept whole: 20 MiB, about what a core complex
-/// has of third-level cache to spare.
+/// The largest transformed picture that is kept whole, in values: 20 MiB, about the third-level
+/// cache that a core complex can spare.
 const KEPT: usize = 5 << 20;
-/// Slices of filters that a layer has at least where the picture is kept, for all workers to have
+/// The least number of filter slices of a layer whose picture is kept, so that all workers have
 /// some.
 const SLICES: usize = 8;
 
-/// How a Winograd convolution is cut.
+/// The cut of a Winograd convolution.
 #[derive(Clone, Debug)]
 pub(crate) struct Blocking {
     pub(crate) winograd: Winograd,
@@ -38,11 +37,11 @@ pub(crate) struct Blocking {
     /// Tiles of a block.
     down: usize,
     across: usize,
-    /// Blocks whose transformed inputs are kept at a time where the input is stationary.
+    /// Blocks whose transformed inputs are kept at a time, if input-stationary.
     pub(super) strip: usize,
 }
 
-/// What is transformed first and stays, while the other passes by.
+/// The operand that is transformed first and stays, while the other passes by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
     WeightStationary,
@@ -50,8 +49,8 @@ pub(super) enum Order {
 }
 
 impl Blocking {
-    /// The variant that costs least, if the filters are 3x3 and any costs less than the direct
-    /// convolution. `kept` bounds the bytes of what is kept transformed.
+    /// The cheapest variant, if the filters are 3x3 and it costs less than the direct convolution.
+    /// `kept` limits the bytes kept transformed.
     pub(crate) fn choose(layer: &Layer, kept: usize) -> Option<Self> {
         if layer.kernel != 3 {
             return None;

@@ -37,13 +37,13 @@ impl Grid {
         self.down * self.across
     }
 
-    /// Where row `row` of the block stands among the pixels of its tiles.
+    /// The offset of row `row` of the block in the pixels of its tiles.
     pub(super) fn row(&self, row: usize, pixel_stride: usize) -> usize {
         let width = self.across * self.winograd.outputs();
         ((self.above + row) * width + self.before) * pixel_stride
     }
 
-    /// What the tiles read of some channels.
+    /// The band of the tiles, for some channels.
     pub(super) fn band(&self, channels: Range<usize>) -> Band {
         let (step, inputs) = (self.winograd.step(), self.winograd.inputs());
         let reach = |tiles: usize| (tiles - 1) * step + inputs;

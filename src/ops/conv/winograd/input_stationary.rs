@@ -1,5 +1,5 @@
-//! Winograd convolution whose transformed picture stays, a strip of blocks at a time where the
-//! budget is tight.
+//! Input-stationary Winograd convolution: the transformed picture stays, a strip of blocks at a
+//! time if the budget is tight.
 //!
 //! ```text
 //! for each block of tiles                                  (an item)
@@ -33,7 +33,7 @@ use crate::ops::conv::method::Work;
 use crate::ops::conv::output::{Item, Results};
 use crate::ops::conv::worker::{Scratch, Worker, floats};
 
-/// The scratch memory that this order takes.
+/// The scratch memory of this order.
 pub(super) fn scratch(blocking: &Blocking, layer: &Layer, panels: Panels) -> Scratch {
     let Sizes { band, inputs, products, pixels } = Sizes::new(blocking, layer, panels);
     let strip = blocking.blocks().blocks(0..layer.output.height, layer.output.width).len();
@@ -72,15 +72,15 @@ impl Columns {
     }
 }
 
-/// A Winograd convolution in this order, at work.
+/// A running Winograd convolution in this order.
 pub(super) struct InputStationary<'r> {
     pub(super) stages: Stages<'r>,
-    /// Blocks whose transformed inputs are kept at a time.
+    /// Number of blocks whose transformed inputs are kept at a time.
     pub(super) strip: usize,
 }
 
 impl Work for InputStationary<'_> {
-    /// Filters are transformed when their slice's turn comes.
+    /// Nothing: filters are transformed slice by slice.
     fn prepare(&self, _: &mut [u8]) {}
 
     fn steps(&self, blocks: usize) -> usize {

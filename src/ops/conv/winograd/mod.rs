@@ -1,14 +1,14 @@
 //! Winograd convolution of 3x3 filters, on blocks of tiles whose transformed values stay in the
 //! caches.
 //!
-//! Each value of the input, of the filters and of the products is transformed once, and there are
-//! two orders to do it in. Where the picture is large, the transformed filters stay and the blocks
-//! of tiles pass by (`weight_stationary`); where the transformed picture is smaller than they are,
-//! it stays and slices of the filters pass by (`input_stationary`).
+//! Each value of the input, of the filters and of the products is transformed once, in one of two
+//! orders. If the picture is large, the transformed filters stay and the blocks of tiles pass by
+//! (`weight_stationary`). If the transformed picture is smaller than the filters, it stays and
+//! slices of the filters pass by (`input_stationary`).
 //!
-//! The grid of tiles is anchored at the picture's origin; those that reach over its end compute
-//! what is not stored. Blocks depend on the layer's shape alone, never on the machine's caches: the
-//! sums of GroupNorm are merged block by block, so that another cut would move their last bits.
+//! The grid of tiles is anchored at the picture's origin; values beyond its end are computed but
+//! not stored. Blocks depend only on the layer's shape, not on the machine's caches: GroupNorm's
+//! sums are merged block by block, so another cut would change their last bits.
 
 pub(crate) mod blocking;
 mod grid;

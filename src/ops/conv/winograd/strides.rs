@@ -1,5 +1,5 @@
-//! Distances between transformed values: odd numbers of cache lines, so that the points of a value
-//! do not meet in one set of a cache.
+//! Strides of transformed values: odd numbers of cache lines, so that the points of a value do not
+//! fall into one cache set.
 
 use crate::base::buffer::ALIGN;
 use crate::kernels::Panels;
@@ -13,17 +13,17 @@ pub(super) fn odd_lines(bytes: usize) -> usize {
     ALIGN * (lines + usize::from(lines.is_multiple_of(2)))
 }
 
-/// The same of f32 values.
+/// `values` of f32, rounded up to an odd number of cache lines.
 pub(super) fn odd_values(values: usize) -> usize {
     odd_lines(values * size_of::<f32>()) / size_of::<f32>()
 }
 
-/// Values of the transformed inputs of a block from a tile to the next.
+/// Values from one tile to the next in the transformed inputs of a block.
 pub(super) fn input_tile(in_channels: usize) -> usize {
     odd_values(in_channels)
 }
 
-/// Values of the transformed inputs of a block of `tiles` tiles from a point to the next.
+/// Values from one point to the next in the transformed inputs of a block of `tiles` tiles.
 pub(super) fn input_point(in_channels: usize, tiles: usize) -> usize {
     odd_values(tiles * input_tile(in_channels))
 }

@@ -31,7 +31,7 @@ use crate::ops::conv::worker::{Scratch, Worker, floats};
 /// cache.
 const FILTER_CHANNELS: usize = 8;
 
-/// The scratch memory that this order takes.
+/// The scratch memory of this order.
 pub(super) fn scratch(blocking: &Blocking, layer: &Layer, panels: Panels) -> Scratch {
     let filters =
         Slice::all(layer, panels).map(|slice| slice.filters(blocking.winograd)).sum::<usize>();
@@ -39,7 +39,7 @@ pub(super) fn scratch(blocking: &Blocking, layer: &Layer, panels: Panels) -> Scr
     Scratch { shared: align_up(filters), worker: floats(band + inputs + products + pixels) }
 }
 
-/// A Winograd convolution in this order, at work.
+/// A running Winograd convolution in this order.
 pub(super) struct WeightStationary<'r> {
     pub(super) stages: Stages<'r>,
 }
