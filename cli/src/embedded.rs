@@ -9,8 +9,6 @@ const WEIGHTS: &[u8] = include_bytes!("../model/diffusion_pytorch_model.safetens
 
 /// Opens the embedded model.
 pub(crate) fn open(parts: Parts) -> Result<Model> {
-    let mut options = ModelOptions::default();
-    options.parts = parts;
-    options.config = Some(Config::from_json(CONFIG)?);
+    let options = ModelOptions::default().with_parts(parts).with_config(Config::from_json(CONFIG)?);
     Ok(Model::from_bytes(WEIGHTS, &options)?)
 }

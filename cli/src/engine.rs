@@ -227,8 +227,7 @@ pub(crate) fn open_model(options: &Options, path: Option<&Path>, parts: Parts) -
             None => embedded::open(parts),
         };
     };
-    let mut model_options = ModelOptions::default();
-    model_options.parts = parts;
+    let mut model_options = ModelOptions::default().with_parts(parts);
     model_options.config_path = options.config.clone();
     model_options.preset = options.preset;
     model_options.norm_num_groups = options.norm_num_groups;
@@ -238,22 +237,25 @@ pub(crate) fn open_model(options: &Options, path: Option<&Path>, parts: Parts) -
 
 /// The session's options from the command line.
 pub(crate) fn session_options(options: &Options) -> SessionOptions {
-    let mut session = SessionOptions::default();
-    session.threads = options.threads;
-    session.activation_dtype = dtype(options.dtype);
-    session.fuse_qkv = options.fuse_qkv;
-    session.attention = match options.attention {
+    let attention = match options.attention {
         AttentionKind::Streamed => Attention::Streamed,
         AttentionKind::RowByRow => Attention::RowByRow,
     };
-    session.memory_budget = options.memory.unwrap_or(0);
-    session.scratch_dir = options.scratch.clone();
-    session.tiling = match options.tiling {
+    let tiling = match options.tiling {
         TilingKind::Exact => Tiling::Exact,
         TilingKind::Diffusers => Tiling::Diffusers,
         TilingKind::Seamless => Tiling::Seamless,
     };
-    (session.tile_size, session.tile_overlap) = (options.tile_size, options.tile_overlap);
+    let mut session = SessionOptions::default()
+        .with_threads(options.threads)
+        .with_activation_dtype(dtype(options.dtype))
+        .with_fuse_qkv(options.fuse_qkv)
+        .with_attention(attention)
+        .with_memory_budget(options.memory.unwrap_or(0))
+        .with_tiling(tiling)
+        .with_tile_size(options.tile_size)
+        .with_tile_overlap(options.tile_overlap);
+    session.scratch_dir = options.scratch.clone();
     session
 }
 

@@ -49,6 +49,44 @@ pub struct ModelOptions {
     pub variant: Option<String>,
 }
 
+impl ModelOptions {
+    /// Sets [`ModelOptions::parts`].
+    #[must_use]
+    pub fn with_parts(self, parts: Parts) -> Self {
+        Self { parts, ..self }
+    }
+
+    /// Sets [`ModelOptions::config_path`].
+    #[must_use]
+    pub fn with_config_path(self, config_path: impl Into<PathBuf>) -> Self {
+        Self { config_path: Some(config_path.into()), ..self }
+    }
+
+    /// Sets [`ModelOptions::config`].
+    #[must_use]
+    pub fn with_config(self, config: Config) -> Self {
+        Self { config: Some(config), ..self }
+    }
+
+    /// Sets [`ModelOptions::preset`].
+    #[must_use]
+    pub fn with_preset(self, preset: Preset) -> Self {
+        Self { preset: Some(preset), ..self }
+    }
+
+    /// Sets [`ModelOptions::norm_num_groups`].
+    #[must_use]
+    pub fn with_norm_num_groups(self, norm_num_groups: usize) -> Self {
+        Self { norm_num_groups: Some(norm_num_groups), ..self }
+    }
+
+    /// Sets [`ModelOptions::variant`].
+    #[must_use]
+    pub fn with_variant(self, variant: impl Into<String>) -> Self {
+        Self { variant: Some(variant.into()), ..self }
+    }
+}
+
 /// Properties of an open model.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -114,9 +152,8 @@ impl Model {
     /// ```
     /// use vaekl::{Model, ModelOptions, Preset};
     ///
-    /// let mut options = ModelOptions::default();
     /// // Instead of what the configuration says of the scaling of latents.
-    /// options.preset = Some(Preset::Flux);
+    /// let options = ModelOptions::default().with_preset(Preset::Flux);
     /// let model = Model::open_with("cli/model", &options)?;
     /// assert_eq!(model.config().shift_factor, Some(0.1159));
     /// # Ok::<(), vaekl::Error>(())
@@ -133,9 +170,8 @@ impl Model {
     /// ```
     /// use vaekl::{Config, Model, ModelOptions};
     ///
-    /// let mut options = ModelOptions::default();
     /// let config = std::fs::read_to_string("cli/model/config.json")?;
-    /// options.config = Some(Config::from_json(&config)?);
+    /// let options = ModelOptions::default().with_config(Config::from_json(&config)?);
     /// let bytes = std::fs::read("cli/model/diffusion_pytorch_model.safetensors")?;
     /// let model = Model::from_bytes(bytes, &options)?;
     /// assert!(model.info().guessed.is_empty());
@@ -244,4 +280,28 @@ fn configure(
         source = format!("{source}, with preset {}", preset.name());
     }
     Ok((config, source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names every field, so that a new one does not compile until it has its method.
+    #[test]
+    fn every_option_has_a_method() {
+        let config = Config { sample_size: (48, 64), ..Config::default() };
+        let options = ModelOptions::default()
+            .with_parts(Parts::Decoder)
+            .with_config_path("config.json")
+            .with_config(config.clone())
+            .with_preset(Preset::Flux)
+            .with_norm_num_groups(8)
+            .with_variant("fp16");
+        let ModelOptions { parts, config_path, config: set, preset, norm_num_groups, variant } =
+            options;
+        assert_eq!((parts, preset), (Parts::Decoder, Some(Preset::Flux)));
+        assert_eq!(config_path, Some(PathBuf::from("config.json")));
+        assert_eq!((set, norm_num_groups), (Some(config), Some(8)));
+        assert_eq!(variant.as_deref(), Some("fp16"));
+    }
 }

@@ -45,6 +45,13 @@ pub enum Tiling {
 }
 
 /// Options of a session. `SessionOptions::default()` is f32, exact, on all physical cores.
+///
+/// ```
+/// use vaekl::SessionOptions;
+///
+/// let options = SessionOptions::default().with_threads(4).with_memory_budget(64 << 20);
+/// assert_eq!((options.threads, options.memory_budget), (4, 64 << 20));
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SessionOptions {
@@ -93,6 +100,60 @@ impl Default for SessionOptions {
 impl SessionOptions {
     const MOST_THREADS: usize = 1024;
 
+    /// Sets [`SessionOptions::threads`].
+    #[must_use]
+    pub fn with_threads(self, threads: usize) -> Self {
+        Self { threads, ..self }
+    }
+
+    /// Sets [`SessionOptions::activation_dtype`].
+    #[must_use]
+    pub fn with_activation_dtype(self, activation_dtype: Storage) -> Self {
+        Self { activation_dtype, ..self }
+    }
+
+    /// Sets [`SessionOptions::fuse_qkv`].
+    #[must_use]
+    pub fn with_fuse_qkv(self, fuse_qkv: bool) -> Self {
+        Self { fuse_qkv, ..self }
+    }
+
+    /// Sets [`SessionOptions::attention`].
+    #[must_use]
+    pub fn with_attention(self, attention: Attention) -> Self {
+        Self { attention, ..self }
+    }
+
+    /// Sets [`SessionOptions::memory_budget`], in bytes.
+    #[must_use]
+    pub fn with_memory_budget(self, memory_budget: u64) -> Self {
+        Self { memory_budget, ..self }
+    }
+
+    /// Sets [`SessionOptions::scratch_dir`].
+    #[must_use]
+    pub fn with_scratch_dir(self, scratch_dir: impl Into<PathBuf>) -> Self {
+        Self { scratch_dir: Some(scratch_dir.into()), ..self }
+    }
+
+    /// Sets [`SessionOptions::tiling`].
+    #[must_use]
+    pub fn with_tiling(self, tiling: Tiling) -> Self {
+        Self { tiling, ..self }
+    }
+
+    /// Sets [`SessionOptions::tile_size`], in latent pixels.
+    #[must_use]
+    pub fn with_tile_size(self, tile_size: usize) -> Self {
+        Self { tile_size, ..self }
+    }
+
+    /// Sets [`SessionOptions::tile_overlap`], in latent pixels.
+    #[must_use]
+    pub fn with_tile_overlap(self, tile_overlap: usize) -> Self {
+        Self { tile_overlap, ..self }
+    }
+
     /// The number of threads; one per physical core by default.
     ///
     /// # Errors
@@ -114,5 +175,40 @@ impl SessionOptions {
             Storage::F16 if model.config().force_upcast => Storage::F32,
             storage => storage,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names every field, so that a new one does not compile until it has its method.
+    #[test]
+    fn every_option_has_a_method() {
+        let options = SessionOptions::default()
+            .with_threads(4)
+            .with_activation_dtype(Storage::Bf16)
+            .with_fuse_qkv(true)
+            .with_attention(Attention::RowByRow)
+            .with_memory_budget(64 << 20)
+            .with_scratch_dir("scratch")
+            .with_tiling(Tiling::Diffusers)
+            .with_tile_size(32)
+            .with_tile_overlap(8);
+        let SessionOptions {
+            threads,
+            activation_dtype,
+            fuse_qkv,
+            attention,
+            memory_budget,
+            scratch_dir,
+            tiling,
+            tile_size,
+            tile_overlap,
+        } = options;
+        assert_eq!((threads, memory_budget, fuse_qkv), (4, 64 << 20, true));
+        assert_eq!((activation_dtype, attention), (Storage::Bf16, Attention::RowByRow));
+        assert_eq!(scratch_dir, Some(PathBuf::from("scratch")));
+        assert_eq!((tiling, tile_size, tile_overlap), (Tiling::Diffusers, 32, 8));
     }
 }
