@@ -9,9 +9,9 @@
  *            NULL is accepted. A model may be freed before its sessions: they
  *            hold their own reference. Input pointers are borrowed for the call
  *            only, unless stated otherwise.
- * Threads    Calls that take `const vaekl_x *` may run concurrently. A call that
- *            takes `vaekl_x *` needs exclusive access to that object, from any
- *            thread; of two calls on one session the second returns
+ * Threads    Any thread may call. Calls that take `const vaekl_x *` may run
+ *            concurrently; one that takes `vaekl_x *` needs exclusive access to
+ *            that object. Of two calls on one session the second returns
  *            VAEKL_ERR_STATE. vaekl_session_cancel and vaekl_session_memory may
  *            run while another call uses the session.
  * Callbacks  Run on the thread that made the call, never after it returns. They
@@ -28,11 +28,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// The first number of this header's version.
+// Major version of this header.
 #define VAEKL_VERSION_MAJOR 0
-// The second number of this header's version.
+// Minor version of this header.
 #define VAEKL_VERSION_MINOR 1
-// The third number of this header's version.
+// Patch version of this header.
 #define VAEKL_VERSION_PATCH 0
 
 #ifdef __cplusplus
@@ -108,7 +108,7 @@ typedef uint32_t vaekl_dtype;
 #define VAEKL_DTYPE_F16 1u
 // bfloat16.
 #define VAEKL_DTYPE_BF16 2u
-// 8-bit unsigned integer, images only: [-1, 1] becomes [0, 255], clamped, rounded half to even.
+// 8-bit unsigned integer, images only: [-1, 1] maps to [0, 255], clamped, rounded half to even.
 #define VAEKL_DTYPE_U8 3u
 
 // Order of the values of an image.
@@ -158,8 +158,7 @@ typedef struct vaekl_image {
   vaekl_dtype dtype;
   // Order of the values: any VAEKL_LAYOUT.
   vaekl_layout layout;
-  // Bytes from one row to the next; 0 = packed. A row of HWC has all channels, one of CHW has
-  // one.
+  // Bytes from one row to the next; 0 = packed. A row has all channels in HWC, one in CHW.
   size_t row_stride;
   // Bytes from one plane to the next; 0 = packed. Read for CHW only.
   size_t plane_stride;
@@ -286,13 +285,13 @@ const char *vaekl_model_config(const vaekl_model *model);
 // Frees a model. Its sessions keep their own reference and stay valid.
 void vaekl_model_free(vaekl_model *model);
 
-/* ---- session: one user at a time, owns threads and workspace --------------- */
+/* ---- session: one call at a time, owns threads and workspace --------------- */
 
 // Runs a model, one call at a time; owns threads and workspace.
 typedef struct vaekl_session vaekl_session;
 
-// Reports progress, on the thread of the call. `done` and `total` count units of work. Return 0 to
-// go on, non-zero to cancel.
+// Called from time to time with the progress of a call, on its thread. `done` and `total` count
+// units of work. Return 0 to go on, non-zero to cancel.
 typedef int32_t (*vaekl_progress_fn)(void *user, uint64_t done, uint64_t total);
 
 // Options of a session.
@@ -325,7 +324,7 @@ typedef struct vaekl_session_options {
   // Size of `workspace` in bytes; 0 without one. If it is smaller than
   // vaekl_plan.workspace_bytes, a leaner plan is used where one exists.
   size_t workspace_size;
-  // Called as a call progresses; default NULL: none.
+  // Callback for progress. Default NULL: none.
   vaekl_progress_fn progress;
   // First argument of `progress`; not used after the session is freed.
   void *progress_user;
@@ -356,7 +355,7 @@ uint64_t vaekl_session_memory(const vaekl_session *session);
 // Frees a session. No call may be using it: a session in use, as in a callback, is leaked instead.
 void vaekl_session_free(vaekl_session *session);
 
-/* ---- plan: what a session would do ----------------------------------------- */
+/* ---- plan: what a call will need ------------------------------------------- */
 
 // What a call will need.
 typedef struct vaekl_plan {
@@ -381,8 +380,8 @@ typedef struct vaekl_plan {
   uint32_t exact;
 } vaekl_plan;
 
-// Plans a decode of one latent of this size by a session with `options`. Set out->struct_size
-// first. Allocates nothing that outlives the call.
+// Plans a decode of one latent of `latent_width` x `latent_height` by a session with `options`.
+// Set out->struct_size first. Allocates nothing that outlives the call.
 vaekl_status vaekl_plan_decode(const vaekl_model *model,
                                const vaekl_session_options *options,
                                uint32_t latent_width,
@@ -390,7 +389,8 @@ vaekl_status vaekl_plan_decode(const vaekl_model *model,
                                vaekl_plan *out,
                                vaekl_error *error);
 
-// Plans an encode of one picture, `width` x `height` pixels, as vaekl_plan_decode does a decode.
+// Plans an encode of one picture of `width` x `height` pixels by a session with `options`. Set
+// out->struct_size first. Allocates nothing that outlives the call.
 vaekl_status vaekl_plan_encode(const vaekl_model *model,
                                const vaekl_session_options *options,
                                uint32_t width,
@@ -423,7 +423,7 @@ vaekl_status vaekl_decode_rows(vaekl_session *session,
                                void *user,
                                vaekl_error *error);
 
-/* ---- decode, pulled -------------------------------------------------------- */
+/* ---- decode, row by row ---------------------------------------------------- */
 
 // The rows of a decode, read by the caller instead of passed to a callback.
 typedef struct vaekl_stream vaekl_stream;
