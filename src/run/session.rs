@@ -43,7 +43,7 @@ type OnRow<'r> = dyn FnMut(usize, &[f32]) -> ControlFlow<()> + 'r;
 
 /// Runs a model, one call at a time. Owns threads and workspace, which later calls reuse.
 ///
-/// A session is `Send`: it may move between threads, and one at a time may use it.
+/// A session is `Send`: it may move between threads; one thread at a time uses it.
 pub struct Session {
     pub(super) model: Model,
     options: SessionOptions,
