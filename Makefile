@@ -1,7 +1,7 @@
 # Installs the command, and the library for programs in C and in what links C: headers, shared and
 # static library, pkg-config and CMake files, on Linux. Needs Rust. PREFIX, BINDIR, LIBDIR,
 # INCLUDEDIR and DESTDIR are what they are elsewhere: absolute paths, with any characters that
-# `check` lets through. TARGET is a Rust target to build for, the machine's own if empty.
+# `paths` lets through. TARGET is a Rust target to build for, the machine's own if empty.
 
 PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
@@ -35,12 +35,12 @@ for_pc = $(subst |,\|,$(subst &,\&,$(subst $(space),\\$(space),$1)))
 # patsubst, which needs none, would take a path with a space for two.
 below_prefix = $(call for_pc,$(subst =$(PREFIX)/,=$${prefix}/,=$1))
 
-.PHONY: build check install uninstall
+.PHONY: build paths install uninstall
 
 build:
 	$(CARGO) build --release --workspace --quiet $(if $(TARGET),--target $(TARGET))
 
-install: check build
+install: paths build
 	$(INSTALL) -d $(bin) $(include) $(lib)/pkgconfig $(lib)/cmake/vaekl
 	$(INSTALL) -m 755 $(built)/vaekl $(bin)
 	$(INSTALL) -m 644 include/vaekl.h bindings/cpp/vaekl.hpp $(include)
@@ -55,7 +55,7 @@ install: check build
 	  packaging/vaekl.pc.in > $(lib)/pkgconfig/vaekl.pc
 	$(INSTALL) -m 644 packaging/cmake/*.cmake $(lib)/cmake/vaekl
 
-uninstall: check
+uninstall: paths
 	rm -f $(bin)/vaekl $(include)/vaekl.h $(include)/vaekl.hpp \
 	  $(lib)/libvaekl.so $(lib)/$(SONAME) $(lib)/libvaekl.so.$(VERSION) \
 	  $(lib)/libvaekl.a $(lib)/pkgconfig/vaekl.pc
@@ -63,7 +63,7 @@ uninstall: check
 
 # Refuses, before anything is written, the paths that would lead elsewhere: `$x`, which make reads
 # as a variable, relative ones, and those that pkg-config would not give back.
-check:
+paths:
 	@:$(foreach name,DESTDIR PREFIX BINDIR LIBDIR INCLUDEDIR,$(call refuse_lost_dollar,$(name)))\
 	$(foreach name,BINDIR LIBDIR INCLUDEDIR,$(call refuse_relative,$(name)))\
 	$(if $(PC_PREFIX:$${pcfiledir}%=),$(call refuse_relative,PC_PREFIX))\
