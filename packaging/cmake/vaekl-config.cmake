@@ -30,7 +30,7 @@ if(EXISTS "${_vaekl_libdir}/libvaekl.a" AND NOT TARGET vaekl::static)
     IMPORTED_LOCATION "${_vaekl_libdir}/libvaekl.a"
     IMPORTED_LINK_INTERFACE_LANGUAGES C
     # Libs.private of vaekl.pc; scripts/hosts/cpp compares.
-    INTERFACE_LINK_LIBRARIES "gcc_s;util;rt;pthread;m;dl;c"
+    INTERFACE_LINK_LIBRARIES "util;rt;pthread;m;dl;c"
     INTERFACE_INCLUDE_DIRECTORIES "${_vaekl_prefix}/include")
 endif()
 foreach(_vaekl_name libvaekl.so libvaekl.dylib)
