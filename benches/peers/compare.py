@@ -126,11 +126,11 @@ def command(program: Program, setting: Setting, out: Path) -> list:
 
 
 def environment(program: Program, setting: Setting) -> dict:
-    kept = {name: value for name, value in os.environ.items() if name != "VAEKL_CPU"}
+    environment = {name: value for name, value in os.environ.items() if name != "VAEKL_CPU"}
     # Some of the peers' libraries read these when they are loaded, before they can be told.
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     threads = {name: str(setting.threads) for name in names}
-    return kept | threads | {"VAEKL_LIBRARY": str(setting.vaekl)} | program.environment
+    return environment | threads | {"VAEKL_LIBRARY": str(setting.vaekl)} | program.environment
 
 
 def report_of(program: Program, setting: Setting, out: Path) -> dict:

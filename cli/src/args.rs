@@ -173,7 +173,7 @@ pub(crate) struct Decode {
 pub(crate) struct Plan {
     /// What to plan
     #[arg(value_enum)]
-    pub(crate) call: Call,
+    pub(crate) call: PlannedCall,
     /// Width and height of the picture in pixels, such as 1024x768
     #[arg(long, value_name = "WxH", value_parser = size, default_value = "512x512")]
     pub(crate) size: (usize, usize),
@@ -247,7 +247,7 @@ pub(crate) struct Options {
 
 /// The calls that `plan` plans.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Call {
+pub(crate) enum PlannedCall {
     /// Latents to a picture
     Decode,
     /// A picture to latents

@@ -25,7 +25,7 @@ pub(crate) struct Engine<'a> {
     /// The options of the session, with its share of the memory budget.
     limits: SessionOptions,
     /// The memory held besides the session, for messages.
-    held: String,
+    beside: String,
     session: Session,
     load_s: f64,
     /// The activation type that the user was last told.
@@ -52,7 +52,7 @@ impl<'a> Engine<'a> {
             options,
             interrupt,
             limits,
-            held: String::new(),
+            beside: String::new(),
             session,
             load_s: start.elapsed().as_secs_f64(),
             dtype: dtype(options.dtype),
@@ -93,16 +93,16 @@ impl<'a> Engine<'a> {
 
     /// Subtracts the memory of `values`, held for `input` and its result, from the session's
     /// budget.
-    pub(crate) fn hold(&mut self, input: &Path, values: usize) -> Result<()> {
+    pub(crate) fn reserve(&mut self, input: &Path, values: usize) -> Result<()> {
         if self.options.memory.is_none() {
             return Ok(());
         }
-        let held = held(&mut self.limits, values);
+        let beside = beside(&mut self.limits, values);
         self.session.set_memory_budget(self.limits.memory_budget);
-        self.held = format!(
+        self.beside = format!(
             "{}: with {} of input and output in memory",
             input.display(),
-            report::mib(held)
+            report::mib(beside)
         );
         Ok(())
     }
@@ -178,7 +178,7 @@ impl<'a> Engine<'a> {
         let seconds = start.elapsed().as_secs_f64();
         bar.finish_and_clear();
         let (output, plan) = result.map_err(|error| match error.kind() {
-            ErrorKind::Budget if !self.held.is_empty() => error.within(&self.held),
+            ErrorKind::Budget if !self.beside.is_empty() => error.within(&self.beside),
             _ => error.within(input.display()),
         })?;
         self.interrupt.check()?;
@@ -265,7 +265,7 @@ pub(crate) fn values(shape: &[usize]) -> usize {
 }
 
 /// Subtracts the memory of `values` of f32 from the budget, and returns it in bytes.
-pub(crate) fn held(options: &mut SessionOptions, values: usize) -> u64 {
+pub(crate) fn beside(options: &mut SessionOptions, values: usize) -> u64 {
     let bytes = (values as u64).saturating_mul(4);
     if options.memory_budget > 0 {
         options.memory_budget = options.memory_budget.saturating_sub(bytes).max(1);

@@ -14,7 +14,7 @@ mod statistics;
 mod workspace;
 
 pub(crate) use statistics::{Reduced, Shared, Statistics};
-pub(crate) use workspace::{Entry, Layout, Tail};
+pub(crate) use workspace::{Entry, Tail, WorkspaceLayout};
 
 use std::ops::Range;
 
@@ -35,15 +35,15 @@ pub(crate) struct Slot {
     /// Values from one pixel to the next: the channels, or more after [`Backend::conv_in_place`].
     pub(crate) pitch: usize,
     /// Whether it is spilled to the scratch file.
-    pub(crate) stored: bool,
+    pub(crate) spilled: bool,
     /// The id of the activation whose memory it uses, and its offset there in bytes. Its own id,
     /// except after [`Backend::split`].
     home: (usize, usize),
 }
 
 impl Slot {
-    fn new(id: usize, shape: Shape, dtype: Storage, stored: bool) -> Self {
-        Self { id, shape, dtype, pitch: shape.channels, stored, home: (id, 0) }
+    fn new(id: usize, shape: Shape, dtype: Storage, spilled: bool) -> Self {
+        Self { id, shape, dtype, pitch: shape.channels, spilled, home: (id, 0) }
     }
 
     /// Bytes from one pixel to the next.
@@ -53,7 +53,7 @@ impl Slot {
 
     /// Bytes of a pixel if it is spilled, otherwise 0.
     fn staged(&self) -> usize {
-        if self.stored { self.pixel_bytes() } else { 0 }
+        if self.spilled { self.pixel_bytes() } else { 0 }
     }
 
     /// Size of its memory in bytes.
@@ -66,10 +66,10 @@ impl Slot {
     fn split(self, id: usize) -> Result<SplitSlots> {
         let channels = self.shape.channels / 2;
         let shape = Shape { channels, ..self.shape };
-        let (dtype, stored, home) = (self.dtype, self.stored, self.home);
+        let (dtype, spilled, home) = (self.dtype, self.spilled, self.home);
         let shortcut = Self { shape, pitch: channels, ..self };
         let home = (home.0, home.1 + shortcut.bytes()?);
-        let conv = Self { id, shape, dtype, pitch: channels, stored, home };
+        let conv = Self { id, shape, dtype, pitch: channels, spilled, home };
         Ok(SplitSlots { conv, shortcut })
     }
 
@@ -87,7 +87,7 @@ impl Slot {
     /// This activation with only the pixels of `region`, packed.
     fn cropped(self, region: &Region) -> Result<Self> {
         let Shape { height, width, channels } = self.shape;
-        if self.stored || region.rows().end > height || region.columns().end > width {
+        if self.spilled || region.rows().end > height || region.columns().end > width {
             let (id, shape) = (self.id, self.shape);
             return Err(Error::internal(format!("{region:?} of activation {id}, {shape}")));
         }
@@ -156,21 +156,22 @@ pub(crate) struct Attention<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Strategy {
     /// Activations of at least this many bytes are spilled to the scratch file.
-    pub(crate) stored: usize,
+    pub(crate) spill_from: usize,
     /// Limit in bytes for the transformed filters and inputs that a convolution keeps, and for the
     /// packed keys and values that an attention keeps.
-    pub(crate) kept: usize,
+    pub(crate) packed_limit: usize,
     /// Whether a ResNet block that halves the channels is split in place of its input, which costs
     /// a few percent of the time.
-    pub(crate) forked: bool,
+    pub(crate) split_in_place: bool,
 }
 
 impl Strategy {
     /// The fastest.
-    pub(crate) const IN_MEMORY: Self = Self { stored: usize::MAX, kept: usize::MAX, forked: false };
+    pub(crate) const IN_MEMORY: Self =
+        Self { spill_from: usize::MAX, packed_limit: usize::MAX, split_in_place: false };
 
-    fn stores(&self, bytes: usize) -> bool {
-        bytes >= self.stored
+    fn spills(&self, bytes: usize) -> bool {
+        bytes >= self.spill_from
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) struct Recorder<'m, M> {
     activations: Vec<usize>,
     /// Weights in bytes: the most of any operator, and the sum of those that stay resident.
     weights: usize,
-    held: usize,
+    resident: usize,
 }
 
 /// The needs of a run.
@@ -34,14 +34,14 @@ pub(crate) struct Recording {
     pub(crate) activations: Vec<usize>,
     /// Weights in bytes: the most resident at a time, and those that stay resident.
     pub(crate) weights: usize,
-    pub(crate) held: usize,
+    pub(crate) resident: usize,
 }
 
 impl<'m, M: Machine> Recorder<'m, M> {
     pub(crate) fn new(machine: &'m M, strategy: Strategy) -> Self {
         let (entries, activations) = (Vec::new(), Vec::new());
-        let (clock, multiply_adds, weights, held) = (0, 0, 0, 0);
-        Self { machine, strategy, clock, entries, multiply_adds, activations, weights, held }
+        let (clock, multiply_adds, weights, resident) = (0, 0, 0, 0);
+        Self { machine, strategy, clock, entries, multiply_adds, activations, weights, resident }
     }
 
     /// The recording.
@@ -52,8 +52,8 @@ impl<'m, M: Machine> Recorder<'m, M> {
                 tail.death = tail.death.min(self.clock);
             }
         }
-        let Self { entries, multiply_adds, activations, weights, held, .. } = self;
-        Recording { entries, multiply_adds, activations, weights: weights + held, held }
+        let Self { entries, multiply_adds, activations, weights, resident, .. } = self;
+        Recording { entries, multiply_adds, activations, weights: weights + resident, resident }
     }
 
     fn convolution(&mut self, conv: &Conv<'_>, input: &Slot, out: Option<&Slot>) -> Result<()> {
@@ -65,18 +65,18 @@ impl<'m, M: Machine> Recorder<'m, M> {
 
     /// Records the weights of convolutions that run together.
     fn weigh(&mut self, convs: &[&Conv<'_>]) {
-        let (mut weights, mut held) = (0, 0);
+        let (mut weights, mut resident) = (0, 0);
         let filters = convs.iter().flat_map(|conv| conv.filters);
         for weight in filters.map(|filter| filter.weight) {
-            if weight.releases() { weights += weight.len() } else { held += weight.len() }
+            if weight.releases() { weights += weight.len() } else { resident += weight.len() }
         }
         self.weights = self.weights.max(weights);
-        self.held += held;
+        self.resident += resident;
     }
 
     fn operator(&mut self, Demand { scratch, multiply_adds }: Demand) {
         let (birth, death) = (self.clock, self.clock);
-        self.entries.push(Entry { bytes: scratch, birth, death, stored: false, tail: None });
+        self.entries.push(Entry { bytes: scratch, birth, death, spilled: false, tail: None });
         self.multiply_adds = self.multiply_adds.saturating_add(multiply_adds);
         self.clock += 1;
     }
@@ -85,11 +85,11 @@ impl<'m, M: Machine> Recorder<'m, M> {
 impl<M: Machine> Backend for Recorder<'_, M> {
     fn alloc(&mut self, shape: Shape, dtype: Storage) -> Result<Slot> {
         let bytes = shape.bytes(dtype)?;
-        let stored = self.strategy.stores(bytes);
+        let spilled = self.strategy.spills(bytes);
         self.activations.push(bytes);
         let (birth, death) = (self.clock, usize::MAX);
-        self.entries.push(Entry { bytes, birth, death, stored, tail: None });
-        Ok(Slot::new(self.entries.len() - 1, shape, dtype, stored))
+        self.entries.push(Entry { bytes, birth, death, spilled, tail: None });
+        Ok(Slot::new(self.entries.len() - 1, shape, dtype, spilled))
     }
 
     fn free(&mut self, slot: Slot) {

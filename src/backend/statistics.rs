@@ -71,7 +71,7 @@ pub(crate) enum Statistics<'s> {
 pub(super) struct Sums<'s> {
     pub(super) shape: Shape,
     /// The sums of each group, gathered as the input was stored; empty if no operator stored it.
-    pub(super) stored: &'s [Sum],
+    pub(super) sums: &'s [Sum],
     /// Adds up the values of each group over a part of the input.
     pub(super) over: &'s dyn Fn(&Region) -> Result<Vec<Sum>>,
 }
@@ -86,13 +86,13 @@ impl Statistics<'_> {
             sums.iter().map(|&sum| Statistic::of(sum, count)).collect()
         };
         match self {
-            Self::Own => Ok(own(input.stored)),
+            Self::Own => Ok(own(input.sums)),
             Self::Reduced(reduced) => {
-                let own = if input.stored.is_empty() {
+                let own = if input.sums.is_empty() {
                     let Shape { height, width, .. } = input.shape;
                     own(&(input.over)(&Region { top: 0, left: 0, height, width })?)
                 } else {
-                    own(input.stored)
+                    own(input.sums)
                 };
                 Ok(reduced.next(own, norm.epsilon))
             }

@@ -18,7 +18,7 @@ pub(crate) struct Entry {
     /// Number of operators run after its last use; at least `birth`.
     pub(crate) death: usize,
     /// Whether it is spilled: in the scratch file, not in the arena.
-    pub(crate) stored: bool,
+    pub(crate) spilled: bool,
     /// A tail with a shorter life, if any.
     pub(crate) tail: Option<Tail>,
 }
@@ -52,7 +52,7 @@ impl Entry {
         pairs.filter_map(move |((own, when), (bytes, since))| {
             let meet = when.start < since.end && since.start < when.end;
             let real = !own.is_empty() && !bytes.is_empty();
-            (meet && real && self.stored == other.stored).then(|| {
+            (meet && real && self.spilled == other.spilled).then(|| {
                 // They overlap if `start + own.start < at + bytes.end` and vice versa.
                 (at + bytes.start + 1).saturating_sub(own.end)
                     ..(at + bytes.end).saturating_sub(own.start)
@@ -63,13 +63,13 @@ impl Entry {
 
 /// The place of each entry in the arena or in the scratch file.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Layout {
+pub(crate) struct WorkspaceLayout {
     ranges: Vec<Range<usize>>,
     bytes: usize,
-    stored_bytes: usize,
+    spilled_bytes: usize,
 }
 
-impl Layout {
+impl WorkspaceLayout {
     /// Places `entries` so that no two that live at the same time overlap. Tries two orders, the
     /// largest first and those with a tail first, and takes the smaller result. For the few dozen
     /// entries of an autoencoder that is optimal or nearly so.
@@ -106,12 +106,12 @@ impl Layout {
             ranges[i] = start..start + size;
             placed.push(i);
         }
-        let end = |stored: bool| {
-            let ends = entries.iter().zip(&ranges).filter(|(entry, _)| entry.stored == stored);
+        let end = |spilled: bool| {
+            let ends = entries.iter().zip(&ranges).filter(|(entry, _)| entry.spilled == spilled);
             ends.map(|(_, range)| range.end).max().unwrap_or(0)
         };
-        let (bytes, stored_bytes) = (end(false), end(true));
-        Self { ranges, bytes, stored_bytes }
+        let (bytes, spilled_bytes) = (end(false), end(true));
+        Self { ranges, bytes, spilled_bytes }
     }
 
     /// Size of the arena in bytes.
@@ -120,8 +120,8 @@ impl Layout {
     }
 
     /// Size of the scratch file in bytes.
-    pub(crate) fn stored_bytes(&self) -> usize {
-        self.stored_bytes
+    pub(crate) fn spilled_bytes(&self) -> usize {
+        self.spilled_bytes
     }
 
     /// The range of entry `id`, which is `bytes` long. `None` if the plan has no such entry: the
@@ -146,8 +146,8 @@ impl Layout {
     /// `slot` with a layout of its own, at the start of an arena.
     pub(crate) fn alone(slot: Slot) -> Result<(Slot, Self)> {
         let bytes = align_up(slot.bytes()?);
-        let layout = Self { ranges: std::iter::once(0..bytes).collect(), bytes, stored_bytes: 0 };
-        Ok((Slot { id: 0, stored: false, home: (0, 0), ..slot }, layout))
+        let layout = Self { ranges: std::iter::once(0..bytes).collect(), bytes, spilled_bytes: 0 };
+        Ok((Slot { id: 0, spilled: false, home: (0, 0), ..slot }, layout))
     }
 }
 
@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     fn entry(bytes: usize, birth: usize, death: usize) -> Entry {
-        Entry { bytes, birth, death, stored: false, tail: None }
+        Entry { bytes, birth, death, spilled: false, tail: None }
     }
 
     #[test]
@@ -183,7 +183,7 @@ mod tests {
             entry(64, 2, 4),
             entry(100, 5, 6),
         ];
-        let layout = Layout::pack(&entries);
+        let layout = WorkspaceLayout::pack(&entries);
         for (i, a) in entries.iter().enumerate() {
             for (j, b) in entries.iter().enumerate().skip(i + 1) {
                 let (ra, rb) =
@@ -202,28 +202,28 @@ mod tests {
         let split = Entry { tail: Some(Tail { first: 640, death: 3 }), ..entry(1280, 0, 9) };
         // While it is whole, after its tail, and after all of it.
         let entries = [split, entry(128, 2, 4), entry(640, 4, 8), entry(1216, 10, 11)];
-        let layout = Layout::pack(&entries);
+        let layout = WorkspaceLayout::pack(&entries);
         let start = |id: usize| layout.range(id, entries[id].bytes).unwrap().start;
         assert_eq!((start(0), start(1), start(2), start(3)), (0, 1280, 640, 0));
         assert_eq!(layout.bytes(), 1408);
         // The largest first would put the smaller, of which a part stays, beyond it.
         let small = Entry { tail: Some(Tail { first: 64, death: 3 }), ..entry(640, 0, 9) };
         let entries = [small, entry(1280, 4, 8)];
-        let layout = Layout::pack(&entries);
+        let layout = WorkspaceLayout::pack(&entries);
         assert_eq!(layout.bytes(), 64 + 1280);
-        assert_eq!(Layout::place(&entries, &[1, 0]).bytes(), 1280 + 640);
+        assert_eq!(WorkspaceLayout::place(&entries, &[1, 0]).bytes(), 1280 + 640);
     }
 
     #[test]
     fn arena_and_scratch_file_are_packed_apart() {
-        let stored = Entry { stored: true, ..entry(640, 0, 2) };
-        let layout = Layout::pack(&[entry(128, 0, 2), stored, entry(64, 1, 1), stored]);
-        assert_eq!((layout.bytes(), layout.stored_bytes()), (192, 1280));
+        let spilled = Entry { spilled: true, ..entry(640, 0, 2) };
+        let layout = WorkspaceLayout::pack(&[entry(128, 0, 2), spilled, entry(64, 1, 1), spilled]);
+        assert_eq!((layout.bytes(), layout.spilled_bytes()), (192, 1280));
     }
 
     #[test]
     fn a_run_that_leaves_its_plan_is_noticed() {
-        let layout = Layout::pack(&[entry(640, 0, 1)]);
+        let layout = WorkspaceLayout::pack(&[entry(640, 0, 1)]);
         assert!(layout.range(0, 640).is_some());
         assert!(layout.range(0, 700).is_none());
         assert!(layout.range(1, 640).is_none());

@@ -189,15 +189,15 @@ pub(crate) trait Owner: AsRef<[u8]> + Send + Sync {
 }
 
 /// An owner that cannot release memory.
-struct Held<T>(T);
+struct Fixed<T>(T);
 
-impl<T: AsRef<[u8]>> AsRef<[u8]> for Held<T> {
+impl<T: AsRef<[u8]>> AsRef<[u8]> for Fixed<T> {
     fn as_ref(&self) -> &[u8] {
         self.0.as_ref()
     }
 }
 
-impl<T: AsRef<[u8]> + Send + Sync> Owner for Held<T> {
+impl<T: AsRef<[u8]> + Send + Sync> Owner for Fixed<T> {
     fn release(&self, _: Range<usize>) {}
 
     fn releases(&self) -> bool {
@@ -215,7 +215,7 @@ pub(crate) struct Bytes {
 impl Bytes {
     /// All bytes of `owner`.
     pub(crate) fn new(owner: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
-        Self::owned_by(Held(owner))
+        Self::owned_by(Fixed(owner))
     }
 
     /// All bytes of `owner`, which can release them.

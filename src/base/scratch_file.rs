@@ -38,8 +38,8 @@ impl ScratchFile {
     }
 
     /// A part of the file.
-    pub(crate) fn part(&self, range: Range<u64>) -> Stored<'_> {
-        Stored { file: self, range }
+    pub(crate) fn region(&self, range: Range<u64>) -> FileRegion<'_> {
+        FileRegion { file: self, range }
     }
 
     fn failed(&self, error: io::Error) -> Error {
@@ -49,12 +49,12 @@ impl ScratchFile {
 
 /// A part of a scratch file.
 #[derive(Clone, Debug)]
-pub(crate) struct Stored<'a> {
+pub(crate) struct FileRegion<'a> {
     file: &'a ScratchFile,
     range: Range<u64>,
 }
 
-impl Stored<'_> {
+impl FileRegion<'_> {
     /// Reads `bytes.len()` bytes of the part, from byte `at` on.
     ///
     /// # Errors
@@ -97,13 +97,13 @@ mod tests {
     use crate::base::error::ErrorKind;
 
     #[test]
-    fn parts_hold_what_was_written_and_the_folder_stays_empty() {
+    fn regions_have_what_was_written_and_the_folder_stays_empty() {
         let folder =
             std::env::temp_dir().join(format!("vaekl-scratch-test-{}", std::process::id()));
         fs::create_dir(&folder).unwrap();
         let file = ScratchFile::create(&folder, 100).unwrap();
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
-        let (first, second) = (file.part(0..60), file.part(60..100));
+        let (first, second) = (file.region(0..60), file.region(60..100));
         first.write(50, &[1; 10]).unwrap();
         second.write(0, &[2; 40]).unwrap();
         let mut bytes = [0; 10];

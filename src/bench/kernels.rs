@@ -7,7 +7,7 @@ use crate::arch::Level;
 use crate::backend::Act;
 use crate::base::buffer::{AlignedBuf, Elements, ElementsMut, cast, cast_mut};
 use crate::base::error::Result;
-use crate::kernels::{AffineAct, Ahead, Gemm, Init, Kernels, Store, Sum, Tiles, Winograd};
+use crate::kernels::{AffineAct, Gemm, Init, Kernels, Prefetch, Store, Sum, TileShape, Winograd};
 
 /// A matrix product by itself.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +54,7 @@ pub fn gemm(level: Level, product: Product) -> Result<f64> {
                 columns,
                 init: Init::Zero,
                 c_stride: columns,
-                ahead: Ahead::Panel,
+                prefetch: Prefetch::Panel,
             };
             kernels.gemm(&gemm, &mut c[pair * c_len..]);
         }
@@ -108,7 +108,7 @@ pub fn pass(level: Level, pass: Pass) -> Result<f64> {
     for (i, value) in pixels.iter_mut().enumerate() {
         *value = 4.0 * number(i);
     }
-    let tiles = |channels: usize, columns: usize, tile_stride: usize| Tiles {
+    let tiles = |channels: usize, columns: usize, tile_stride: usize| TileShape {
         down,
         across,
         row_stride: columns * channels,

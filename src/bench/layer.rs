@@ -14,7 +14,7 @@ use crate::base::shape::Shape;
 use crate::base::storage::Storage;
 use crate::kernels::Kernels;
 use crate::kernels::threads::Threads;
-use crate::ops::conv::{self, Filter, Geometry, Input, Operands, Prologue, Resample};
+use crate::ops::conv::{self, ConvInput, Filter, Geometry, Operands, Prologue, Resample};
 use crate::ops::exec::Exec;
 use crate::ops::place::{Source, Staged, Target};
 
@@ -75,7 +75,7 @@ pub fn layer(
     let mut scratch = AlignedBuf::zeroed(bytes, "scratch")?;
     let operands = Operands {
         filters: &filters,
-        input: Input::Whole(Source::Memory(Elements::new(Storage::F32, &source))),
+        input: ConvInput::Whole(Source::Memory(Elements::new(Storage::F32, &source))),
         input_pitch: from,
         output_pitch: to,
         prologue: normalised.then(|| Prologue {

@@ -19,7 +19,7 @@ use crate::base::error::{Error, Result};
 
 /// The naming layout of a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Layout {
+pub(crate) enum KeyLayout {
     Diffusers,
     Original,
 }
@@ -28,7 +28,7 @@ pub(crate) enum Layout {
 pub(super) struct Sorted {
     pub(super) tensors: BTreeMap<String, Tensor>,
     pub(super) foreign: Vec<String>,
-    pub(super) layout: Layout,
+    pub(super) layout: KeyLayout,
     pub(super) prefix: &'static str,
 }
 
@@ -62,7 +62,7 @@ pub(super) fn sort(raw: RawTensors) -> Result<Sorted> {
             .map(str::to_owned)
     };
     let original = tensors.keys().filter_map(|name| ours(name)).any(|name| is_original(&name));
-    let layout = if original { Layout::Original } else { Layout::Diffusers };
+    let layout = if original { KeyLayout::Original } else { KeyLayout::Diffusers };
     let levels = up_levels(tensors.keys().filter_map(|name| ours(name)));
     let mut sorted = Sorted { tensors: BTreeMap::new(), foreign: Vec::new(), layout, prefix };
     if let Some((name, dtype)) = unsupported.iter().find(|(name, _)| ours(name).is_some()) {

@@ -22,7 +22,7 @@ mod safetensors;
 mod tensor;
 mod text;
 
-pub(crate) use keys::Layout;
+pub(crate) use keys::KeyLayout;
 pub(crate) use open::Checkpoint;
 pub(crate) use tensor::Tensor;
 pub(crate) use text::read_text;

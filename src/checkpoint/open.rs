@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::folder::{self, Folder};
-use super::keys::{self, Layout};
+use super::keys::{self, KeyLayout};
 use super::tensor::{RawTensors, Tensor};
 use super::{mmap, safetensors};
 use crate::base::buffer::Bytes;
@@ -20,7 +20,7 @@ pub(crate) struct Checkpoint {
     /// Names of all other tensors, as in the file.
     pub(crate) foreign: Vec<String>,
     /// The layout of the names.
-    pub(crate) layout: Layout,
+    pub(crate) layout: KeyLayout,
     /// The prefix of the names.
     pub(crate) prefix: &'static str,
     /// The text of `config.json`, and its path.

@@ -7,7 +7,7 @@ use super::args;
 use super::element::Element;
 use super::guard::guard;
 use super::latents::Latents;
-use super::pixels::Pixels;
+use super::pixels::ImageView;
 use super::status::{vaekl_error, vaekl_status};
 use super::turn::{enter, vaekl_session};
 use super::types::{vaekl_dtype, vaekl_image, vaekl_latent};
@@ -102,14 +102,14 @@ unsafe fn pictures(
     out: *const vaekl_image,
     latents: &Latents,
     config: &Config,
-) -> Result<Vec<Pixels>> {
+) -> Result<Vec<ImageView>> {
     args::pointer(out, "out")?;
     let (width, height) = picture_size(latents, config)?;
     let one = |b: usize| {
         let name = if latents.batch == 1 { "out".to_owned() } else { format!("out[{b}]") };
         // SAFETY: there is an image for each latent of the batch.
         let view = unsafe { args::copy(out.add(b), &name) }?;
-        let pixels = Pixels::new(&view, config.out_channels, &name)?;
+        let pixels = ImageView::new(&view, config.out_channels, &name)?;
         pixels.expect(width, height, &name)?;
         Ok(pixels)
     };

@@ -3,7 +3,7 @@ use ndarray::{Array4, ArrayView4, Axis};
 use super::args;
 use super::guard::guard;
 use super::latents::Latents;
-use super::pixels::Pixels;
+use super::pixels::ImageView;
 use super::status::{vaekl_error, vaekl_status};
 use super::turn::{enter, vaekl_session};
 use super::types::{vaekl_image, vaekl_latent};
@@ -99,13 +99,13 @@ unsafe fn pictures(
     image: *const vaekl_image,
     out: &Latents,
     config: &Config,
-) -> Result<Vec<Pixels>> {
+) -> Result<Vec<ImageView>> {
     args::pointer(image, "image")?;
     let one = |b: usize| {
         let name = if out.batch == 1 { "image".to_owned() } else { format!("image[{b}]") };
         // SAFETY: there is an image for each latent of the batch.
         let view = unsafe { args::copy(image.add(b), &name) }?;
-        let pixels = Pixels::new(&view, config.in_channels, &name)?;
+        let pixels = ImageView::new(&view, config.in_channels, &name)?;
         let factor = config.downscale();
         let (width, height) = (pixels.width() / factor, pixels.height() / factor);
         if width == 0 || height == 0 {
@@ -125,7 +125,7 @@ unsafe fn pictures(
 ///
 /// # Safety
 /// The memory behind the pictures is valid for reads.
-unsafe fn moments(session: &mut Session, pictures: &[Pixels]) -> Result<Array4<f32>> {
+unsafe fn moments(session: &mut Session, pictures: &[ImageView]) -> Result<Array4<f32>> {
     let mut all = Vec::with_capacity(pictures.len());
     for picture in pictures {
         let mut fill = |y: usize, row: &mut [f32]| {

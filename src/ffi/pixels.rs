@@ -8,7 +8,7 @@ use crate::base::error::{Error, Result};
 /// A [`vaekl_image`] whose every element lies within the address space, aligned, and whose rows do
 /// not overlap. Strides are in bytes.
 #[derive(Debug)]
-pub(super) struct Pixels {
+pub(super) struct ImageView {
     data: *mut u8,
     element: Element,
     width: usize,
@@ -19,7 +19,7 @@ pub(super) struct Pixels {
     channel_stride: usize,
 }
 
-impl Pixels {
+impl ImageView {
     /// Checks the view passed as the argument `name`, an image with `channels` channels.
     pub(super) fn new(view: &vaekl_image, channels: usize, name: &str) -> Result<Self> {
         let data = view.data.cast::<u8>();
@@ -193,7 +193,7 @@ mod tests {
     }
 
     fn message(view: &vaekl_image) -> String {
-        Pixels::new(view, 3, "out").unwrap_err().message().to_owned()
+        ImageView::new(view, 3, "out").unwrap_err().message().to_owned()
     }
 
     #[test]
@@ -207,7 +207,7 @@ mod tests {
         ] {
             let mut memory = [f32::NAN; 64];
             let pixels =
-                Pixels::new(&view(&mut memory, layout, row_stride, plane_stride), 3, "out")
+                ImageView::new(&view(&mut memory, layout, row_stride, plane_stride), 3, "out")
                     .unwrap();
             let mut back = vec![0.0; 6];
             for y in 0..3 {
@@ -247,7 +247,7 @@ mod tests {
             message(&vaekl_image { data: odd, ..good }).starts_with("out.data: a multiple of 4")
         );
         assert!(
-            Pixels::new(&vaekl_image { data: odd, dtype: VAEKL_DTYPE_U8, ..good }, 3, "out")
+            ImageView::new(&vaekl_image { data: odd, dtype: VAEKL_DTYPE_U8, ..good }, 3, "out")
                 .is_ok()
         );
     }

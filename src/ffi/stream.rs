@@ -7,9 +7,9 @@ use super::args;
 use super::decode::input;
 use super::element::Element;
 use super::guard::{free, guard, guard_out};
-use super::pixels::Pixels;
+use super::pixels::ImageView;
 use super::status::{VAEKL_END, VAEKL_OK, vaekl_error, vaekl_status};
-use super::turn::{held, hold, leave, vaekl_session};
+use super::turn::{leave, occupy, vaekl_session, with_occupied};
 use super::types::{VAEKL_LAYOUT_HWC, vaekl_dtype, vaekl_image, vaekl_latent};
 use crate::base::error::{Error, Result};
 use crate::run::Session;
@@ -42,7 +42,7 @@ pub unsafe extern "C" fn vaekl_stream_open(
     };
     let body = || {
         // SAFETY: as above; the stream leaves the session when it is freed.
-        let decoding = unsafe { hold(session, decode) }?;
+        let decoding = unsafe { occupy(session, decode) }?;
         Ok(Box::into_raw(Box::new(vaekl_stream { session, dtype, decoding })))
     };
     // SAFETY: `out` and `error` by the contract of the header.
@@ -71,7 +71,9 @@ pub unsafe extern "C" fn vaekl_stream_read(
         let vaekl_stream { session, dtype, decoding } = unsafe { &mut *stream };
         // SAFETY: the stream holds its session.
         let read = unsafe {
-            held(*session, |session| read(session, decoding, (dst, row_stride), max_rows, *dtype))
+            with_occupied(*session, |session| {
+                read(session, decoding, (dst, row_stride), max_rows, *dtype)
+            })
         }?;
         status = if read == 0 { VAEKL_END } else { VAEKL_OK };
         // SAFETY: not NULL and aligned, and valid by the contract of the header.
@@ -109,7 +111,7 @@ unsafe fn read(
         row_stride,
         plane_stride: 0,
     };
-    let pixels = Pixels::new(&view, shape.channels, "dst")?;
+    let pixels = ImageView::new(&view, shape.channels, "dst")?;
     let mut count = 0;
     while count < view.height {
         let Some(row) = session.next_row(decoding)? else { break };

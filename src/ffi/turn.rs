@@ -132,7 +132,7 @@ pub(super) unsafe fn enter<R>(
 ///
 /// # Safety
 /// `session` is NULL or a session that is not freed before [`leave`].
-pub(super) unsafe fn hold<R>(
+pub(super) unsafe fn occupy<R>(
     session: *const vaekl_session,
     body: impl FnOnce(&mut Session) -> Result<R>,
 ) -> Result<R> {
@@ -143,11 +143,11 @@ pub(super) unsafe fn hold<R>(
     Ok(result)
 }
 
-/// Runs `body` on a session taken by [`hold`].
+/// Runs `body` on a session taken by [`occupy`].
 ///
 /// # Safety
-/// `session` came through [`hold`], and [`leave`] comes later.
-pub(super) unsafe fn held<R>(
+/// `session` came through [`occupy`], and [`leave`] comes later.
+pub(super) unsafe fn with_occupied<R>(
     session: *const vaekl_session,
     body: impl FnOnce(&mut Session) -> Result<R>,
 ) -> Result<R> {
@@ -155,10 +155,10 @@ pub(super) unsafe fn held<R>(
     unsafe { (*session).with(body) }
 }
 
-/// Releases a session taken by [`hold`].
+/// Releases a session taken by [`occupy`].
 ///
 /// # Safety
-/// `session` came through [`hold`], and no [`held`] is running on it.
+/// `session` came through [`occupy`], and no [`with_occupied`] is running on it.
 pub(super) unsafe fn leave(session: *const vaekl_session) {
     // SAFETY: a live session, whose turn ends here.
     drop(Turn(unsafe { &*session }));
@@ -210,10 +210,10 @@ mod tests {
                 Ok(())
             };
             // SAFETY: the session is held, and errors may be NULL.
-            unsafe { guard(ptr::null_mut(), || held(&raw const streamed, body)) }
+            unsafe { guard(ptr::null_mut(), || with_occupied(&raw const streamed, body)) }
         };
         // SAFETY: the session lives until the end of this test.
-        unsafe { hold(&raw const streamed, |_| Ok(())) }.unwrap();
+        unsafe { occupy(&raw const streamed, |_| Ok(())) }.unwrap();
         assert_eq!(read(&|| {}), VAEKL_OK);
         assert_eq!(read(&|| panic!("a defect")), VAEKL_ERR_INTERNAL);
         assert_eq!(read(&|| unreachable!()), VAEKL_ERR_STATE);

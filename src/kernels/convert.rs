@@ -17,7 +17,7 @@ pub(super) trait Element: Copy {
     }
     /// The value of `to` after a store of `x`.
     #[inline(always)]
-    fn stored<S: Simd>(s: S, _x: S::V, to: &[Self]) -> S::V {
+    fn rounded<S: Simd>(s: S, _x: S::V, to: &[Self]) -> S::V {
         Self::load(s, to)
     }
     fn to_f32(self) -> f32;
@@ -38,7 +38,7 @@ impl Element for f32 {
         s.stream(x, to);
     }
     #[inline(always)]
-    fn stored<S: Simd>(_s: S, x: S::V, _to: &[Self]) -> S::V {
+    fn rounded<S: Simd>(_s: S, x: S::V, _to: &[Self]) -> S::V {
         x
     }
     #[inline(always)]
@@ -90,15 +90,15 @@ impl Element for bf16 {
 }
 
 /// Reads little-endian elements of a checkpoint, perhaps unaligned, as f32.
-pub(super) trait Stored {
+pub(super) trait WeightElement {
     const SIZE: usize;
     fn read(bytes: &[u8]) -> f32;
 }
 
-macro_rules! stored {
+macro_rules! weight_element {
     ($name:ident, $size:literal, $bytes:ident => $value:expr) => {
         pub(super) struct $name;
-        impl Stored for $name {
+        impl WeightElement for $name {
             const SIZE: usize = $size;
             #[inline(always)]
             fn read(bytes: &[u8]) -> f32 {
@@ -110,13 +110,13 @@ macro_rules! stored {
     };
 }
 
-stored!(StoredF32, 4, bytes => f32::from_le_bytes(bytes));
-stored!(StoredF64, 8, bytes => f64::from_le_bytes(bytes) as f32);
-stored!(StoredBf16, 2, bytes => f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16));
+weight_element!(WeightF32, 4, bytes => f32::from_le_bytes(bytes));
+weight_element!(WeightF64, 8, bytes => f64::from_le_bytes(bytes) as f32);
+weight_element!(WeightBf16, 2, bytes => f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16));
 // f16 by its bits rather than by the crate's function, which asks the processor at every value. The
 // exponent is rebased by a multiplication, which also normalises denormals; infinities and NaN keep
 // the largest exponent.
-stored!(StoredF16, 2, bytes => {
+weight_element!(WeightF16, 2, bytes => {
     let half = u32::from(u16::from_le_bytes(bytes));
     let magnitude = (half & 0x7fff) << 13;
     let rebased = f32::from_bits(magnitude) * f32::from_bits((254 - 15) << 23);
@@ -132,7 +132,7 @@ mod tests {
     fn every_f16_is_read_as_the_half_crate_does() {
         for bits in 0..=u16::MAX {
             let (found, expected) =
-                (StoredF16::read(&bits.to_le_bytes()), f16::from_bits(bits).to_f32());
+                (WeightF16::read(&bits.to_le_bytes()), f16::from_bits(bits).to_f32());
             assert!(
                 found.to_bits() == expected.to_bits() || (found.is_nan() && expected.is_nan()),
                 "{bits:04x}"

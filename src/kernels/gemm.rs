@@ -34,12 +34,12 @@ pub(crate) struct Gemm<'a> {
     /// Values from one row of `c` to the next: the columns padded to whole panels, or more.
     pub(crate) c_stride: usize,
     /// Data read next from far away: prefetched to the second-level cache, evenly over the product.
-    pub(crate) ahead: Ahead<'a>,
+    pub(crate) prefetch: Prefetch<'a>,
 }
 
 /// The data that a product prefetches for later.
 #[derive(Clone, Copy)]
-pub(crate) enum Ahead<'a> {
+pub(crate) enum Prefetch<'a> {
     /// The panel of `b` after the current one.
     Panel,
     Values(&'a [f32]),
@@ -72,7 +72,7 @@ impl Kernels {
             portable(gemm, panels.width(), c);
         } else {
             // SAFETY: the lengths are checked above.
-            self.isa.run(unsafe { Tiles::new(gemm, c) });
+            self.isa.run(unsafe { RegisterTiles::new(gemm, c) });
         }
     }
 }
@@ -119,12 +119,12 @@ fn portable(gemm: &Gemm<'_>, nr: usize, c: &mut [f32]) {
 }
 
 /// The blocked product over vectors.
-struct Tiles<'a> {
+struct RegisterTiles<'a> {
     gemm: &'a Gemm<'a>,
     c: *mut f32,
 }
 
-impl<'a> Tiles<'a> {
+impl<'a> RegisterTiles<'a> {
     /// # Safety
     /// All that `gemm` names lies within its slices, and within `c`.
     unsafe fn new(gemm: &'a Gemm<'a>, c: &'a mut [f32]) -> Self {
@@ -132,18 +132,19 @@ impl<'a> Tiles<'a> {
     }
 }
 
-impl Kernel for Tiles<'_> {
+impl Kernel for RegisterTiles<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Gemm { a, a_stride, rows, taps, depth, b, columns, init, c_stride, ahead } = *self.gemm;
+        let Gemm { a, a_stride, rows, taps, depth, b, columns, init, c_stride, prefetch } =
+            *self.gemm;
         let b: &[f32] = cast(b);
         let nr = S::TILE_COLUMNS;
         assert_eq!(nr, 2 * S::LANES);
         let panels = columns.div_ceil(nr);
-        // Tiles of one height or one less: none is left with a row or two, which would run at the
-        // latency of its few chains of multiply-adds.
+        // Register tiles of one height or one less: none is left with a row or two, which would run
+        // at the latency of its few chains of multiply-adds.
         let tiles = rows.div_ceil(S::TILE_ROWS);
         let (height, taller) = (rows / tiles, rows % tiles);
         let panel_len = taps.len() * depth * nr;
@@ -151,21 +152,22 @@ impl Kernel for Tiles<'_> {
             let mut row = 0;
             for tile in 0..tiles {
                 let height = height + usize::from(tile < taller);
-                let (next, next_step) = match ahead {
-                    Ahead::Panel => {
+                let (next, next_step) = match prefetch {
+                    Prefetch::Panel => {
                         let next = panel_len * (panel + 1) + panel_len / tiles * tile;
                         (b.as_ptr().wrapping_add(next), nr / tiles)
                     }
-                    Ahead::Values(values) => {
+                    Prefetch::Values(values) => {
                         let depth = taps.len() * depth;
                         let step = values.len().div_ceil(panels * tiles * depth);
                         let next = (panel * tiles + tile) * depth * step;
                         (values.as_ptr().wrapping_add(next), step)
                     }
                 };
-                // SAFETY: `Tiles::new` promised that rows, taps and panels lie within the slices.
+                // SAFETY: `RegisterTiles::new` promised that rows, taps and panels lie within the
+                // slices.
                 unsafe {
-                    let job = Tile {
+                    let job = RegisterTile {
                         a: a.as_ptr().add(row * a_stride),
                         a_stride,
                         taps,
@@ -191,7 +193,7 @@ impl Kernel for Tiles<'_> {
 
 /// One register tile.
 #[derive(Clone, Copy)]
-struct Tile<'a> {
+struct RegisterTile<'a> {
     a: *const f32,
     a_stride: usize,
     taps: &'a [usize],
@@ -216,9 +218,9 @@ enum TileInit {
 const CHAIN: usize = 128;
 
 /// Prefetch distance in values of `b`, to the first-level cache: 32 rows of the widest panel.
-const AHEAD: usize = 1024;
+const PREFETCH: usize = 1024;
 
-impl Tile<'_> {
+impl RegisterTile<'_> {
     /// # Safety
     /// The pointers are good for `height` rows, and `height` is 1 to `TILE_ROWS`.
     #[inline(always)]
@@ -277,8 +279,8 @@ impl Tile<'_> {
                         s.prefetch_second(next);
                         s.prefetch_second(next.wrapping_add(lanes));
                         next = next.wrapping_add(next_step);
-                        s.prefetch(b.wrapping_add(AHEAD));
-                        s.prefetch(b.wrapping_add(AHEAD + lanes));
+                        s.prefetch(b.wrapping_add(PREFETCH));
+                        s.prefetch(b.wrapping_add(PREFETCH + lanes));
                         let (b0, b1) = (s.load_ptr(b), s.load_ptr(b.add(lanes)));
                         for (row, acc) in acc.iter_mut().enumerate() {
                             let x = s.splat(*bases[row / 3].add(row % 3 * a_stride));

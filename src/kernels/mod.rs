@@ -20,14 +20,14 @@ mod tests;
 pub(crate) mod threads;
 mod winograd;
 
-pub(crate) use gemm::{Ahead, Gemm, Init};
+pub(crate) use gemm::{Gemm, Init, Prefetch};
 pub(crate) use math::Act;
 pub(crate) use norm::AffineAct;
 pub(crate) use pack::PackConv;
 pub(crate) use panels::Panels;
 pub(crate) use softmax::Softmax;
 pub(crate) use store::{Store, Sum};
-pub(crate) use winograd::{Tiles, Winograd};
+pub(crate) use winograd::{TileShape, Winograd};
 
 use crate::arch::{Isa, Level};
 use crate::base::error::{Error, ErrorKind, Result};

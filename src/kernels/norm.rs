@@ -22,23 +22,23 @@ impl Kernels {
     /// Runs `job` into `dst`. Panics when a slice is too short for it.
     pub(crate) fn affine_act(&self, job: &AffineAct<'_>, dst: &mut [f32]) {
         match job.src {
-            Elements::F32(src) => self.isa.run(Pixels { job, src, dst }),
-            Elements::F16(src) => self.isa.run(Pixels { job, src, dst }),
-            Elements::Bf16(src) => self.isa.run(Pixels { job, src, dst }),
+            Elements::F32(src) => self.isa.run(AffineActKernel { job, src, dst }),
+            Elements::F16(src) => self.isa.run(AffineActKernel { job, src, dst }),
+            Elements::Bf16(src) => self.isa.run(AffineActKernel { job, src, dst }),
         }
     }
 }
 
 /// Prefetch distance in pixels.
-const AHEAD: usize = 8;
+const PREFETCH: usize = 8;
 
-struct Pixels<'a, T> {
+struct AffineActKernel<'a, T> {
     job: &'a AffineAct<'a>,
     src: &'a [T],
     dst: &'a mut [f32],
 }
 
-impl<T: Element> Kernel for Pixels<'_, T> {
+impl<T: Element> Kernel for AffineActKernel<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -57,7 +57,7 @@ impl<T: Element> Kernel for Pixels<'_, T> {
             let to = &mut dst[pixel * job.dst_stride..][..channels];
             for c in (0..whole).step_by(S::LANES) {
                 // A few channels of each pixel are no stream that the processor foresees.
-                s.prefetch(from.as_ptr().wrapping_add(AHEAD * job.src_stride + c).cast());
+                s.prefetch(from.as_ptr().wrapping_add(PREFETCH * job.src_stride + c).cast());
                 let mut x = T::load(s, &from[c..]);
                 if let Some((scale, shift)) = job.affine {
                     x = s.fma(x, s.load(&scale[c..]), s.load(&shift[c..]));

@@ -2,7 +2,7 @@
 //! columns.
 
 use super::Kernels;
-use super::convert::{Element, Stored, StoredBf16, StoredF16, StoredF32, StoredF64};
+use super::convert::{Element, WeightBf16, WeightElement, WeightF16, WeightF32, WeightF64};
 use crate::arch::isa::{Kernel, Simd};
 use crate::base::buffer::{Elements, cast_mut};
 use crate::base::encoding::Encoding;
@@ -24,10 +24,10 @@ impl Kernels {
     pub(crate) fn pack_conv(&self, job: &PackConv<'_>, index: usize, dst: &mut [u8]) {
         let (nr, dst) = (self.panels().width(), cast_mut(dst));
         match job.dtype {
-            Encoding::F32 => pack_filters::<StoredF32>(job, index, nr, dst),
-            Encoding::F16 => pack_filters::<StoredF16>(job, index, nr, dst),
-            Encoding::Bf16 => pack_filters::<StoredBf16>(job, index, nr, dst),
-            Encoding::F64 => pack_filters::<StoredF64>(job, index, nr, dst),
+            Encoding::F32 => pack_filters::<WeightF32>(job, index, nr, dst),
+            Encoding::F16 => pack_filters::<WeightF16>(job, index, nr, dst),
+            Encoding::Bf16 => pack_filters::<WeightBf16>(job, index, nr, dst),
+            Encoding::F64 => pack_filters::<WeightF64>(job, index, nr, dst),
         }
     }
 
@@ -72,7 +72,7 @@ impl Kernels {
 /// read once, and the rows written stay in the first-level cache.
 const CHANNELS: usize = 8;
 
-fn pack_filters<T: Stored>(job: &PackConv<'_>, index: usize, nr: usize, dst: &mut [f32]) {
+fn pack_filters<T: WeightElement>(job: &PackConv<'_>, index: usize, nr: usize, dst: &mut [f32]) {
     let PackConv { in_channels, taps, .. } = *job;
     assert_eq!(dst.len(), in_channels * taps * nr);
     for first in (0..in_channels).step_by(CHANNELS) {
@@ -85,7 +85,7 @@ fn pack_filters<T: Stored>(job: &PackConv<'_>, index: usize, nr: usize, dst: &mu
 
 /// The taps of `channels` input channels from `first` on, for the filters of panel `index`, as
 /// `[channel][tap][nr]`.
-pub(super) fn gather<T: Stored>(
+pub(super) fn gather<T: WeightElement>(
     job: &PackConv<'_>,
     index: usize,
     nr: usize,
@@ -102,7 +102,7 @@ pub(super) fn gather<T: Stored>(
 /// Calls `put(channel, tap, lane, value)` for each tap of a panel, zeros where it has no more
 /// filters.
 #[inline(always)]
-fn visit<T: Stored>(
+fn visit<T: WeightElement>(
     job: &PackConv<'_>,
     index: usize,
     nr: usize,

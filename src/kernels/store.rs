@@ -43,9 +43,9 @@ impl Kernels {
     /// after pixel. Panics if a slice is too short for it.
     pub(crate) fn store(&self, job: &Store<'_>, dst: ElementsMut<'_>, sums: Option<&mut [Sum]>) {
         match dst {
-            ElementsMut::F32(dst) => self.isa.run(Pixels { job, dst, sums }),
-            ElementsMut::F16(dst) => self.isa.run(Pixels { job, dst, sums }),
-            ElementsMut::Bf16(dst) => self.isa.run(Pixels { job, dst, sums }),
+            ElementsMut::F32(dst) => self.isa.run(StoreKernel { job, dst, sums }),
+            ElementsMut::F16(dst) => self.isa.run(StoreKernel { job, dst, sums }),
+            ElementsMut::Bf16(dst) => self.isa.run(StoreKernel { job, dst, sums }),
         }
     }
 }
@@ -53,15 +53,15 @@ impl Kernels {
 /// Vectors of channels whose sums are kept in registers: two, a slice of Winograd's.
 const VECTORS: usize = 2;
 /// Prefetch distance in pixels, if they are read before they are written.
-const AHEAD: usize = 4;
+const PREFETCH: usize = 4;
 
-struct Pixels<'a, T> {
+struct StoreKernel<'a, T> {
     job: &'a Store<'a>,
     dst: &'a mut [T],
     sums: Option<&'a mut [Sum]>,
 }
 
-impl<T: Element> Kernel for Pixels<'_, T> {
+impl<T: Element> Kernel for StoreKernel<'_, T> {
     type Output = ();
 
     /// ```text
@@ -92,7 +92,7 @@ impl<T: Element> Kernel for Pixels<'_, T> {
     }
 }
 
-impl<T: Element> Pixels<'_, T> {
+impl<T: Element> StoreKernel<'_, T> {
     /// `N` vectors of channels of all pixels, from channel `first` on.
     #[inline(always)]
     fn columns<S: Simd, const N: usize>(&mut self, s: S, first: usize) {
@@ -106,7 +106,7 @@ impl<T: Element> Pixels<'_, T> {
                 let mut x = s.load(&acc[v * S::LANES..]);
                 let to = &mut to[v * S::LANES..][..S::LANES];
                 if job.residual {
-                    s.prefetch(to.as_ptr().wrapping_add(AHEAD * job.dst_stride).cast());
+                    s.prefetch(to.as_ptr().wrapping_add(PREFETCH * job.dst_stride).cast());
                     x = s.add(x, T::load(s, to));
                 }
                 if job.stream {
@@ -115,7 +115,7 @@ impl<T: Element> Pixels<'_, T> {
                     T::store(s, x, to);
                 }
                 if self.sums.is_some() {
-                    s.accumulate(T::stored(s, x, to), &mut totals[v], &mut squares[v]);
+                    s.accumulate(T::rounded(s, x, to), &mut totals[v], &mut squares[v]);
                 }
             }
         }
@@ -141,8 +141,8 @@ impl<T: Element> Pixels<'_, T> {
                 x += to.to_f32();
             }
             *to = T::from_f32(x);
-            let stored = f64::from(to.to_f32());
-            total = total + Sum { sum: stored, square: stored * stored };
+            let rounded = f64::from(to.to_f32());
+            total = total + Sum { sum: rounded, square: rounded * rounded };
         }
         if let Some(sums) = &mut self.sums {
             sums[channel] = sums[channel] + total;

@@ -24,7 +24,7 @@ use std::f64::consts::PI;
 pub struct Generator {
     engine: Mt19937,
     /// The second value of a pair drawn by the f64 algorithm.
-    kept: Option<f64>,
+    spare: Option<f64>,
 }
 
 /// The least number of values for which torch vectorises, and the size of its blocks.
@@ -33,7 +33,7 @@ const BLOCK: usize = 16;
 impl Generator {
     /// `torch.Generator().manual_seed(seed)`; only the low 32 bits count, as in torch.
     pub fn new(seed: u64) -> Self {
-        Self { engine: Mt19937::new(seed as u32), kept: None }
+        Self { engine: Mt19937::new(seed as u32), spare: None }
     }
 
     /// `torch.randn(n, generator=self)` in float32, in the order of a contiguous tensor.
@@ -67,12 +67,12 @@ impl Generator {
     }
 
     fn one(&mut self) -> f64 {
-        if let Some(kept) = self.kept.take() {
-            return kept;
+        if let Some(spare) = self.spare.take() {
+            return spare;
         }
         let (u1, u2) = (self.uniform_f64(), self.uniform_f64());
         let (radius, angle) = ((-2.0 * (-u2).ln_1p()).sqrt(), 2.0 * PI * u1);
-        self.kept = Some(radius * angle.sin());
+        self.spare = Some(radius * angle.sin());
         radius * angle.cos()
     }
 }

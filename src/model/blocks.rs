@@ -34,7 +34,7 @@ impl Settings {
     }
 
     /// These settings with another activation type.
-    pub(crate) fn stored_as(self, storage: Storage) -> Self {
+    pub(crate) fn with_storage(self, storage: Storage) -> Self {
         Self { storage, ..self }
     }
 }

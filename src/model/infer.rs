@@ -8,7 +8,7 @@ use std::fmt;
 use super::config::Config;
 use super::presets::Preset;
 use crate::base::error::{Error, Result};
-use crate::checkpoint::{Checkpoint, Layout, Tensor};
+use crate::checkpoint::{Checkpoint, KeyLayout, Tensor};
 
 /// A guess about a configuration, displayed as `what = value: reason`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,7 +123,7 @@ fn family(checkpoint: &Checkpoint, config: &Config) -> Option<(Preset, &'static 
         }
         (16, 4) if beside("joint_blocks.") => (Preset::Sd3, "the file has joint_blocks"),
         (16, 4) if beside("double_blocks.") => (Preset::Flux, "the file has double_blocks"),
-        (16, 4) if checkpoint.layout == Layout::Original => {
+        (16, 4) if checkpoint.layout == KeyLayout::Original => {
             (Preset::Flux, "16 latent channels in the original layout; SD3's has the same shapes")
         }
         (16, 4) => (Preset::Sd3, "16 latent channels; FLUX's has the same shapes"),

@@ -14,7 +14,7 @@ use super::presets::Preset;
 use crate::base::buffer::Bytes;
 use crate::base::encoding::Encoding;
 use crate::base::error::{Error, Result};
-use crate::checkpoint::{Checkpoint, Layout, read_text};
+use crate::checkpoint::{Checkpoint, KeyLayout, read_text};
 
 /// Which halves of the autoencoder to open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -203,8 +203,8 @@ impl Model {
         let family = Family::build(&mut builder, directions)?;
         let Totals { tensors, parameters, bytes, dtypes } = builder.totals();
         let layout = match checkpoint.layout {
-            Layout::Diffusers => "diffusers",
-            Layout::Original => "original",
+            KeyLayout::Diffusers => "diffusers",
+            KeyLayout::Original => "original",
         };
         let info = ModelInfo {
             parameters,

@@ -5,14 +5,14 @@ use std::ops::Range;
 
 use crate::base::buffer::{Elements, ElementsMut};
 use crate::base::error::Result;
-use crate::base::scratch_file::Stored;
+use crate::base::scratch_file::FileRegion;
 use crate::base::storage::Storage;
 
 /// The place of values.
 pub(crate) enum Place<'a, M> {
     Memory(M),
     /// In a part of the scratch file, as elements of this type.
-    File(Stored<'a>, Storage),
+    File(FileRegion<'a>, Storage),
 }
 
 /// The place that an operator reads.
@@ -43,9 +43,9 @@ impl<'a> Source<'a> {
     {
         match self {
             Self::Memory(values) => Ok(values.slice(range)),
-            Self::File(stored, dtype) => {
+            Self::File(region, dtype) => {
                 let bytes = &mut staging[..range.len() * dtype.size()];
-                stored.read((range.start * dtype.size()) as u64, bytes)?;
+                region.read((range.start * dtype.size()) as u64, bytes)?;
                 Ok(Elements::new(*dtype, bytes))
             }
         }

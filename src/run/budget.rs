@@ -5,7 +5,7 @@ use super::plan::Plan;
 use super::resources::{Least, Resources};
 use crate::backend::cpu::CpuMachine;
 use crate::backend::recorder::{Recorder, Recording};
-use crate::backend::{Backend, Layout, Strategy};
+use crate::backend::{Backend, Strategy, WorkspaceLayout};
 use crate::base::error::Result;
 use crate::base::shape::Shape;
 use crate::base::storage::Storage;
@@ -17,7 +17,7 @@ use crate::model::network::{Network, Part};
 const PROCESS: u64 = 16 << 20;
 
 /// Limits in bytes for packed operands, to try when memory is short.
-const KEPT: [usize; 4] = [64 << 20, 32 << 20, 16 << 20, 8 << 20];
+const PACKED_LIMITS: [usize; 4] = [64 << 20, 32 << 20, 16 << 20, 8 << 20];
 
 /// One run: a network, or a part of one, on an input of `height` rows of `width`.
 #[derive(Clone, Copy)]
@@ -31,12 +31,12 @@ pub(crate) struct Call<'n> {
 /// A plan of a run, with all that the run follows.
 pub(crate) struct Planned {
     pub(crate) plan: Plan,
-    pub(crate) layout: Layout,
+    pub(crate) layout: WorkspaceLayout,
     pub(crate) machine: CpuMachine,
     pub(crate) settings: Settings,
     pub(crate) strategy: Strategy,
     /// Bytes of weights that stay resident after the run.
-    pub(super) held: usize,
+    pub(super) resident: usize,
     pub(super) output: Output,
 }
 
@@ -46,7 +46,7 @@ pub(super) struct Output {
     pub(super) shape: Shape,
     pub(super) bytes: usize,
     /// Whether it is spilled to the scratch file.
-    pub(super) stored: bool,
+    pub(super) spilled: bool,
 }
 
 impl Call<'_> {
@@ -98,9 +98,14 @@ impl Call<'_> {
             let mut sizes = activations;
             sizes.sort_unstable_by(|a, b| b.cmp(a));
             sizes.dedup();
-            let stored =
-                |kept| sizes.iter().map(move |&stored| Strategy { stored, kept, forked: true });
-            strategies.extend(KEPT.into_iter().flat_map(stored));
+            let spill_from = |packed_limit| {
+                sizes.iter().map(move |&spill_from| Strategy {
+                    spill_from,
+                    packed_limit,
+                    split_in_place: true,
+                })
+            };
+            strategies.extend(PACKED_LIMITS.into_iter().flat_map(spill_from));
         }
         let leaner =
             strategies.into_iter().skip(1).map(move |strategy| self.by(resources, strategy));
@@ -121,12 +126,14 @@ impl Call<'_> {
         let (shape, storage) = self.input(settings);
         let input = recorder.alloc(shape, storage)?;
         let output = self.network.run(&mut recorder, self.part, settings, input)?;
-        let output = Output { shape: output.shape, bytes: output.bytes()?, stored: output.stored };
-        let Recording { entries, multiply_adds, weights, held, activations } = recorder.finish();
-        let layout = Layout::pack(&entries);
+        let output =
+            Output { shape: output.shape, bytes: output.bytes()?, spilled: output.spilled };
+        let Recording { entries, multiply_adds, weights, resident, activations } =
+            recorder.finish();
+        let layout = WorkspaceLayout::pack(&entries);
         let plan = Plan {
             workspace_bytes: layout.bytes() as u64,
-            scratch_bytes: layout.stored_bytes() as u64,
+            scratch_bytes: layout.spilled_bytes() as u64,
             peak_bytes: (PROCESS + (layout.bytes() + weights) as u64)
                 .saturating_add(resources.beside),
             multiply_adds,
@@ -135,7 +142,7 @@ impl Call<'_> {
             tiles_y: 1,
             tile_size: 0,
         };
-        Ok((Planned { plan, layout, machine, settings, strategy, held, output }, activations))
+        Ok((Planned { plan, layout, machine, settings, strategy, resident, output }, activations))
     }
 }
 
@@ -143,9 +150,10 @@ impl Call<'_> {
 pub(super) fn in_memory(resources: Resources) -> Vec<Strategy> {
     let mut strategies = vec![Strategy::IN_MEMORY];
     if resources.limited() {
-        let forked = Strategy { forked: true, ..Strategy::IN_MEMORY };
-        strategies.push(forked);
-        strategies.extend(KEPT.map(|kept| Strategy { kept, ..forked }));
+        let split_in_place = Strategy { split_in_place: true, ..Strategy::IN_MEMORY };
+        strategies.push(split_in_place);
+        strategies
+            .extend(PACKED_LIMITS.map(|packed_limit| Strategy { packed_limit, ..split_in_place }));
     }
     strategies
 }

@@ -97,8 +97,8 @@ impl Resources {
     }
 
     /// These resources with activations of type `storage`.
-    pub(super) fn stored_as(self, storage: Storage) -> Self {
-        Self { settings: self.settings.stored_as(storage), ..self }
+    pub(super) fn with_storage(self, storage: Storage) -> Self {
+        Self { settings: self.settings.with_storage(storage), ..self }
     }
 
     /// The options that would lower the need, each with its name for messages.
@@ -106,7 +106,7 @@ impl Resources {
         let scratch =
             (!self.scratch).then_some(("a scratch folder", Self { scratch: true, ..self }));
         let wide = self.settings.storage == Storage::F32;
-        let half = wide.then(|| ("bf16 activations", self.stored_as(Storage::Bf16)));
+        let half = wide.then(|| ("bf16 activations", self.with_storage(Storage::Bf16)));
         scratch.into_iter().chain(half)
     }
 

@@ -12,7 +12,7 @@ use super::planes::Fill;
 use super::resources::Resources;
 use crate::arch::Level;
 use crate::backend::cpu::{Cpu, CpuMachine, Memory};
-use crate::backend::{Backend, Layout, Slot, Statistics, Strategy};
+use crate::backend::{Backend, Slot, Statistics, Strategy, WorkspaceLayout};
 use crate::base::buffer::{ALIGN, AlignedBuf, cast_mut};
 use crate::base::error::{Error, Result};
 use crate::base::scratch_file::ScratchFile;
@@ -58,13 +58,13 @@ impl Workspace {
 
 /// The inputs of a run, besides its plan.
 pub(super) struct Io<'a> {
-    pub(super) input: Input<'a>,
+    pub(super) input: RunInput<'a>,
     pub(super) statistics: Statistics<'a>,
     pub(super) meter: &'a mut Meter,
 }
 
 /// The source of a run's input rows.
-pub(super) enum Input<'a> {
+pub(super) enum RunInput<'a> {
     /// The caller, in `F32`.
     Rows(&'a mut Fill<'a>),
     /// Pixels of an earlier run's output, which this run leaves in place.
@@ -80,7 +80,7 @@ pub(super) struct Pick<'a> {
 /// The output of a run, and its place. Valid until the next run that does not pin it.
 pub(super) struct Made {
     slot: Slot,
-    layout: Layout,
+    layout: WorkspaceLayout,
     machine: CpuMachine,
     file: Option<ScratchFile>,
     /// Offset of its run's arena in the workspace, in bytes.
@@ -203,7 +203,7 @@ impl Runner {
             _ => None,
         };
         let start = match &input {
-            Input::Pinned(made, _) if made.file.is_none() => made.layout.bytes(),
+            RunInput::Pinned(made, _) if made.file.is_none() => made.layout.bytes(),
             _ => 0,
         };
         let workspace = self.workspace.bytes_mut();
@@ -219,12 +219,12 @@ impl Runner {
         let (shape, storage) = call.input(*settings);
         let slot = cpu.alloc(shape, storage)?;
         cpu.upload(&slot, &mut |y, row| match &mut input {
-            Input::Rows(fill) => fill(y, cast_mut(row)),
-            Input::Pinned(made, pick) => made.pick(threads, pinned, pick, y, row),
+            RunInput::Rows(fill) => fill(y, cast_mut(row)),
+            RunInput::Pinned(made, pick) => made.pick(threads, pinned, pick, y, row),
         })?;
         let slot = call.network.run(&mut cpu, call.part, *settings, slot)?;
         meter.done += plan.multiply_adds;
-        let file = file.filter(|_| slot.stored);
+        let file = file.filter(|_| slot.spilled);
         Ok(Made { slot, layout: layout.clone(), machine: *machine, file, start })
     }
 
@@ -247,7 +247,7 @@ impl Runner {
         }
         let Range { start, end } = made.layout.locate(&made.slot)?;
         self.workspace.bytes_mut().copy_within(made.start + start..made.start + end, 0);
-        let (slot, layout) = Layout::alone(made.slot)?;
+        let (slot, layout) = WorkspaceLayout::alone(made.slot)?;
         Ok(Made { slot, layout, start: 0, ..made })
     }
 }

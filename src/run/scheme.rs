@@ -60,8 +60,8 @@ impl Scheme {
     }
 
     /// The scheme of the same call with activations of type `storage`.
-    pub(super) fn stored_as(&self, storage: Storage, model: &Model) -> Result<Self> {
-        Self::choose(model, self.request, self.resources.stored_as(storage))
+    pub(super) fn with_storage(&self, storage: Storage, model: &Model) -> Result<Self> {
+        Self::choose(model, self.request, self.resources.with_storage(storage))
     }
 
     /// What the call needs.

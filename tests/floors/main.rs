@@ -4,6 +4,7 @@
 //!   intrinsics stand only where the map allows them (here).
 //! * The files of a folder form no circle (`circles`).
 //! * Systems are told apart in `src/os` alone (`systems`).
+//! * Retired words do not return as identifiers (`words`).
 //! * Lines, files and lists of parameters are short (`shape`).
 //!
 //! The other files read: `sources` the repository, `rust` tokens, `paths` the imports among them,
@@ -17,6 +18,7 @@ mod rust;
 mod shape;
 mod sources;
 mod systems;
+mod words;
 
 /// Floor of each module of the crate. Modules on one floor do not import each other.
 const FLOORS: &[(&str, usize)] = &[

@@ -31,7 +31,7 @@ pub(super) fn run(context: &Context<'_>, arguments: &Decode) -> Result<()> {
     let shape = [batch, engine.config().out_channels, height, width];
     let mut targets = SampleTarget::new(target, shape)?;
     let picture = if targets.as_png().is_some() { 0 } else { engine::values(&shape) };
-    engine.hold(&arguments.latents, latents.len().saturating_add(picture))?;
+    engine.reserve(&arguments.latents, latents.len().saturating_add(picture))?;
 
     let decode_s = match targets.as_png() {
         Some(targets) => {

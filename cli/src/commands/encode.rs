@@ -26,7 +26,7 @@ pub(super) fn run(context: &Context<'_>, arguments: &Encode) -> Result<()> {
     let (height, width, (posterior, encode_s)) = match input {
         Input::Array(input) => {
             let (_, _, height, width) = input.dim();
-            engine.hold(&arguments.image, input.len())?;
+            engine.reserve(&arguments.image, input.len())?;
             (height, width, engine.encode(&arguments.image, input.view())?)
         }
         Input::Rows(rows, height, width) => {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use vaekl::Parts;
 
 use super::context::Context;
-use crate::args::{Call, Plan};
+use crate::args::{Plan, PlannedCall};
 use crate::engine;
 use crate::failure::{Failure, Result};
 use crate::report::{Report, mib};
@@ -13,16 +13,16 @@ use crate::report::{Report, mib};
 pub(super) fn run(context: &Context<'_>, arguments: &Plan) -> Result<()> {
     let mut options = engine::session_options(context.options);
     let (name, parts) = match arguments.call {
-        Call::Decode => ("decode", Parts::Decoder),
-        Call::Encode => ("encode", Parts::Encoder),
+        PlannedCall::Decode => ("decode", Parts::Decoder),
+        PlannedCall::Encode => ("encode", Parts::Encoder),
     };
     let path = context.options.model.as_deref();
     let model = engine::open_model(context.options, path, parts)?;
     let ((width, height), factor) = (arguments.size, model.config().downscale());
     let budget = options.memory_budget;
-    let mut held = 0;
+    let mut beside = 0;
     let plan = match arguments.call {
-        Call::Decode => {
+        PlannedCall::Decode => {
             if !width.is_multiple_of(factor) || !height.is_multiple_of(factor) {
                 let what = "multiples of the model's factor";
                 return Err(Failure::Usage(format!(
@@ -30,20 +30,20 @@ pub(super) fn run(context: &Context<'_>, arguments: &Plan) -> Result<()> {
                 )));
             }
             let (height, width) = (height / factor, width / factor);
-            held = engine::held(
+            beside = engine::beside(
                 &mut options,
                 engine::values(&[height, width, model.config().latent_channels]),
             );
             vaekl::plan_decode(&model, &options, height, width)?
         }
-        Call::Encode => vaekl::plan_encode(&model, &options, height, width)?,
+        PlannedCall::Encode => vaekl::plan_encode(&model, &options, height, width)?,
     };
     let mut report = Report::default();
     report.set("call", name);
     report.set("width", width);
     report.set("height", height);
     report.set("memory_budget", budget);
-    report.set("peak_bytes", plan.peak_bytes.saturating_add(held));
+    report.set("peak_bytes", plan.peak_bytes.saturating_add(beside));
     report.set("workspace_bytes", plan.workspace_bytes);
     report.set("scratch_bytes", plan.scratch_bytes);
     report.set("multiply_adds", plan.multiply_adds);
@@ -61,7 +61,7 @@ pub(super) fn run(context: &Context<'_>, arguments: &Plan) -> Result<()> {
     };
     let lines = [
         (name, format!("{width}x{height}")),
-        ("process", format!("at most {}", mib(plan.peak_bytes.saturating_add(held)))),
+        ("process", format!("at most {}", mib(plan.peak_bytes.saturating_add(beside)))),
         ("workspace", mib(plan.workspace_bytes)),
         ("scratch file", scratch),
         ("work", format!("{:.1} G multiply-adds", plan.multiply_adds as f64 / 1e9)),

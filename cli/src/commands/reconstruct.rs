@@ -24,7 +24,7 @@ pub(super) fn run(context: &Context<'_>, arguments: &Reconstruct) -> Result<()> 
     let shape = [batch, engine.config().out_channels, height, width];
     let mut targets = SampleTarget::new(target, shape)?;
 
-    engine.hold(&arguments.image, input.len().saturating_add(engine::values(&shape)))?;
+    engine.reserve(&arguments.image, input.len().saturating_add(engine::values(&shape)))?;
     let (posterior, encode_s) = engine.encode(&arguments.image, input.view())?;
     let (output, decode_s) = engine.decode(&arguments.image, posterior.mode())?;
     let psnr = sample::psnr(input.view(), output.view());

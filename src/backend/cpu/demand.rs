@@ -34,7 +34,8 @@ impl CpuMachine {
         out: Option<&Slot>,
         strategy: Strategy,
     ) -> Result<Operator<Geometry>> {
-        let geometry = Geometry::new(input.shape, conv.filters, conv.resample, strategy.kept)?;
+        let geometry =
+            Geometry::new(input.shape, conv.filters, conv.resample, strategy.packed_limit)?;
         let staged = match out {
             Some(out) => Staged { input: input.staged(), output: out.staged() },
             None => Staged { input: 0, output: input.staged() },
@@ -52,7 +53,7 @@ impl CpuMachine {
         slot: &Slot,
         strategy: Strategy,
     ) -> Result<Option<Operator<Split>>> {
-        if !strategy.forked || slot.stored || slot.pitch != slot.shape.channels {
+        if !strategy.split_in_place || slot.spilled || slot.pitch != slot.shape.channels {
             return Ok(None);
         }
         let filters = Branches { conv: conv.filters, shortcut: shortcut.filters };
@@ -70,7 +71,8 @@ impl CpuMachine {
         strategy: Strategy,
     ) -> Result<Operator<attention::Geometry>> {
         let (tokens, channels) = (out.shape.pixels(), out.shape.channels);
-        let geometry = attention::Geometry::new(tokens, channels, self.algorithm, strategy.kept);
+        let geometry =
+            attention::Geometry::new(tokens, channels, self.algorithm, strategy.packed_limit);
         let operands = [attention.query, attention.key, attention.value];
         let input = operands.iter().map(|operand| operand.slot.staged()).max().unwrap_or(0);
         let staged = Staged { input, output: out.staged() };

@@ -17,13 +17,13 @@ use super::{
 };
 use crate::base::buffer::{AlignedBuf, Elements, ElementsMut};
 use crate::base::error::{Error, ErrorKind, Result};
-use crate::base::scratch_file::Stored;
+use crate::base::scratch_file::FileRegion;
 use crate::base::shape::Shape;
 use crate::base::storage::Storage;
 use crate::kernels::Sum;
 use crate::kernels::threads::Threads;
-use crate::ops::attention::{self, Rows};
-use crate::ops::conv::{self, Branches, Geometry, Input, Operands, Prologue};
+use crate::ops::attention::{self, TokenRows};
+use crate::ops::conv::{self, Branches, ConvInput, Geometry, Operands, Prologue};
 use crate::ops::exec::Exec;
 use crate::ops::place::{Source, Target};
 use crate::ops::sums::{Picture, group_sums};
@@ -93,7 +93,7 @@ impl<'a> Cpu<'a> {
         let Operator { geometry, staged, demand } = operator;
         let prologue = self.prologue(conv, input)?;
         let to = out.unwrap_or(input);
-        let (read, written) = (self.memory.stored(input)?, self.memory.stored(to)?);
+        let (read, written) = (self.memory.spilled(input)?, self.memory.spilled(to)?);
         let (from, scratch) = (self.memory.in_arena(input)?, self.entry(demand.scratch)?.1);
         let ranges = match out {
             Some(out) => [from, self.memory.in_arena(out)?, scratch],
@@ -103,9 +103,9 @@ impl<'a> Cpu<'a> {
         let operands = Operands {
             filters: conv.filters,
             input: match (out, read) {
-                (None, _) => Input::InPlace,
-                (_, Some(stored)) => Input::Whole(Source::File(stored, input.dtype)),
-                _ => Input::Whole(Source::Memory(Elements::new(input.dtype, source))),
+                (None, _) => ConvInput::InPlace,
+                (_, Some(spilled)) => ConvInput::Whole(Source::File(spilled, input.dtype)),
+                _ => ConvInput::Whole(Source::Memory(Elements::new(input.dtype, source))),
             },
             input_pitch: input.pitch,
             output_pitch: to.pitch,
@@ -116,7 +116,7 @@ impl<'a> Cpu<'a> {
         };
         let mut tick = ticker(self.progress, self.multiply_adds, demand.multiply_adds);
         let target = match written {
-            Some(stored) => Target::File(stored, to.dtype),
+            Some(spilled) => Target::File(spilled, to.dtype),
             None => Target::Memory(ElementsMut::new(to.dtype, target)),
         };
         let exec = Exec { threads: self.threads, kernels: &self.machine.kernels };
@@ -159,7 +159,7 @@ impl<'a> Cpu<'a> {
         let Self { machine, threads, memory, statistics, sums, .. } = self;
         let over = |region: &Region| {
             let range = memory.in_arena(input)?;
-            if input.stored {
+            if input.spilled {
                 return Err(Error::internal("sums of an activation in the scratch file"));
             }
             let Shape { width, channels, .. } = input.shape;
@@ -168,7 +168,7 @@ impl<'a> Cpu<'a> {
             let exec = Exec { threads, kernels: &machine.kernels };
             Ok(group_sums(exec, picture, region, norm.groups))
         };
-        let sums = Sums { shape: input.shape, stored: &sums[input.id], over: &over };
+        let sums = Sums { shape: input.shape, sums: &sums[input.id], over: &over };
         statistics.resolve(norm, &sums)
     }
 }
@@ -211,7 +211,7 @@ impl<'a> Backend for Cpu<'a> {
     fn alloc(&mut self, shape: Shape, dtype: Storage) -> Result<Slot> {
         let bytes = shape.bytes(dtype)?;
         let (id, _) = self.entry(bytes)?;
-        Ok(Slot::new(id, shape, dtype, self.strategy.stores(bytes)))
+        Ok(Slot::new(id, shape, dtype, self.strategy.spills(bytes)))
     }
 
     fn free(&mut self, slot: Slot) {
@@ -225,11 +225,11 @@ impl<'a> Backend for Cpu<'a> {
         row: &mut dyn FnMut(usize, &mut [u8]) -> Result<()>,
     ) -> Result<()> {
         let length = slot.shape.width * slot.pixel_bytes();
-        if let Some(stored) = self.memory.stored(slot)? {
+        if let Some(spilled) = self.memory.spilled(slot)? {
             let mut buffer = AlignedBuf::zeroed(length, "a row")?;
             for y in 0..slot.shape.height {
                 row(y, &mut buffer)?;
-                stored.write((y * length) as u64, &buffer)?;
+                spilled.write((y * length) as u64, &buffer)?;
             }
             return Ok(());
         }
@@ -252,12 +252,12 @@ impl<'a> Backend for Cpu<'a> {
         let at = (y * slot.shape.width + columns.start) * pitch;
         let length = (columns.len() - 1) * pitch + pixel;
         let buffer;
-        let row = match self.memory.stored(slot)? {
+        let row = match self.memory.spilled(slot)? {
             // Packed pixels are read directly.
-            Some(stored) if pitch == pixel => return stored.read(at as u64, pixels),
-            Some(stored) => {
+            Some(spilled) if pitch == pixel => return spilled.read(at as u64, pixels),
+            Some(spilled) => {
                 let mut bytes = AlignedBuf::zeroed(length, "a row")?;
-                stored.read(at as u64, &mut bytes)?;
+                spilled.read(at as u64, &mut bytes)?;
                 buffer = bytes;
                 &buffer[..]
             }
@@ -353,39 +353,39 @@ impl<'a> Backend for Cpu<'a> {
             )));
         }
         // Query, key and value may be columns of one activation, which is borrowed only once.
-        let mut held: Vec<&Slot> = operands.iter().map(|operand| operand.slot).collect();
-        held.dedup_by_key(|slot| slot.id);
+        let mut slots: Vec<&Slot> = operands.iter().map(|operand| operand.slot).collect();
+        slots.dedup_by_key(|slot| slot.id);
         let mut ranges = [const { 0..0 }; 3];
-        for (range, slot) in ranges.iter_mut().zip(&held) {
+        for (range, slot) in ranges.iter_mut().zip(&slots) {
             *range = self.memory.in_arena(slot)?;
         }
         let [first, second, third] = ranges;
-        let mut stored = [const { None }; 3];
-        for (stored, operand) in stored.iter_mut().zip(&operands) {
-            *stored = self.memory.stored(operand.slot)?;
+        let mut spilled = [const { None }; 3];
+        for (spilled, operand) in spilled.iter_mut().zip(&operands) {
+            *spilled = self.memory.spilled(operand.slot)?;
         }
-        let written = self.memory.stored(out)?;
+        let written = self.memory.spilled(out)?;
         let (to, scratch) = (self.memory.in_arena(out)?, self.entry(demand.scratch)?.1);
         let ranges = [first, second, third, to, scratch];
         let [first, second, third, target, scratch] = carve(self.memory.arena, ranges);
         let data = [&*first, &*second, &*third];
-        let rows = |Columns { slot, first }: Columns<'_>, stored: Option<Stored<'a>>| {
-            let source = match stored {
-                Some(stored) => Source::File(stored, slot.dtype),
+        let rows = |Columns { slot, first }: Columns<'_>, spilled: Option<FileRegion<'a>>| {
+            let source = match spilled {
+                Some(spilled) => Source::File(spilled, slot.dtype),
                 None => {
-                    let at = held.iter().position(|other| other.id == slot.id).unwrap_or(0);
+                    let at = slots.iter().position(|other| other.id == slot.id).unwrap_or(0);
                     Source::Memory(Elements::new(slot.dtype, data[at]))
                 }
             };
-            Rows { source, stride: slot.pitch, first }
+            TokenRows { source, stride: slot.pitch, first }
         };
         let [query, key, value] = operands;
-        let [of_query, of_key, of_value] = stored;
+        let [of_query, of_key, of_value] = spilled;
         let (query, key, value) = (rows(query, of_query), rows(key, of_key), rows(value, of_value));
         let job = attention::Job { geometry, query, key, value, staged };
         let mut tick = ticker(self.progress, self.multiply_adds, demand.multiply_adds);
         let target = match written {
-            Some(stored) => Target::File(stored, out.dtype),
+            Some(spilled) => Target::File(spilled, out.dtype),
             None => Target::Memory(ElementsMut::new(out.dtype, target)),
         };
         let exec = Exec { threads: self.threads, kernels: &self.machine.kernels };

@@ -168,7 +168,7 @@ fn stores_round_add_and_sum() {
                 f32s.copy_from_slice(&before);
                 let mut f16s: Vec<f16> = before.iter().map(|&v| f16::from_f32(v)).collect();
                 let mut bf16s: Vec<bf16> = before.iter().map(|&v| bf16::from_f32(v)).collect();
-                let held: [Vec<f32>; 3] = [
+                let before: [Vec<f32>; 3] = [
                     before.clone(),
                     f16s.iter().map(|v| v.to_f32()).collect(),
                     bf16s.iter().map(|v| v.to_f32()).collect(),
@@ -177,7 +177,7 @@ fn stores_round_add_and_sum() {
                 kernels.store(&job(stride), ElementsMut::F32(f32s), Some(&mut sums[0]));
                 kernels.store(&job(stride), ElementsMut::F16(&mut f16s), Some(&mut sums[1]));
                 kernels.store(&job(stride), ElementsMut::Bf16(&mut bf16s), Some(&mut sums[2]));
-                let stored: [Vec<f32>; 3] = [
+                let rounded: [Vec<f32>; 3] = [
                     f32s.to_vec(),
                     f16s.iter().map(|v| v.to_f32()).collect(),
                     bf16s.iter().map(|v| v.to_f32()).collect(),
@@ -186,14 +186,16 @@ fn stores_round_add_and_sum() {
                     [|v| v, |v| f16::from_f32(v).to_f32(), |v| bf16::from_f32(v).to_f32()];
                 for (kind, round) in round.into_iter().enumerate() {
                     let mut expected = vec![Sum { sum: 1.0, square: 2.0 }; channels];
-                    for (at, (&found, &held)) in stored[kind].iter().zip(&held[kind]).enumerate() {
+                    for (at, (&found, &before)) in
+                        rounded[kind].iter().zip(&before[kind]).enumerate()
+                    {
                         let (pixel, c) = (at / stride, at % stride);
                         if c >= channels {
-                            assert_eq!(found, held, "a gap was written");
+                            assert_eq!(found, before, "a gap was written");
                             continue;
                         }
                         let x = acc[pixel * (channels + 2) + c];
-                        let x = round(if residual { x + held } else { x });
+                        let x = round(if residual { x + before } else { x });
                         assert_eq!(
                             found.to_bits(),
                             x.to_bits(),
@@ -248,7 +250,7 @@ fn rounding_is_that_of_the_half_crate() {
 #[test]
 fn what_is_not_finite_shows_in_the_sums() {
     for kernels in levels() {
-        for (value, stored_f16_finite) in
+        for (value, f16_finite) in
             [(f32::NAN, false), (f32::INFINITY, false), (1e5, false), (6e4, true)]
         {
             let mut acc = vec![1.0; 40];
@@ -265,7 +267,7 @@ fn what_is_not_finite_shows_in_the_sums() {
             let (mut dst, mut sums) = (vec![f16::ZERO; 40], vec![Sum::default(); 40]);
             kernels.store(&job, ElementsMut::F16(&mut dst), Some(&mut sums));
             for (c, sum) in sums.iter().enumerate() {
-                assert_eq!(sum.square.is_finite(), c != 17 || stored_f16_finite, "{value} {c}");
+                assert_eq!(sum.square.is_finite(), c != 17 || f16_finite, "{value} {c}");
             }
         }
     }

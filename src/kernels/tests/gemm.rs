@@ -1,4 +1,4 @@
-use super::super::{Ahead, Gemm, Init, Kernels};
+use super::super::{Gemm, Init, Kernels, Prefetch};
 use super::{Guarded, Numbers, bytes, close, levels};
 
 struct Case {
@@ -56,7 +56,7 @@ fn products_agree_with_plain_loops() {
                     columns,
                     init,
                     c_stride: columns + 7,
-                    ahead: Ahead::Panel,
+                    prefetch: Prefetch::Panel,
                 };
                 kernels.gemm(&gemm, c.inner());
                 c.check_guards();
@@ -104,7 +104,7 @@ fn cut(kernels: &Kernels, a: &[f32], b: &[f32], cuts: &[usize]) -> Vec<u32> {
             columns,
             init: Init::Zero,
             c_stride: columns,
-            ahead: Ahead::Panel,
+            prefetch: Prefetch::Panel,
         };
         kernels.gemm(&gemm, &mut c[first * columns..]);
         first += rows;
@@ -140,7 +140,7 @@ fn a_row_too_many_is_refused() {
         columns,
         init: Init::Zero,
         c_stride: columns,
-        ahead: Ahead::Panel,
+        prefetch: Prefetch::Panel,
     };
     kernels.gemm(&gemm, &mut c);
 }

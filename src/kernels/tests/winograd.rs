@@ -1,4 +1,4 @@
-use super::super::{Ahead, Gemm, Init, Kernels, PackConv, Tiles, Winograd};
+use super::super::{Gemm, Init, Kernels, PackConv, Prefetch, TileShape, Winograd};
 use super::{GUARD, MARGIN, Numbers, bytes, bytes_mut, levels};
 use crate::base::encoding::Encoding;
 
@@ -114,7 +114,7 @@ impl Case {
         let tile_stride = self.pixel_stride() + 16;
         let input_point = tiles * tile_stride;
         let mut inputs = vec![GUARD; MARGIN + winograd.points() * input_point + MARGIN];
-        let shape = Tiles {
+        let shape = TileShape {
             down: self.down,
             across: self.across,
             row_stride: self.reach().1 * self.pixel_stride(),
@@ -150,12 +150,12 @@ impl Case {
                     columns: self.out_channels,
                     init: Init::Zero,
                     c_stride: columns,
-                    ahead: Ahead::Panel,
+                    prefetch: Prefetch::Panel,
                 };
                 kernels.gemm(&gemm, &mut products[point * product_point..]);
             }
             let (apart, (down_by, right_by)) = winograd.phase(phase);
-            let shape = Tiles {
+            let shape = TileShape {
                 down: self.down,
                 across: self.across,
                 row_stride: apart * width * columns,

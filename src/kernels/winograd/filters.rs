@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::super::Kernels;
-use super::super::convert::{StoredBf16, StoredF16, StoredF32, StoredF64};
+use super::super::convert::{WeightBf16, WeightF16, WeightF32, WeightF64};
 use super::super::pack::{PackConv, gather};
 use super::transform::{Transform, with};
 use super::variant::{ONE, Winograd};
@@ -31,10 +31,10 @@ impl Kernels {
         assert!(job.taps == 9 && row_stride >= channels.len() * 3 * nr && nr <= MAX_NR);
         assert!(dst.len() >= (winograd.columns() - 1) * row_stride + channels.len() * 3 * nr);
         let gather = match job.dtype {
-            Encoding::F32 => gather::<StoredF32>,
-            Encoding::F16 => gather::<StoredF16>,
-            Encoding::Bf16 => gather::<StoredBf16>,
-            Encoding::F64 => gather::<StoredF64>,
+            Encoding::F32 => gather::<WeightF32>,
+            Encoding::F16 => gather::<WeightF16>,
+            Encoding::Bf16 => gather::<WeightBf16>,
+            Encoding::F64 => gather::<WeightF64>,
         };
         // The taps of a few channels, gathered so that filters lie side by side.
         let mut gathered = [0.0; CHANNELS * 9 * MAX_NR];

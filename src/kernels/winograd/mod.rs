@@ -10,5 +10,5 @@ mod tiles;
 mod transform;
 mod variant;
 
-pub(crate) use tiles::Tiles;
+pub(crate) use tiles::TileShape;
 pub(crate) use variant::Winograd;

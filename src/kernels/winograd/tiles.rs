@@ -10,7 +10,7 @@ use crate::arch::isa::{Kernel, Simd};
 
 /// A rectangle of tiles in a band of channels-last pixels.
 #[derive(Clone, Copy)]
-pub(crate) struct Tiles {
+pub(crate) struct TileShape {
     pub(crate) down: usize,
     pub(crate) across: usize,
     /// Values from a pixel to the one below, and to the one on its right.
@@ -23,7 +23,7 @@ pub(crate) struct Tiles {
     pub(crate) channels: usize,
 }
 
-impl Tiles {
+impl TileShape {
     /// Values of pixels that `size` pixels a tile, `step` apart, reach.
     fn pixels(&self, size: usize, step: usize) -> usize {
         ((self.down - 1) * step + size - 1) * self.row_stride
@@ -48,7 +48,7 @@ impl Kernels {
     pub(crate) fn winograd_input(
         &self,
         winograd: Winograd,
-        tiles: &Tiles,
+        tiles: &TileShape,
         src: &[f32],
         dst: &mut [f32],
     ) {
@@ -67,7 +67,7 @@ impl Kernels {
     pub(crate) fn winograd_output(
         &self,
         winograd: Winograd,
-        tiles: &Tiles,
+        tiles: &TileShape,
         src: &[f32],
         bias: &[f32],
         dst: &mut [f32],
@@ -105,7 +105,7 @@ unsafe fn row<S: Simd, const ROWS: usize, const COLUMNS: usize>(
 
 struct Inputs<'a, T, const TILE: usize, const OUT: usize, const TAPS: usize> {
     step: usize,
-    tiles: &'a Tiles,
+    tiles: &'a TileShape,
     src: &'a [f32],
     dst: &'a mut [f32],
     transform: PhantomData<T>,
@@ -119,7 +119,7 @@ impl<T: Transform<TILE, OUT, TAPS>, const TILE: usize, const OUT: usize, const T
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { step, tiles, src, dst, .. } = self;
-        let Tiles { down, across, row_stride, pixel_stride, .. } = *tiles;
+        let TileShape { down, across, row_stride, pixel_stride, .. } = *tiles;
         let zero = s.splat(0.0);
         for tile in 0..down * across {
             let (y0, x0) = (tile / across * step, tile % across * step);
@@ -150,7 +150,7 @@ impl<T: Transform<TILE, OUT, TAPS>, const TILE: usize, const OUT: usize, const T
 }
 
 struct Outputs<'a, T, const TILE: usize, const OUT: usize, const TAPS: usize> {
-    tiles: &'a Tiles,
+    tiles: &'a TileShape,
     src: &'a [f32],
     bias: &'a [f32],
     dst: &'a mut [f32],
@@ -165,7 +165,7 @@ impl<T: Transform<TILE, OUT, TAPS>, const TILE: usize, const OUT: usize, const T
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { tiles, src, bias, dst, .. } = self;
-        let Tiles { down, across, row_stride, pixel_stride, .. } = *tiles;
+        let TileShape { down, across, row_stride, pixel_stride, .. } = *tiles;
         let zero = s.splat(0.0);
         for tile in 0..down * across {
             let (y0, x0) = (tile / across * OUT, tile % across * OUT);

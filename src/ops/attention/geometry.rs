@@ -59,11 +59,16 @@ impl Sizes {
 }
 
 impl Geometry {
-    /// `kept` limits the bytes of packed keys and values to keep; it never changes a bit of the
+    /// `packed_limit` limits the bytes of packed keys and values; it never changes a bit of the
     /// result.
-    pub(crate) fn new(tokens: usize, channels: usize, algorithm: Algorithm, kept: usize) -> Self {
+    pub(crate) fn new(
+        tokens: usize,
+        channels: usize,
+        algorithm: Algorithm,
+        packed_limit: usize,
+    ) -> Self {
         let bytes = tokens.saturating_mul(2 * channels * size_of::<f32>());
-        let packed = bytes <= kept || algorithm == Algorithm::RowByRow;
+        let packed = bytes <= packed_limit || algorithm == Algorithm::RowByRow;
         Self { tokens, channels, algorithm, packed }
     }
 

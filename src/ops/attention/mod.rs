@@ -26,18 +26,18 @@ use super::exec::Exec;
 use super::place::{Place, Source, Staged, Target};
 use crate::base::buffer::{Elements, ElementsMut, cast_mut};
 use crate::base::error::Result;
-use crate::kernels::{AffineAct, Ahead, Gemm, Init, Kernels, Softmax, Store};
+use crate::kernels::{AffineAct, Gemm, Init, Kernels, Prefetch, Softmax, Store};
 pub(crate) use geometry::{Algorithm, Geometry};
 use geometry::{KEYS, Sizes};
 
 /// Rows of values, one for each token, `stride` apart; the first begins at value `first`.
-pub(crate) struct Rows<'a> {
+pub(crate) struct TokenRows<'a> {
     pub(crate) source: Source<'a>,
     pub(crate) stride: usize,
     pub(crate) first: usize,
 }
 
-impl Rows<'_> {
+impl TokenRows<'_> {
     /// Rows `range` of `channels` values each; those of a file come to `staging`.
     fn read<'s>(
         &'s self,
@@ -54,9 +54,9 @@ impl Rows<'_> {
 /// An attention to run.
 pub(crate) struct Job<'a> {
     pub(crate) geometry: Geometry,
-    pub(crate) query: Rows<'a>,
-    pub(crate) key: Rows<'a>,
-    pub(crate) value: Rows<'a>,
+    pub(crate) query: TokenRows<'a>,
+    pub(crate) key: TokenRows<'a>,
+    pub(crate) value: TokenRows<'a>,
     /// The spilled operands, as given to [`Geometry::scratch`].
     pub(crate) staged: Staged,
 }
@@ -131,12 +131,12 @@ impl Job<'_> {
             let output = &*worker.state.output;
             match out {
                 Place::Memory(rows) => self.store(exec.kernels, output, &queries, rows),
-                Place::File(stored, dtype) => {
+                Place::File(region, dtype) => {
                     let row = self.geometry.channels * dtype.size();
                     let bytes = &mut worker.written[..queries.len() * row];
                     let rows = ElementsMut::new(dtype, bytes);
                     self.store(exec.kernels, output, &queries, rows);
-                    stored.write((queries.start * row) as u64, bytes)?;
+                    region.write((queries.start * row) as u64, bytes)?;
                 }
             }
             Ok(())
@@ -158,8 +158,8 @@ impl Job<'_> {
                 });
                 items.collect()
             }
-            Place::File(stored, dtype) => blocks
-                .map(|queries| Item { queries, out: Place::File(stored.clone(), dtype) })
+            Place::File(region, dtype) => blocks
+                .map(|queries| Item { queries, out: Place::File(region.clone(), dtype) })
                 .collect(),
         }
     }
@@ -312,7 +312,7 @@ impl Job<'_> {
             columns: length,
             init: Init::Zero,
             c_stride: stride,
-            ahead: Ahead::Panel,
+            prefetch: Prefetch::Panel,
         };
         kernels.gemm(&scores, state.scores);
         let softmax =
@@ -337,7 +337,7 @@ impl Job<'_> {
                 columns: channels,
                 init: Init::Keep,
                 c_stride: columns,
-                ahead: Ahead::Panel,
+                prefetch: Prefetch::Panel,
             };
             kernels.gemm(&product, state.output);
         }

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::{Algorithm, Geometry, Job, Rows};
+use super::{Algorithm, Geometry, Job, TokenRows};
 use crate::arch::Level;
 use crate::base::buffer::{AlignedBuf, Elements, ElementsMut, cast_mut};
 use crate::base::scratch_file::ScratchFile;
@@ -19,7 +19,7 @@ fn run(
     (tokens, channels): (usize, usize),
     algorithm: Algorithm,
     threads: usize,
-    kept: usize,
+    packed_limit: usize,
     in_file: bool,
 ) -> Vec<u8> {
     let pitch = 3 * channels + 5;
@@ -30,20 +30,20 @@ fn run(
     let mut out = AlignedBuf::zeroed(tokens * channels * F32, "test").unwrap();
     let (read, written) = (operands.len() as u64, out.len() as u64);
     let file = ScratchFile::create(&std::env::temp_dir(), read + written).unwrap();
-    let (stored_in, stored_out) = (file.part(0..read), file.part(read..read + written));
-    stored_in.write(0, &operands).unwrap();
+    let (spilled_in, spilled_out) = (file.region(0..read), file.region(read..read + written));
+    spilled_in.write(0, &operands).unwrap();
     if in_file {
         operands.fill(0xff);
     }
-    let rows = |first: usize| Rows {
+    let rows = |first: usize| TokenRows {
         source: match in_file {
-            true => Source::File(stored_in.clone(), Storage::F32),
+            true => Source::File(spilled_in.clone(), Storage::F32),
             false => Source::Memory(Elements::new(Storage::F32, &operands)),
         },
         stride: pitch,
         first,
     };
-    let geometry = Geometry::new(tokens, channels, algorithm, kept);
+    let geometry = Geometry::new(tokens, channels, algorithm, packed_limit);
     let (kernels, threads) =
         (Kernels::new(Level::detect().unwrap()).unwrap(), Threads::new(threads).unwrap());
     let staged = match in_file {
@@ -55,7 +55,7 @@ fn run(
     let job =
         Job { geometry, query: rows(0), key: rows(channels), value: rows(2 * channels), staged };
     let target = match in_file {
-        true => Target::File(stored_out.clone(), Storage::F32),
+        true => Target::File(spilled_out.clone(), Storage::F32),
         false => Target::Memory(ElementsMut::new(Storage::F32, &mut out)),
     };
     let exec = Exec { threads: &threads, kernels: &kernels };
@@ -64,7 +64,7 @@ fn run(
     assert!(flow.is_continue());
     if in_file {
         out.fill(0xff);
-        stored_out.read(0, &mut out).unwrap();
+        spilled_out.read(0, &mut out).unwrap();
     }
     out.to_vec()
 }
@@ -74,11 +74,14 @@ fn the_bits_depend_on_the_operands_alone() {
     for shape in [(1, 8), (130, 40), (700, 64)] {
         for algorithm in [Algorithm::Streamed, Algorithm::RowByRow] {
             let expected = run(shape, algorithm, 1, usize::MAX, false);
-            for (threads, kept, in_file) in
+            for (threads, packed_limit, in_file) in
                 [(3, usize::MAX, false), (1, 0, false), (2, usize::MAX, true), (3, 0, true)]
             {
-                let found = run(shape, algorithm, threads, kept, in_file);
-                assert!(found == expected, "{shape:?} {algorithm:?} {threads} {kept} {in_file}");
+                let found = run(shape, algorithm, threads, packed_limit, in_file);
+                assert!(
+                    found == expected,
+                    "{shape:?} {algorithm:?} {threads} {packed_limit} {in_file}"
+                );
             }
         }
     }

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::layer::Layer;
-use super::run::{Input, Run};
+use super::run::{ConvInput, Run};
 use crate::base::buffer::{Elements, ElementsMut};
 use crate::base::error::Result;
 use crate::kernels::AffineAct;
@@ -56,7 +56,7 @@ impl Band {
 
 /// Input pixels in memory.
 #[derive(Clone, Copy)]
-pub(super) enum Pixels<'p> {
+pub(super) enum PixelSource<'p> {
     /// A rectangle of the input that begins at row `top` and column `left`, `width` pixels wide.
     Rectangle { values: Elements<'p>, top: usize, left: usize, width: usize },
     /// The block's own part of each output row.
@@ -70,31 +70,31 @@ impl Run<'_> {
         band: &Band,
         own: &'p [ElementsMut<'p>],
         staging: &'p mut [u8],
-    ) -> Result<Pixels<'p>> {
+    ) -> Result<PixelSource<'p>> {
         let width = self.layer.input.width;
-        let (stored, dtype) = match &self.operands.input {
-            &Input::Whole(Place::Memory(values)) => {
-                return Ok(Pixels::Rectangle { values, top: 0, left: 0, width });
+        let (region, dtype) = match &self.operands.input {
+            &ConvInput::Whole(Place::Memory(values)) => {
+                return Ok(PixelSource::Rectangle { values, top: 0, left: 0, width });
             }
-            &Input::Window(values, top) => {
-                return Ok(Pixels::Rectangle { values, top, left: 0, width });
+            &ConvInput::Window(values, top) => {
+                return Ok(PixelSource::Rectangle { values, top, left: 0, width });
             }
-            Input::InPlace => return Ok(Pixels::Own(own)),
-            Input::Whole(Place::File(stored, dtype)) => (stored, *dtype),
+            ConvInput::InPlace => return Ok(PixelSource::Own(own)),
+            ConvInput::Whole(Place::File(region, dtype)) => (region, *dtype),
         };
         let (rows, columns) = band.reads(self.layer);
         let pixel = self.operands.input_pitch * dtype.size();
         let row_bytes = columns.len() * pixel;
         for (row, bytes) in rows.clone().zip(staging.chunks_exact_mut(row_bytes)) {
-            stored.read(((row * width + columns.start) * pixel) as u64, bytes)?;
+            region.read(((row * width + columns.start) * pixel) as u64, bytes)?;
         }
         let values = Elements::new(dtype, &staging[..rows.len() * row_bytes]);
         let (top, left, width) = (rows.start, columns.start, columns.len());
-        Ok(Pixels::Rectangle { values, top, left, width })
+        Ok(PixelSource::Rectangle { values, top, left, width })
     }
 
     /// Loads `band` from `pixels`, normalised and activated, with zeros around the picture.
-    pub(super) fn load(&self, band: &Band, pixels: Pixels<'_>, dst: &mut [f32]) {
+    pub(super) fn load(&self, band: &Band, pixels: PixelSource<'_>, dst: &mut [f32]) {
         let layer = self.layer;
         let (padding, stride, factor) = (layer.padding(), band.pixel_stride, band.repeat);
         let (height, width) = (layer.input.height * factor, layer.input.width * factor);
@@ -132,7 +132,7 @@ impl Run<'_> {
     fn load_row(
         &self,
         y: usize,
-        pixels: Pixels<'_>,
+        pixels: PixelSource<'_>,
         inside: &Range<usize>,
         phase: usize,
         band: &Band,
@@ -145,10 +145,10 @@ impl Run<'_> {
         let count = (inside.len() - phase).div_ceil(factor);
         let (x, pitch) = ((inside.start + phase) / factor, self.operands.input_pitch);
         let (src, pixel) = match pixels {
-            Pixels::Rectangle { values, top, left, width } => {
+            PixelSource::Rectangle { values, top, left, width } => {
                 (values, (y - top) * width + x - left)
             }
-            Pixels::Own(rows) => (rows[y - band.top].shared(), x - band.left),
+            PixelSource::Own(rows) => (rows[y - band.top].shared(), x - band.left),
         };
         let channels = band.channels.clone();
         let start = pixel * pitch + channels.start;

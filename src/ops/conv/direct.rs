@@ -14,7 +14,7 @@ use super::run::Run;
 use super::worker::{Scratch, Worker, floats};
 use crate::base::buffer::{ElementsMut, align_up, cast_mut};
 use crate::base::error::Result;
-use crate::kernels::{Ahead, Gemm, Init, Panels, Sum};
+use crate::kernels::{Gemm, Init, Panels, Prefetch, Sum};
 
 /// Input pixels a block may load: `channels` values of each stay in the second-level cache.
 const BAND_VALUES: usize = 192 * 1024;
@@ -170,7 +170,7 @@ impl Direct<'_> {
                 columns,
                 init: Init::Bias(&self.bias),
                 c_stride: columns,
-                ahead: Ahead::Panel,
+                prefetch: Prefetch::Panel,
             };
             self.run.exec.kernels.gemm(&gemm, results);
             let (mut column, mut first) = (0, 0);

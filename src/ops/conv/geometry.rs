@@ -25,8 +25,8 @@ pub(crate) struct Geometry {
 }
 
 impl Geometry {
-    /// `kept` limits the bytes of transformed filters or inputs to keep; it never changes a bit of
-    /// the result.
+    /// `packed_limit` limits the bytes of packed filters or inputs; it never changes a bit of the
+    /// result.
     ///
     /// # Errors
     /// `InvalidArgument` if the picture is too small to halve or too large to address, `Internal`
@@ -35,10 +35,10 @@ impl Geometry {
         input: Shape,
         filters: &[Filter<'_>],
         resample: Resample,
-        kept: usize,
+        packed_limit: usize,
     ) -> Result<Self> {
         let layer = Layer::new(input, filters, resample)?;
-        let method: Box<dyn Method> = match winograd::Blocking::choose(&layer, kept) {
+        let method: Box<dyn Method> = match winograd::Blocking::choose(&layer, packed_limit) {
             Some(blocking) => Box::new(blocking),
             None => Box::new(direct::Blocking::choose(&layer)),
         };

@@ -41,5 +41,5 @@ pub(crate) use filter::Filter;
 pub(crate) use geometry::Geometry;
 pub(crate) use job::Job;
 pub(crate) use layer::Resample;
-pub(crate) use run::{Input, Operands, Prologue};
+pub(crate) use run::{ConvInput, Operands, Prologue};
 pub(crate) use split::{Branches, Split, SplitJob};

@@ -3,19 +3,19 @@
 use std::ops::Range;
 
 use super::blocks::Block;
-use super::run::{Input, Run};
+use super::run::{ConvInput, Run};
 use crate::base::buffer::ElementsMut;
 use crate::base::error::Result;
 use crate::kernels::{Store, Sum};
 use crate::ops::place::{Place, Target};
 
 /// Output rows, or parts of them: one by one in memory, or all in the file.
-pub(super) type Rows<'a> = Place<'a, Vec<ElementsMut<'a>>>;
+pub(super) type OutputRows<'a> = Place<'a, Vec<ElementsMut<'a>>>;
 
 /// One block, with its part of each output row and its sums.
 pub(super) struct Item<'a> {
     pub(super) block: Block,
-    pub(super) rows: Rows<'a>,
+    pub(super) rows: OutputRows<'a>,
     pub(super) sums: &'a mut [Sum],
 }
 
@@ -31,7 +31,7 @@ const STREAMED: usize = 8 << 20;
 
 impl Run<'_> {
     /// The rows of an output.
-    pub(super) fn rows<'o>(&self, out: Target<'o>) -> Rows<'o> {
+    pub(super) fn rows<'o>(&self, out: Target<'o>) -> OutputRows<'o> {
         match out {
             Place::Memory(out) => {
                 let row = self.layer.output.width * self.operands.output_pitch;
@@ -43,7 +43,7 @@ impl Run<'_> {
                 });
                 Place::Memory(lines.collect())
             }
-            Place::File(stored, dtype) => Place::File(stored, dtype),
+            Place::File(region, dtype) => Place::File(region, dtype),
         }
     }
 
@@ -51,15 +51,15 @@ impl Run<'_> {
     pub(super) fn items<'o>(
         &self,
         blocks: Vec<Block>,
-        rows: Rows<'o>,
+        rows: OutputRows<'o>,
         sums: &'o mut [Sum],
     ) -> Vec<Item<'o>> {
-        let rows: Vec<Rows<'o>> = match rows {
+        let rows: Vec<OutputRows<'o>> = match rows {
             Place::Memory(lines) => {
                 self.deal(&blocks, lines).into_iter().map(Place::Memory).collect()
             }
-            Place::File(stored, dtype) => {
-                blocks.iter().map(|_| Place::File(stored.clone(), dtype)).collect()
+            Place::File(region, dtype) => {
+                blocks.iter().map(|_| Place::File(region.clone(), dtype)).collect()
             }
         };
         let sums = sums.chunks_exact_mut(self.operands.groups);
@@ -91,26 +91,26 @@ impl Run<'_> {
     pub(super) fn with_rows(
         &self,
         block: &Block,
-        rows: Rows<'_>,
+        rows: OutputRows<'_>,
         staging: &mut [u8],
         f: impl FnOnce(Vec<ElementsMut<'_>>) -> Result<()>,
     ) -> Result<()> {
-        let (stored, dtype) = match rows {
+        let (region, dtype) = match rows {
             Place::Memory(rows) => return f(rows),
-            Place::File(stored, dtype) => (stored, dtype),
+            Place::File(region, dtype) => (region, dtype),
         };
         let pixel = self.operands.output_pitch * dtype.size();
         let (row_bytes, width) = (block.columns.len() * pixel, self.layer.output.width);
         let at = |row: usize| ((row * width + block.columns.start) * pixel) as u64;
         let staging = &mut staging[..block.rows.len() * row_bytes];
-        if self.operands.residual || matches!(self.operands.input, Input::InPlace) {
+        if self.operands.residual || matches!(self.operands.input, ConvInput::InPlace) {
             for (row, bytes) in block.rows.clone().zip(staging.chunks_exact_mut(row_bytes)) {
-                stored.read(at(row), bytes)?;
+                region.read(at(row), bytes)?;
             }
         }
         f(staging.chunks_exact_mut(row_bytes).map(|row| ElementsMut::new(dtype, row)).collect())?;
         for (row, bytes) in block.rows.clone().zip(staging.chunks_exact(row_bytes)) {
-            stored.write(at(row), bytes)?;
+            region.write(at(row), bytes)?;
         }
         Ok(())
     }

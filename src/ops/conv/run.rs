@@ -18,7 +18,7 @@ pub(crate) struct Prologue {
 }
 
 /// The input of a convolution.
-pub(crate) enum Input<'a> {
+pub(crate) enum ConvInput<'a> {
     /// All pixels.
     Whole(Source<'a>),
     /// Whole rows, from the given one on.
@@ -30,7 +30,7 @@ pub(crate) enum Input<'a> {
 /// The operands of a convolution.
 pub(crate) struct Operands<'a> {
     pub(crate) filters: &'a [Filter<'a>],
-    pub(crate) input: Input<'a>,
+    pub(crate) input: ConvInput<'a>,
     /// Values from one pixel to the next, in the input and in the output.
     pub(crate) input_pitch: usize,
     pub(crate) output_pitch: usize,

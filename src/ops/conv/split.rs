@@ -13,8 +13,8 @@ use std::ops::{ControlFlow, Range};
 use super::filter::Filter;
 use super::geometry::Geometry;
 use super::layer::Resample;
-use super::output::Rows;
-use super::run::{Input, Operands, Prologue};
+use super::output::OutputRows;
+use super::run::{ConvInput, Operands, Prologue};
 use super::worker::{Scratch, Staging, Worker};
 use crate::base::buffer::{Elements, ElementsMut, align_up};
 use crate::base::error::{Error, Result};
@@ -139,14 +139,14 @@ impl SplitJob<'_> {
         let mut shortcut = Branch::prepare(of_shortcut, exec, &operands.shortcut, shortcut);
 
         let (height, row) = (split.input().height, split.row(self.dtype));
-        let (mut held, mut done, count) = (0..0, 0, of_conv.blocks(0..height).len());
+        let (mut loaded, mut done, count) = (0..0, 0, of_conv.blocks(0..height).len());
         let mut of_blocks = Vec::with_capacity(count * self.groups.conv);
         let mut of_shortcut = vec![Sum::default(); self.groups.shortcut];
         for start in (0..height).step_by(split.step(threads)) {
             let rows = start..height.min(start + split.step(threads));
             let need = start.saturating_sub(1)..height.min(rows.end + 1);
-            slide(exec, window, memory, &held, &need, row);
-            held = need.clone();
+            slide(exec, window, memory, &loaded, &need, row);
+            loaded = need.clone();
             let values = Elements::new(self.dtype, &window[..need.len() * row]);
             let operands = self.operands(values, need.start);
             let out = halves(&mut memory[rows.start * row..rows.end * row], row, self.dtype);
@@ -182,7 +182,7 @@ impl SplitJob<'_> {
         let Branches { conv, shortcut } = self.split.channels();
         let operands = |filters, groups, output_pitch, prologue| Operands {
             filters,
-            input: Input::Window(values, top),
+            input: ConvInput::Window(values, top),
             input_pitch: self.split.input().channels,
             output_pitch,
             prologue,
@@ -222,7 +222,7 @@ impl<'b> Branch<'b> {
         &mut self,
         operands: &Operands<'_>,
         rows: Range<usize>,
-        out: Rows<'_>,
+        out: OutputRows<'_>,
         workers: &mut [Worker<'_>],
         tick: &mut dyn FnMut(usize) -> ControlFlow<()>,
     ) -> Result<Option<Vec<Sum>>> {
@@ -236,7 +236,7 @@ impl<'b> Branch<'b> {
 }
 
 /// The halves of rows of `row` bytes; the first is the shortcut's.
-fn halves(rows: &mut [u8], row: usize, dtype: Storage) -> Branches<Rows<'_>> {
+fn halves(rows: &mut [u8], row: usize, dtype: Storage) -> Branches<OutputRows<'_>> {
     let (mut conv, mut shortcut) = (Vec::new(), Vec::new());
     for row in rows.chunks_exact_mut(row) {
         let (first, second) = row.split_at_mut(row.len() / 2);
@@ -246,22 +246,23 @@ fn halves(rows: &mut [u8], row: usize, dtype: Storage) -> Branches<Rows<'_>> {
     Branches { conv: Place::Memory(conv), shortcut: Place::Memory(shortcut) }
 }
 
-/// Moves a window from the rows `held` to the rows `need`; those not held are copied from `memory`.
+/// Moves a window from the rows `loaded` to the rows `need`; those not loaded are copied from
+/// `memory`.
 fn slide(
     exec: Exec<'_>,
     window: &mut [u8],
     memory: &[u8],
-    held: &Range<usize>,
+    loaded: &Range<usize>,
     need: &Range<usize>,
     row: usize,
 ) {
-    let kept = held.end.saturating_sub(need.start);
-    if kept > 0 {
-        let from = (held.len() - kept) * row..held.len() * row;
+    let overlap = loaded.end.saturating_sub(need.start);
+    if overlap > 0 {
+        let from = (loaded.len() - overlap) * row..loaded.len() * row;
         window.copy_within(from, 0);
     }
-    let new = memory[(need.start + kept) * row..need.end * row].chunks_exact(row);
-    let rows = window[kept * row..need.len() * row].chunks_exact_mut(row).zip(new).collect();
+    let new = memory[(need.start + overlap) * row..need.end * row].chunks_exact(row);
+    let rows = window[overlap * row..need.len() * row].chunks_exact_mut(row).zip(new).collect();
     exec.each(rows, |(to, from): (&mut [u8], &[u8])| to.copy_from_slice(from));
 }
 
@@ -339,15 +340,15 @@ mod tests {
         let (row, height, step) = (3, 11, 4);
         let mut memory: Vec<u8> = (0..height).flat_map(|y| [y as u8; 3]).collect();
         let mut window = vec![0; (step + 2) * row];
-        let mut held = 0..0;
+        let mut loaded = 0..0;
         for start in (0..height).step_by(step) {
             let rows = start..height.min(start + step);
             let need = start.saturating_sub(1)..height.min(rows.end + 1);
-            slide(exec, &mut window, &memory, &held, &need, row);
+            slide(exec, &mut window, &memory, &loaded, &need, row);
             let expected: Vec<u8> = need.clone().flat_map(|y| [y as u8; 3]).collect();
             assert_eq!(window[..need.len() * row], expected);
             memory[rows.start * row..rows.end * row].fill(99);
-            held = need;
+            loaded = need;
         }
     }
 }

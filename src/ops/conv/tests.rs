@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use super::{
-    Branches, Filter, Geometry, Input, Job, Operands, Prologue, Resample, Split, SplitJob,
+    Branches, ConvInput, Filter, Geometry, Job, Operands, Prologue, Resample, Split, SplitJob,
 };
 use crate::arch::Level;
 use crate::base::buffer::{AlignedBuf, Bytes, Elements, ElementsMut, cast_mut};
@@ -31,7 +31,7 @@ struct Layer {
 #[derive(Clone, Copy, Debug)]
 struct How {
     threads: usize,
-    kept: usize,
+    packed_limit: usize,
     input_in_file: bool,
     output_in_file: bool,
 }
@@ -74,7 +74,7 @@ impl Layer {
             out_channels: channels,
             kernel,
         }];
-        let geometry = Geometry::new(input, &filters, resample, how.kept).unwrap();
+        let geometry = Geometry::new(input, &filters, resample, how.packed_limit).unwrap();
         let output_pitch = if self.in_place { input.channels } else { channels };
         let output = Shape { channels: output_pitch, ..geometry.output() };
         let (mut source, mut target) = (filled(input, dtype, 0), filled(output, dtype, 5));
@@ -83,9 +83,9 @@ impl Layer {
         }
         let (read, written) = (source.len() as u64, target.len() as u64);
         let file = ScratchFile::create(&std::env::temp_dir(), read + written).unwrap();
-        let (stored_in, stored_out) = (file.part(0..read), file.part(read..read + written));
-        stored_in.write(0, &source).unwrap();
-        stored_out.write(0, &target).unwrap();
+        let (spilled_in, spilled_out) = (file.region(0..read), file.region(read..read + written));
+        spilled_in.write(0, &source).unwrap();
+        spilled_out.write(0, &target).unwrap();
         let staged = Staged {
             input: if how.input_in_file { input.channels * dtype.size() } else { 0 },
             output: if how.output_in_file { output_pitch * dtype.size() } else { 0 },
@@ -101,9 +101,9 @@ impl Layer {
         let operands = Operands {
             filters: &filters,
             input: match (self.in_place, how.input_in_file) {
-                (true, _) => Input::InPlace,
-                (_, true) => Input::Whole(Place::File(stored_in, dtype)),
-                _ => Input::Whole(Place::Memory(Elements::new(dtype, &source))),
+                (true, _) => ConvInput::InPlace,
+                (_, true) => ConvInput::Whole(Place::File(spilled_in, dtype)),
+                _ => ConvInput::Whole(Place::Memory(Elements::new(dtype, &source))),
             },
             input_pitch: input.channels,
             output_pitch,
@@ -117,7 +117,7 @@ impl Layer {
             staged,
         };
         let out = if how.output_in_file {
-            Target::File(stored_out.clone(), dtype)
+            Target::File(spilled_out.clone(), dtype)
         } else {
             Target::Memory(ElementsMut::new(dtype, &mut target))
         };
@@ -127,7 +127,7 @@ impl Layer {
         let sums = job.run(exec, out, &mut scratch, &mut tick).unwrap().unwrap();
         if how.output_in_file {
             target.fill(0xff);
-            stored_out.read(0, &mut target).unwrap();
+            spilled_out.read(0, &mut target).unwrap();
         }
         (target.to_vec(), sums)
     }
@@ -163,12 +163,12 @@ fn the_bits_depend_on_the_layer_alone() {
                 (layer.residual, layer.dtype) = (residual, dtype);
                 let first = How {
                     threads: 1,
-                    kept: usize::MAX,
+                    packed_limit: usize::MAX,
                     input_in_file: false,
                     output_in_file: false,
                 };
                 let (output, sums) = layer.run(first);
-                for (threads, kept, input_in_file, output_in_file) in [
+                for (threads, packed_limit, input_in_file, output_in_file) in [
                     (3, usize::MAX, false, false),
                     (1, 0, false, false),
                     (2, 3 << 20, false, false),
@@ -177,7 +177,7 @@ fn the_bits_depend_on_the_layer_alone() {
                     (3, usize::MAX, true, true),
                     (2, 0, true, true),
                 ] {
-                    let how = How { threads, kept, input_in_file, output_in_file };
+                    let how = How { threads, packed_limit, input_in_file, output_in_file };
                     let (found, found_sums) = layer.run(how);
                     let what = format!("{:?} {residual} {dtype} {how:?}", layer.input);
                     assert!(found == output, "{what}");
@@ -251,7 +251,7 @@ fn a_split_gives_what_its_convolutions_give_one_by_one() {
                 let mut target = filled(geometry.output(), dtype, 9);
                 let operands = Operands {
                     filters,
-                    input: Input::Whole(Place::Memory(Elements::new(dtype, &source))),
+                    input: ConvInput::Whole(Place::Memory(Elements::new(dtype, &source))),
                     input_pitch: channels,
                     output_pitch: channels / 2,
                     prologue: (which == 0).then(|| prologue.clone()),

@@ -18,7 +18,7 @@ use crate::model::network::{Direction, Network, Part};
 use crate::run::budget::Call;
 use crate::run::control::Meter;
 use crate::run::planes::{Fill, finite};
-use crate::run::runner::{Input, Io, Runner};
+use crate::run::runner::{Io, RunInput, Runner};
 use crate::run::tiling::diffusers::{DiffusersGrid, DiffusersTiles};
 
 /// The rows of a picture, computed one row of tiles at a time.
@@ -32,7 +32,7 @@ pub(super) struct DiffusersRows {
     first: usize,
     filled: usize,
     /// The last rows of each tile in the row above.
-    above: Vec<Tile>,
+    above: Vec<DiffusersTile>,
     /// Finished rows of `length` values each, the current one, and the picture row of the next.
     rows: Vec<f32>,
     length: usize,
@@ -42,7 +42,7 @@ pub(super) struct DiffusersRows {
 
 /// A tile from the network, or the part of it that others blend with.
 #[derive(Clone, Default)]
-struct Tile {
+struct DiffusersTile {
     height: usize,
     width: usize,
     channels: usize,
@@ -103,8 +103,8 @@ impl DiffusersRows {
     ) -> Result<()> {
         let channels = network.in_channels();
         let (row, end) = (self.width * channels, self.height.min(self.first + grid.tile));
-        let kept = self.filled - self.first.min(self.filled);
-        let passed = self.strip.len() - kept * row;
+        let remaining = self.filled - self.first.min(self.filled);
+        let passed = self.strip.len() - remaining * row;
         self.strip.drain(..passed);
         self.strip.resize((end - self.first) * row, 0.0);
         let mut fill = finite(self.direction, channels, fill);
@@ -123,7 +123,7 @@ impl DiffusersRows {
         tiles: &DiffusersTiles,
     ) -> Result<()> {
         let DiffusersGrid { blend, limit, .. } = tiles.grid;
-        let mut left = Tile::default();
+        let mut left = DiffusersTile::default();
         for (index, columns) in tiles.grid.cut(self.width).enumerate() {
             let mut tile = self.tile(network, runner, tiles, columns)?;
             if let Some(above) = self.above.get(index) {
@@ -156,7 +156,7 @@ impl DiffusersRows {
         runner: &mut Runner,
         tiles: &DiffusersTiles,
         (left, right): (usize, usize),
-    ) -> Result<Tile> {
+    ) -> Result<DiffusersTile> {
         let (row, channels) = (self.width * network.in_channels(), network.in_channels());
         let (strip, height) = (&self.strip, self.strip.len() / row);
         let mut fill = |y: usize, to: &mut [f32]| {
@@ -165,7 +165,7 @@ impl DiffusersRows {
         };
         let width = right - left;
         let call = Call { network, part: Part::Whole, height, width };
-        let (input, statistics) = (Input::Rows(&mut fill), Statistics::Own);
+        let (input, statistics) = (RunInput::Rows(&mut fill), Statistics::Own);
         let io = Io { input, statistics, meter: &mut self.meter };
         let made = runner.run(&call, tiles.planned(height, width)?, io)?;
         let (shape, mut rows) = (made.shape(), WholeRows::of(made)?);
@@ -174,11 +174,11 @@ impl DiffusersRows {
             values.extend_from_slice(rows.row());
         }
         let (height, width, channels) = (shape.height, shape.width, shape.channels);
-        Ok(Tile { height, width, channels, values })
+        Ok(DiffusersTile { height, width, channels, values })
     }
 }
 
-impl Tile {
+impl DiffusersTile {
     /// The part from row `top` and column `left` on.
     fn part(&self, top: usize, left: usize) -> Self {
         let (height, width, channels) = (self.height - top, self.width - left, self.channels);

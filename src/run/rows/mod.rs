@@ -22,7 +22,7 @@ use crate::model::network::Part;
 /// A call in progress, whose rows are pulled.
 pub(super) struct Pull {
     scheme: Scheme,
-    rows: Rows,
+    rows: RowSource,
     /// Whether a row was returned already.
     given: bool,
     /// Whether the caller accepts rows again.
@@ -30,7 +30,7 @@ pub(super) struct Pull {
 }
 
 /// The rows of each kind of scheme.
-enum Rows {
+enum RowSource {
     /// All rows are computed.
     Whole(WholeRows),
     /// A row of tiles is computed when its first row is pulled.
@@ -53,10 +53,10 @@ impl Pull {
         fill: &mut Fill<'_>,
     ) -> Result<Self> {
         runner.reserve(&scheme.plan(), scheme.resources)?;
-        match Rows::begin(model, runner, &scheme, fill) {
+        match RowSource::begin(model, runner, &scheme, fill) {
             Ok(rows) => Ok(Self { scheme, rows, given: false, rewritable: false }),
             Err(error) if widen(&error, &scheme, runner) => {
-                Self::begin(model, runner, scheme.stored_as(Storage::Bf16, model)?, fill)
+                Self::begin(model, runner, scheme.with_storage(Storage::Bf16, model)?, fill)
             }
             Err(error) => Err(error),
         }
@@ -89,15 +89,15 @@ impl Pull {
                 return Ok(row);
             }
             // A row that could not be read can be asked for again.
-            Err(error) if matches!(self.rows, Rows::Whole(_)) => return Err(error),
+            Err(error) if matches!(self.rows, RowSource::Whole(_)) => return Err(error),
             Err(error) => error,
         };
         // Frees the old rows before new ones begin.
-        self.rows = Rows::Failed;
+        self.rows = RowSource::Failed;
         if !widen(&error, &self.scheme, runner) || (self.given && !self.rewritable) {
             return Err(error);
         }
-        let scheme = self.scheme.stored_as(Storage::Bf16, model)?;
+        let scheme = self.scheme.with_storage(Storage::Bf16, model)?;
         *self = Self { rewritable: self.rewritable, ..Self::begin(model, runner, scheme, fill)? };
         self.advance(model, runner, fill)
     }
@@ -105,20 +105,20 @@ impl Pull {
     /// The row that [`Pull::advance`] went to, interleaved.
     pub(super) fn row(&self) -> &[f32] {
         match &self.rows {
-            Rows::Whole(rows) => rows.row(),
-            Rows::Diffusers(rows) => rows.row(),
-            Rows::Seamless(rows) => rows.row(),
-            Rows::Failed => &[],
+            RowSource::Whole(rows) => rows.row(),
+            RowSource::Diffusers(rows) => rows.row(),
+            RowSource::Seamless(rows) => rows.row(),
+            RowSource::Failed => &[],
         }
     }
 
     /// Whether the input may still be read.
     pub(super) fn reads(&self) -> bool {
         match &self.rows {
-            Rows::Whole(_) | Rows::Failed => false,
-            Rows::Diffusers(_) => true,
+            RowSource::Whole(_) | RowSource::Failed => false,
+            RowSource::Diffusers(_) => true,
             // Only if the call begins anew.
-            Rows::Seamless(_) => self.scheme.storage() == Storage::F16,
+            RowSource::Seamless(_) => self.scheme.storage() == Storage::F16,
         }
     }
 
@@ -143,7 +143,7 @@ fn widen(error: &Error, scheme: &Scheme, runner: &mut Runner) -> bool {
     overflow
 }
 
-impl Rows {
+impl RowSource {
     fn begin(
         model: &Model,
         runner: &mut Runner,

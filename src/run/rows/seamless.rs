@@ -20,7 +20,7 @@ use crate::model::window::{Span, Window};
 use crate::run::budget::Call;
 use crate::run::control::Meter;
 use crate::run::planes::Fill;
-use crate::run::runner::{Input, Io, Made, Pick, Runner};
+use crate::run::runner::{Io, Made, Pick, RunInput, Runner};
 use crate::run::tiling::seamless::SeamlessTiles;
 
 /// The rows of a picture, computed one row of tiles at a time.
@@ -50,7 +50,7 @@ impl SeamlessRows {
         let network = call.network;
         let mut meter = Meter::new(tiles.plan.multiply_adds);
         let front = Call { part: Part::Front, ..*call };
-        let (input, statistics) = (Input::Rows(fill), Statistics::Own);
+        let (input, statistics) = (RunInput::Rows(fill), Statistics::Own);
         let front =
             runner.run(&front, &tiles.front, Io { input, statistics, meter: &mut meter })?;
         let mut rows = Self {
@@ -125,7 +125,8 @@ impl SeamlessRows {
             (0..width).step_by(step).map(|x| (x + middle).min(width - 1)).collect();
         let row = |y: usize| (y * step + middle).min(height - 1);
         let pick = Pick { row: &row, columns: &columns };
-        let (input, statistics) = (Input::Pinned(&self.front, pick), Statistics::Reduced(reduced));
+        let (input, statistics) =
+            (RunInput::Pinned(&self.front, pick), Statistics::Reduced(reduced));
         let io = Io { input, statistics, meter: &mut self.meter };
         runner.run(&tiles.grid.reduced(network), &tiles.reduced, io)?;
         Ok(())
@@ -145,7 +146,7 @@ impl SeamlessRows {
         let pick = Pick { row: &row, columns: &columns };
         self.statistics.rewind();
         let (input, statistics) =
-            (Input::Pinned(&self.front, pick), Statistics::Shared(&mut self.statistics));
+            (RunInput::Pinned(&self.front, pick), Statistics::Shared(&mut self.statistics));
         let io = Io { input, statistics, meter: &mut self.meter };
         runner.run(&tiles.grid.tile(network, window), tiles.planned(window)?, io)
     }

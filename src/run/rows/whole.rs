@@ -7,7 +7,7 @@ use crate::base::error::Result;
 use crate::run::budget::{Call, Planned};
 use crate::run::control::Meter;
 use crate::run::planes::Fill;
-use crate::run::runner::{Input, Io, Made, Runner};
+use crate::run::runner::{Io, Made, RunInput, Runner};
 
 /// The rows of a run's output, which the runner holds until its next run.
 pub(super) struct WholeRows {
@@ -26,7 +26,7 @@ impl WholeRows {
         fill: &mut Fill<'_>,
     ) -> Result<Self> {
         let mut meter = Meter::new(planned.plan.multiply_adds);
-        let (input, statistics) = (Input::Rows(fill), Statistics::Own);
+        let (input, statistics) = (RunInput::Rows(fill), Statistics::Own);
         let made = runner.run(call, planned, Io { input, statistics, meter: &mut meter })?;
         Self::of(made)
     }

@@ -175,7 +175,7 @@ impl SeamlessTiles {
             };
             for &size in sizes {
                 for &strategy in strategies {
-                    let key = (size, strategy.kept);
+                    let key = (size, strategy.packed_limit);
                     let at = match known.iter().position(|(other, _)| *other == key) {
                         Some(at) => at,
                         None => {
@@ -257,11 +257,11 @@ impl Rest {
         let scale = front.output.shape.width / width;
         let row = network.output_length(width) * network.out_channels() * size_of::<f32>();
         let rows = (self.grid.side.0 * (network.downscale() / scale) * row) as u64;
-        let pinned = if front.output.stored { 0 } else { align_up(front.output.bytes) as u64 };
+        let pinned = if front.output.spilled { 0 } else { align_up(front.output.bytes) as u64 };
         let workspace = (self.workspace + pinned).max(front.plan.workspace_bytes);
         let beside = (front.plan.peak_bytes - front.plan.workspace_bytes
-            + self.reduced.held as u64)
-            .max(self.beside + front.held as u64 + rows);
+            + self.reduced.resident as u64)
+            .max(self.beside + front.resident as u64 + rows);
         Plan {
             workspace_bytes: workspace,
             scratch_bytes: front.plan.scratch_bytes,

@@ -24,7 +24,7 @@ const FILTER: f64 = 32.0;
 
 /// The largest transformed picture that is kept whole, in values: 20 MiB, about the third-level
 /// cache that a core complex can spare.
-const KEPT: usize = 5 << 20;
+const MAX_INPUT_POINTS: usize = 5 << 20;
 /// The least number of filter slices of a layer whose picture is kept, so that all workers have
 /// some.
 const SLICES: usize = 8;
@@ -50,8 +50,8 @@ pub(super) enum Order {
 
 impl Blocking {
     /// The cheapest variant, if the filters are 3x3 and it costs less than the direct convolution.
-    /// `kept` limits the bytes kept transformed.
-    pub(crate) fn choose(layer: &Layer, kept: usize) -> Option<Self> {
+    /// `packed_limit` limits the bytes kept transformed.
+    pub(crate) fn choose(layer: &Layer, packed_limit: usize) -> Option<Self> {
         if layer.kernel != 3 {
             return None;
         }
@@ -78,10 +78,10 @@ impl Blocking {
             .iter()
             .map(|&winograd| (winograd, cost(winograd)))
             .min_by(|a, b| a.1.total_cmp(&b.1))?;
-        (cost < direct).then(|| Self::new(winograd, in_channels, output, kept))
+        (cost < direct).then(|| Self::new(winograd, in_channels, output, packed_limit))
     }
 
-    fn new(winograd: Winograd, in_channels: usize, output: Shape, kept: usize) -> Self {
+    fn new(winograd: Winograd, in_channels: usize, output: Shape, packed_limit: usize) -> Self {
         let (down, across) = tiles(winograd, output);
         let most = (down * across / BLOCKS).clamp(BLOCK_TILES / 2, BLOCK_TILES);
         let block_across = even(across, BLOCK_ACROSS.min(most));
@@ -89,8 +89,9 @@ impl Blocking {
         let (points, block) = (winograd.points(), block_down * block_across);
         let inputs = |tiles: usize| tiles * points * input_tile(in_channels);
         let filters = winograd.filters() * in_channels * output.channels.next_multiple_of(SLICE);
-        let order = if inputs(down * across) <= KEPT && output.channels >= SLICES * SLICE
-            || filters * size_of::<f32>() > kept
+        let order = if inputs(down * across) <= MAX_INPUT_POINTS
+            && output.channels >= SLICES * SLICE
+            || filters * size_of::<f32>() > packed_limit
         {
             Order::InputStationary
         } else {
@@ -98,7 +99,7 @@ impl Blocking {
         };
         // With a block's inputs its outputs are kept.
         let outputs = block * winograd.outputs().pow(2) * output.channels.next_multiple_of(SLICE);
-        let strip = (kept / ((inputs(block) + outputs) * size_of::<f32>())).max(1);
+        let strip = (packed_limit / ((inputs(block) + outputs) * size_of::<f32>())).max(1);
         Self { winograd, order, down: block_down, across: block_across, strip }
     }
 

@@ -27,7 +27,7 @@ use super::stages::{Sizes, Stages, column_row};
 use super::strides::{input_point, odd_values, product_point, slice_pixel};
 use crate::base::buffer::{align_up, cast_mut};
 use crate::base::error::Result;
-use crate::kernels::{Ahead, Panels, Sum, Winograd};
+use crate::kernels::{Panels, Prefetch, Sum, Winograd};
 use crate::ops::conv::layer::Layer;
 use crate::ops::conv::method::Work;
 use crate::ops::conv::output::{Item, Results};
@@ -219,9 +219,10 @@ impl InputStationary<'_> {
             // The inputs of the next product come from the third-level cache.
             let (next, at) =
                 if block + 1 < grids.len() { (block + 1, point) } else { (0, point + 1) };
-            let ahead = &inputs[next * sizes.inputs..][..sizes.inputs];
-            let ahead = ahead.get(at * input_point..(at + 1) * input_point).unwrap_or_default();
-            self.stages.multiply(grid, slice, from, filter, Ahead::Values(ahead), to);
+            let prefetch = &inputs[next * sizes.inputs..][..sizes.inputs];
+            let prefetch =
+                prefetch.get(at * input_point..(at + 1) * input_point).unwrap_or_default();
+            self.stages.multiply(grid, slice, from, filter, Prefetch::Values(prefetch), to);
         }
     }
 

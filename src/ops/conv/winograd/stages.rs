@@ -7,7 +7,7 @@ use super::grid::Grid;
 use super::slice::Slice;
 use super::strides::{input_point, input_tile, product_point, slice_pixel};
 use crate::base::error::Result;
-use crate::kernels::{Ahead, Gemm, Init, Panels, Tiles, Winograd};
+use crate::kernels::{Gemm, Init, Panels, Prefetch, TileShape, Winograd};
 use crate::ops::conv::layer::Layer;
 use crate::ops::conv::run::Run;
 
@@ -96,7 +96,7 @@ impl<'r> Stages<'r> {
         for first in (0..in_channels).step_by(CHUNK) {
             let band = grid.band(first..in_channels.min(first + CHUNK));
             self.run.load(&band, pixels, scratch);
-            let shape = Tiles {
+            let shape = TileShape {
                 down: grid.down,
                 across: grid.across,
                 row_stride: band.row_stride(),
@@ -111,14 +111,14 @@ impl<'r> Stages<'r> {
         Ok(())
     }
 
-    /// Multiplies the tiles of `grid` by the filters of a slice at one point, and asks `ahead`.
+    /// Multiplies the tiles of `grid` by the filters of a slice at one point, and asks `prefetch`.
     pub(super) fn multiply(
         &self,
         grid: &Grid,
         slice: &Slice,
         inputs: &[f32],
         filters: &[u8],
-        ahead: Ahead<'_>,
+        prefetch: Prefetch<'_>,
         products: &mut [f32],
     ) {
         let in_channels = self.in_channels();
@@ -132,7 +132,7 @@ impl<'r> Stages<'r> {
             columns: slice.channels.len(),
             init: Init::Zero,
             c_stride: slice_pixel(self.panels),
-            ahead,
+            prefetch,
         };
         self.run.exec.kernels.gemm(&gemm, products);
     }
@@ -150,7 +150,7 @@ impl<'r> Stages<'r> {
         let stride = slice_pixel(self.panels);
         let row_stride = grid.across * self.winograd.outputs() * stride;
         let (apart, (down_by, right_by)) = self.winograd.phase(phase);
-        let shape = Tiles {
+        let shape = TileShape {
             down: grid.down,
             across: grid.across,
             row_stride: apart * row_stride,

@@ -21,7 +21,7 @@ use super::stages::{Sizes, Stages, column_row};
 use super::strides::{input_point, product_point, slice_pixel};
 use crate::base::buffer::{align_up, cast_mut};
 use crate::base::error::Result;
-use crate::kernels::{Ahead, Panels, Sum};
+use crate::kernels::{Panels, Prefetch, Sum};
 use crate::ops::conv::layer::Layer;
 use crate::ops::conv::method::Work;
 use crate::ops::conv::output::{Item, Results};
@@ -120,7 +120,7 @@ impl WeightStationary<'_> {
                         let filter = &filters[filter * slice.point_stride..];
                         let inputs = &inputs[point * input_point..];
                         let to = &mut products[point * product_point..];
-                        self.stages.multiply(&grid, slice, inputs, filter, Ahead::Panel, to);
+                        self.stages.multiply(&grid, slice, inputs, filter, Prefetch::Panel, to);
                     }
                     self.stages.pixels(&grid, slice, phase, products, pixels);
                 }
