@@ -300,7 +300,7 @@ typedef struct vaekl_session_options {
   size_t struct_size;
   // Memory limit of the process during a call, in bytes, weights included; 0 = no limit. A call
   // that does not fit fails with VAEKL_ERR_BUDGET before any work. The limit never changes a bit
-  // of the result.
+  // of the result, except in seamless tiles whose size is left to it.
   uint64_t memory_budget;
   // Number of threads; 0 = one per physical core. It never changes a bit of the result.
   uint32_t threads;

@@ -29,7 +29,7 @@ pub struct vaekl_session_options {
     pub struct_size: usize,
     /// Memory limit of the process during a call, in bytes, weights included; 0 = no limit. A call
     /// that does not fit fails with VAEKL_ERR_BUDGET before any work. The limit never changes a bit
-    /// of the result.
+    /// of the result, except in seamless tiles whose size is left to it.
     pub memory_budget: u64,
     /// Number of threads; 0 = one per physical core. It never changes a bit of the result.
     pub threads: u32,

@@ -66,7 +66,7 @@ pub struct SessionOptions {
     pub attention: Attention,
     /// Memory limit of the process during a call in bytes, 0 for none. A call that does not fit
     /// fails before doing any work, and its error names the least budget that would do. The limit
-    /// never changes a bit of the result.
+    /// never changes a bit of the result, except in seamless tiles whose size is left to it.
     pub memory_budget: u64,
     /// Folder for a nameless scratch file, to which activations are spilled that do not fit the
     /// budget.
