@@ -1,8 +1,8 @@
 //! The binary interface holds: a program of the first header runs with the library of today,
 //! nothing that it knows has moved, and nothing is exported that no list names.
 //!
-//! `tests/abi/first/vaekl.h` is the header as it was before its structs grew for the first time. It
-//! is never changed.
+//! `tests/abi/first/vaekl.h` is the header that the first release promises, as it was before its
+//! structs grew for the first time. It never changes after that release.
 #![cfg(target_os = "linux")]
 
 mod support;

@@ -139,7 +139,8 @@ fn sanitizers_find_nothing() {
 fn released() -> PathBuf {
     let target = library("libvaekl.so").ancestors().nth(3).unwrap().to_owned();
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--release", "--lib", "--package", "vaekl", "--target-dir"]).arg(&target);
+    cargo.args(["build", "--release", "--lib", "--package", "vaekl", "--features", "capi"]);
+    cargo.arg("--target-dir").arg(&target);
     run(cargo.current_dir(root()));
     target.join("release/libvaekl.so")
 }

@@ -125,7 +125,8 @@ impl vaekl_session_options {
     /// The caller's workspace.
     ///
     /// # Safety
-    /// The memory is the session's alone until it is freed.
+    /// The memory is valid for reads and writes, and the session's alone, until the session is
+    /// freed.
     unsafe fn workspace(&self) -> Result<Option<&'static mut [u8]>> {
         let Self { workspace, workspace_size, .. } = *self;
         match (workspace.is_null(), workspace_size) {
@@ -139,8 +140,9 @@ impl vaekl_session_options {
         }
         args::span(workspace.addr(), Some(workspace_size))
             .ok_or_else(|| Error::invalid("options.workspace_size: too large"))?;
-        // SAFETY: not NULL, as just checked, and bytes need no alignment; the rest by the caller's
-        // contract.
+        // SAFETY: not NULL and no longer than an object can be, as just checked; bytes need no
+        // alignment. Valid and not shared by the caller's contract for as long as the session
+        // lives, which nothing that has the slice outlives: so it may be called 'static.
         Ok(Some(unsafe { std::slice::from_raw_parts_mut(workspace.cast(), workspace_size) }))
     }
 

@@ -202,14 +202,14 @@ mod tests {
         }
         assert_eq!(call(&session(), &|| {}), VAEKL_OK);
 
-        // While it is held for a stream too.
+        // While a stream occupies it too.
         let streamed = session();
         let read = |body: &dyn Fn()| {
             let body = |_: &mut Session| {
                 body();
                 Ok(())
             };
-            // SAFETY: the session is held, and errors may be NULL.
+            // SAFETY: the session is occupied, and errors may be NULL.
             unsafe { guard(ptr::null_mut(), || with_occupied(&raw const streamed, body)) }
         };
         // SAFETY: the session lives until the end of this test.
@@ -217,7 +217,7 @@ mod tests {
         assert_eq!(read(&|| {}), VAEKL_OK);
         assert_eq!(read(&|| panic!("a defect")), VAEKL_ERR_INTERNAL);
         assert_eq!(read(&|| unreachable!()), VAEKL_ERR_STATE);
-        // SAFETY: it was held.
+        // SAFETY: it was occupied.
         unsafe { leave(&raw const streamed) };
         assert_eq!(call(&streamed, &|| unreachable!()), VAEKL_ERR_STATE);
     }
