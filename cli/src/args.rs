@@ -11,7 +11,7 @@ Diffusion autoencoder (AutoencoderKL), on CPUs.";
 const LONG_ABOUT: &str = "Encode pictures to latents and decode latents to pictures with the \
 Stable Diffusion autoencoder (AutoencoderKL of diffusers), on CPUs, with diffusers' numbers.
 
-Without --model the command uses a small built-in model, for trying everything at once. Its \
+Without --model the command uses a small embedded model, for trying everything at once. Its \
 latents are its own: those of Stable Diffusion, SDXL, SD3 or FLUX need their own model.";
 
 const FILES: &str = "\
@@ -92,7 +92,7 @@ Examples:
 const INFO: &str = "Show a model: its configuration and which parts were guessed; parameters, \
 their types and layout, memory.
 
-MODEL is a diffusers folder or a .safetensors file; default: the built-in model.";
+MODEL is a diffusers folder or a .safetensors file; default: the embedded model.";
 
 const INFO_EXAMPLES: &str = "\
 Examples:
@@ -190,7 +190,7 @@ pub(crate) struct Info {
 #[derive(Args)]
 pub(crate) struct Options {
     /// Diffusers folder or .safetensors file, in diffusers' or the original (LDM) layout [default:
-    /// the built-in model]
+    /// the embedded model]
     #[arg(long, global = true, value_name = "PATH", help_heading = "Model")]
     pub(crate) model: Option<PathBuf>,
     /// config.json to use instead of the model's own
@@ -220,7 +220,8 @@ pub(crate) struct Options {
     #[arg(long, global = true, help_heading = "Computing")]
     pub(crate) fuse_qkv: bool,
     /// Memory limit of the process, such as 256M or 2G. A call that does not fit fails before doing
-    /// any work; the limit never changes a byte of the output [default: no limit]
+    /// any work; it changes the output only in seamless tiles without --tile-size [default: no
+    /// limit]
     #[arg(long, global = true, value_name = "SIZE", value_parser = bytes, help_heading = "Memory")]
     pub(crate) memory: Option<u64>,
     /// Folder for a nameless scratch file, for activations that do not fit --memory

@@ -1,4 +1,4 @@
-//! The built-in model, for use without `--model`. Its card is `cli/model/README.md`.
+//! The embedded model, for use without `--model`. Its card is `cli/model/README.md`.
 
 use vaekl::{Config, Model, ModelOptions, Parts};
 
