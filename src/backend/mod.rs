@@ -24,7 +24,7 @@ use crate::base::shape::Shape;
 use crate::base::storage::Storage;
 pub(crate) use crate::kernels::Act;
 pub(crate) use crate::ops::attention::Algorithm;
-pub(crate) use crate::ops::conv::{Filter, Resample};
+pub(crate) use crate::ops::conv::{LayerFilter, Resample};
 
 /// An activation held by a backend. Not `Clone`: its holder frees it.
 #[derive(Debug)]
@@ -114,7 +114,7 @@ pub(crate) struct Norm<'a> {
 #[derive(Clone, Copy)]
 pub(crate) struct Conv<'a> {
     /// One filter bank, or several with one kernel size; their outputs are concatenated.
-    pub(crate) filters: &'a [Filter<'a>],
+    pub(crate) filters: &'a [LayerFilter<'a>],
     pub(crate) norm: Option<Norm<'a>>,
     pub(crate) resample: Resample,
     /// Whether to add the residual, which the output slot already holds.

@@ -66,9 +66,10 @@ impl<'m, M: Machine> Recorder<'m, M> {
     /// Records the weights of convolutions that run together.
     fn weigh(&mut self, convs: &[&Conv<'_>]) {
         let (mut weights, mut resident) = (0, 0);
-        let filters = convs.iter().flat_map(|conv| conv.filters);
-        for weight in filters.map(|filter| filter.weight) {
-            if weight.releases() { weights += weight.len() } else { resident += weight.len() }
+        for filter in convs.iter().flat_map(|conv| conv.filters) {
+            let memory = filter.weight.memory();
+            weights += memory.passing;
+            resident += memory.resident;
         }
         self.weights = self.weights.max(weights);
         self.resident += resident;

@@ -8,3 +8,4 @@ pub(crate) mod error;
 pub(crate) mod scratch_file;
 pub(crate) mod shape;
 pub(crate) mod storage;
+pub(crate) mod weight;

@@ -7,11 +7,12 @@ use super::number::number;
 use super::operator::{Operator, method};
 use crate::arch::Level;
 use crate::backend::Act;
-use crate::base::buffer::{AlignedBuf, Bytes, Elements, ElementsMut, cast, cast_mut};
-use crate::base::encoding::Encoding;
+use crate::base::buffer::{AlignedBuf, Elements, ElementsMut, cast, cast_mut};
+use crate::base::encoding::Dense;
 use crate::base::error::Result;
 use crate::base::shape::Shape;
 use crate::base::storage::Storage;
+use crate::base::weight::DenseWeight;
 use crate::kernels::Kernels;
 use crate::kernels::threads::Threads;
 use crate::ops::conv::{self, ConvInput, Filter, Geometry, Operands, Prologue, Resample};
@@ -47,12 +48,10 @@ pub fn layer(
     let Layer { size, from, to, kernel, .. } = layer;
     let weight: Vec<u8> =
         (0..to * from * kernel * kernel).flat_map(|i| number(i).to_le_bytes()).collect();
-    let weight = Bytes::new(weight);
     let (kernels, threads) = (Kernels::new(level)?, Threads::new(threads)?);
     let filters = [Filter {
         name: "layer",
-        weight: &weight,
-        dtype: Encoding::F32,
+        weight: DenseWeight { bytes: &weight, dtype: Dense::F32 },
         bias: &vec![0.1; to],
         in_channels: from,
         out_channels: to,

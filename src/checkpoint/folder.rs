@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::file;
+use super::format::{self, Format};
 use super::tensor::RawTensors;
 use super::text::read_text;
-use super::{mmap, safetensors};
 use crate::base::error::{Error, ErrorKind, Result};
 
 const CONFIG: &str = "config.json";
@@ -21,6 +22,8 @@ pub(super) struct Folder {
     /// The folder itself, or its `vae/`.
     pub(super) path: PathBuf,
     pub(super) raw: RawTensors,
+    /// The format of the weights.
+    pub(super) format: Format,
     /// The text of `config.json`, and its path.
     pub(super) config: (String, String),
     /// The variant of the weights, such as `fp16`.
@@ -29,7 +32,7 @@ pub(super) struct Folder {
 
 impl Folder {
     /// Reads `folder`, or its `vae/` if it is a pipeline's.
-    pub(super) fn read(folder: &Path, variant: Option<&str>) -> Result<Self> {
+    pub(super) fn read(folder: &Path, variant: Option<&str>, mmap: bool) -> Result<Self> {
         let vae = folder.join("vae");
         let folder = match folder.join(CONFIG).is_file() {
             false if vae.join(CONFIG).is_file() => &vae,
@@ -44,20 +47,25 @@ impl Folder {
         let config = folder.join(CONFIG);
         let config = (read_text(&config)?, config.display().to_string());
         let weights = Weights::find(folder, variant)?;
-        let mut raw = RawTensors::default();
-        for file in weights.files(folder)? {
-            let part =
-                safetensors::parse(mmap::map(&file)?).map_err(|e| e.within(file.display()))?;
-            let RawTensors { tensors, unsupported } = part;
+        let (mut raw, mut format) = (RawTensors::default(), None);
+        for path in weights.files(folder)? {
+            let contents = file::open(&path, mmap)?;
+            let (part, found) = format::parse(&contents).map_err(|e| e.within(path.display()))?;
+            let RawTensors { tensors, unsupported, metadata } = part;
+            format = Some(found);
             if let Some(name) = tensors.keys().find(|name| raw.tensors.contains_key(*name)) {
                 let message =
-                    format!("{}: tensor {name} stands in an earlier shard too", file.display());
+                    format!("{}: tensor {name} stands in an earlier shard too", path.display());
                 return Err(Error::format(message));
             }
             raw.tensors.extend(tensors);
             raw.unsupported.extend(unsupported);
+            raw.metadata.extend(metadata);
         }
-        Ok(Self { path: folder.to_owned(), raw, config, variant: weights.variant })
+        let format = format.ok_or_else(|| {
+            Error::format(format!("{}: an index without a shard", weights.path.display()))
+        })?;
+        Ok(Self { path: folder.to_owned(), raw, format, config, variant: weights.variant })
     }
 }
 

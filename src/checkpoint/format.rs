@@ -1,21 +1,64 @@
 #![forbid(unsafe_code)]
-//! Formats of files other than safetensors, known by their first bytes.
+//! The formats of checkpoints, each known by its first bytes.
 
-use crate::base::error::{Error, ErrorKind};
+use super::contents::Contents;
+use super::safetensors;
+use super::tensor::RawTensors;
+use crate::base::error::{Error, ErrorKind, Result};
 
-/// The error for a file that is not safetensors, by its first bytes; `None` for an unknown format.
-pub(super) fn other_format(bytes: &[u8]) -> Option<Error> {
-    let unsupported = |what: &str| {
-        Some(Error::new(ErrorKind::Unsupported, format!("{what}; convert it to .safetensors")))
-    };
-    match bytes {
-        [b'P', b'K', 3, 4, ..] => unsupported("a PyTorch checkpoint (zip and pickle)"),
-        [0x80, 2..=5, ..] => unsupported("a PyTorch checkpoint (pickle)"),
-        [b'G', b'G', b'U', b'F', ..] => unsupported("a GGUF file"),
-        [b'v', b'e', b'r', b's', b'i', b'o', b'n', b' ', b'h', ..] => {
-            Some(Error::format("a Git LFS pointer, not the file it points to"))
+/// A format of files with tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Safetensors,
+}
+
+/// Bytes of a file that tell its format; a tar archive has its mark at 257.
+const HEAD: u64 = 262;
+
+impl Format {
+    /// The name for people.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Safetensors => "safetensors",
         }
-        [b'<', ..] => Some(Error::format("a web page, not a checkpoint")),
-        _ => None,
     }
+
+    /// The format of a file by its first bytes.
+    ///
+    /// # Errors
+    /// `Format` or `Unsupported`, saying what the file is instead.
+    fn of(contents: &Contents) -> Result<Self> {
+        let head = contents.slice(0..contents.len().min(HEAD)).expect("in bounds");
+        let head = head.read()?;
+        let unsupported = |what: &'static str| Err(Error::new(ErrorKind::Unsupported, what));
+        match &*head {
+            [] => Err(Error::format("the file is empty")),
+            // The length of the header is below 4 GB, and the header is an object.
+            [_, _, _, _, 0, 0, 0, 0, b'{', ..] => Ok(Self::Safetensors),
+            [b'v', b'e', b'r', b's', b'i', b'o', b'n', b' ', b'h', ..] => {
+                Err(Error::format("a Git LFS pointer, not the file it points to"))
+            }
+            [b'<', ..] => Err(Error::format("a web page, not a checkpoint")),
+            [0x89, b'H', b'D', b'F', ..] => {
+                unsupported("an HDF5 file, which is of no format with an AutoencoderKL")
+            }
+            head if head.get(257..).is_some_and(|mark| mark.starts_with(b"ustar")) => unsupported(
+                "a tar archive, as PyTorch wrote before 0.2: save it anew by torch.save",
+            ),
+            // Its reader says best why it is none.
+            _ => Ok(Self::Safetensors),
+        }
+    }
+}
+
+/// The tensors of a file of any format, and the format. Tensors share `contents`.
+///
+/// # Errors
+/// `Format` if the file is of no format or corrupt, `Unsupported` if it is of one that is not read.
+pub(super) fn parse(contents: &Contents) -> Result<(RawTensors, Format)> {
+    let format = Format::of(contents)?;
+    let raw = match format {
+        Format::Safetensors => safetensors::parse(contents),
+    }?;
+    Ok((raw, format))
 }

@@ -41,7 +41,7 @@ const ROOTS: [&str; 4] = ["encoder.", "decoder.", "quant_conv.", "post_quant_con
 /// `Model` if there is no autoencoder, two tensors have the same meaning, or one has a type that
 /// weights cannot have.
 pub(super) fn sort(raw: RawTensors) -> Result<Sorted> {
-    let RawTensors { tensors, unsupported } = raw;
+    let RawTensors { tensors, unsupported, .. } = raw;
     let landmark = |prefix: &str| {
         ["encoder.conv_in.weight", "decoder.conv_in.weight"].iter().any(|name| {
             let name = format!("{prefix}{name}");

@@ -13,10 +13,12 @@
 //! | `mmap`, `text` | files in memory: weights mapped, small texts read |
 //! | `tensor` | what all of these are about |
 
+mod contents;
+mod dequantise;
+mod file;
 mod folder;
 mod format;
 mod keys;
-mod mmap;
 mod open;
 mod safetensors;
 mod tensor;

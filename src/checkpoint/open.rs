@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::contents::Contents;
+use super::file;
 use super::folder::{self, Folder};
+use super::format::{self, Format};
 use super::keys::{self, KeyLayout};
 use super::tensor::{RawTensors, Tensor};
-use super::{mmap, safetensors};
 use crate::base::buffer::Bytes;
 use crate::base::error::{Error, Result};
 
@@ -25,22 +27,26 @@ pub(crate) struct Checkpoint {
     pub(crate) prefix: &'static str,
     /// The text of `config.json`, and its path.
     pub(crate) config: Option<(String, String)>,
+    /// The format of the weights.
+    pub(crate) format: Format,
     /// The variant that was opened, such as `fp16`.
     pub(crate) variant: Option<String>,
 }
 
 impl Checkpoint {
     /// Opens a single file, or the folder of an autoencoder or of a pipeline (with the autoencoder
-    /// in `vae/`).
+    /// in `vae/`). With `mmap` files are mapped where the system can.
     ///
     /// # Errors
     /// `Io`, `Format`, or `Unsupported` for a checkpoint of another kind; the message names the
     /// file.
-    pub(crate) fn open(path: &Path, variant: Option<&str>) -> Result<Self> {
+    pub(crate) fn open(path: &Path, variant: Option<&str>, mmap: bool) -> Result<Self> {
         let metadata = std::fs::metadata(path).map_err(|error| Error::io(path.display(), error))?;
         if metadata.is_dir() {
-            let Folder { path, raw, config, variant } = Folder::read(path, variant)?;
-            return Self::new(path.display().to_string(), raw, Some(config), variant);
+            let Folder { path, raw, format, config, variant } = Folder::read(path, variant, mmap)?;
+            let source = path.display().to_string();
+            let checkpoint = Self::new(source, raw, format)?;
+            return Ok(Self { config: Some(config), variant, ..checkpoint });
         }
         if let Some(variant) = variant {
             return Err(Error::invalid(format!(
@@ -48,28 +54,27 @@ impl Checkpoint {
                 path.display()
             )));
         }
-        let raw = safetensors::parse(mmap::map(path)?).map_err(|e| e.within(path.display()))?;
-        Self::new(path.display().to_string(), raw, folder::config_beside(path)?, None)
+        let contents = file::open(path, mmap)?;
+        let (raw, format) = format::parse(&contents).map_err(|e| e.within(path.display()))?;
+        let checkpoint = Self::new(path.display().to_string(), raw, format)?;
+        Ok(Self { config: folder::config_beside(path)?, ..checkpoint })
     }
 
-    /// Opens the bytes of a `.safetensors` file.
+    /// Opens the bytes of a file.
     ///
     /// # Errors
     /// `Format`, or `Unsupported` for a checkpoint of another kind.
     pub(crate) fn from_bytes(bytes: Bytes) -> Result<Self> {
         let source = "checkpoint in memory";
-        let raw = safetensors::parse(bytes).map_err(|error| error.within(source))?;
-        Self::new(source.into(), raw, None, None)
+        let contents = Contents::Memory(bytes);
+        let (raw, format) = format::parse(&contents).map_err(|error| error.within(source))?;
+        Self::new(source.into(), raw, format)
     }
 
-    fn new(
-        source: String,
-        raw: RawTensors,
-        config: Option<(String, String)>,
-        variant: Option<String>,
-    ) -> Result<Self> {
+    fn new(source: String, raw: RawTensors, format: Format) -> Result<Self> {
         let sorted = keys::sort(raw).map_err(|error| error.within(&source))?;
         let keys::Sorted { tensors, foreign, layout, prefix } = sorted;
-        Ok(Self { source, tensors, foreign, layout, prefix, config, variant })
+        let (config, variant) = (None, None);
+        Ok(Self { source, tensors, foreign, layout, prefix, config, format, variant })
     }
 }

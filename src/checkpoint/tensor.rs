@@ -1,38 +1,204 @@
 #![forbid(unsafe_code)]
-//! Named tensors of a checkpoint, still in the file's own type and memory.
+//! Named tensors of a checkpoint, still in the file's own type and place.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use half::{bf16, f16};
 
-use crate::base::buffer::Bytes;
+use super::contents::Contents;
+use super::dequantise::dequantise;
 use crate::base::encoding::Encoding;
+use crate::base::error::{Error, Result};
+use crate::base::weight::{DenseWeight, WeightMemory, WeightSource};
 
-/// A tensor in the file's form: little-endian elements in row-major order, possibly unaligned.
+/// A tensor in the file's form: little-endian elements, possibly unaligned.
 #[derive(Clone)]
 pub(crate) struct Tensor {
     /// The name in the file, for messages.
     pub(crate) name: String,
     pub(crate) dtype: Encoding,
     pub(crate) shape: Vec<usize>,
-    pub(crate) bytes: Bytes,
+    pub(crate) contents: Contents,
+    /// Distance of neighbours along each axis in elements; `None` for row-major order. Only for
+    /// encodings without blocks; [`Tensor::strided`] checks them.
+    strides: Option<Vec<usize>>,
+    /// The factor of each element, beside it in the file.
+    pub(crate) scale: Option<f32>,
 }
 
 impl Tensor {
+    /// A tensor in row-major order.
+    ///
+    /// # Errors
+    /// `Format` if `contents` do not have the size that shape and type give.
+    pub(crate) fn new(
+        name: String,
+        dtype: Encoding,
+        shape: Vec<usize>,
+        contents: Contents,
+    ) -> Result<Self> {
+        let elements = shape.iter().try_fold(1_usize, |n, &side| n.checked_mul(side));
+        let expected = elements.and_then(|elements| dtype.bytes(elements));
+        if expected.map(|bytes| bytes as u64) != Some(contents.len()) {
+            let (size, found) =
+                (expected.map_or("too many".into(), |b| b.to_string()), contents.len());
+            return Err(Error::format(format!(
+                "tensor {name}: {size} bytes expected for {shape:?} of {dtype}, {found} found"
+            )));
+        }
+        Ok(Self { name, dtype, shape, contents, strides: None, scale: None })
+    }
+
+    /// A tensor whose neighbours along axis `i` are `strides[i]` elements apart in `contents`,
+    /// which begin with its first element.
+    ///
+    /// # Errors
+    /// `Format` if an element lies outside `contents`, or the encoding has blocks.
+    pub(crate) fn strided(
+        name: String,
+        dtype: Encoding,
+        shape: Vec<usize>,
+        strides: &[usize],
+        contents: Contents,
+    ) -> Result<Self> {
+        let wrong = |what: &str| Err(Error::format(format!("tensor {name}: {what}")));
+        let (1, size) = dtype.block() else { return wrong("strides of quantised blocks") };
+        if strides.len() != shape.len() {
+            return wrong("as many strides as axes expected");
+        }
+        let elements = shape.iter().try_fold(1_usize, |n, &side| n.checked_mul(side));
+        let Some(elements) = elements else { return wrong("the shape overflows") };
+        let last = shape.iter().zip(strides).try_fold(0_usize, |last, (&side, &stride)| {
+            last.checked_add(side.saturating_sub(1).checked_mul(stride)?)
+        });
+        let end = last.and_then(|last| last.checked_add(1)?.checked_mul(size));
+        let bytes = if elements == 0 { Some(0) } else { end };
+        let contents = match bytes.and_then(|bytes| contents.slice(0..bytes as u64)) {
+            Some(contents) => contents,
+            None => return wrong("elements outside its storage"),
+        };
+        let strides = (strides != row_major(&shape)).then(|| strides.to_vec());
+        if strides.is_none() {
+            return Self::new(name, dtype, shape, contents);
+        }
+        Ok(Self { name, dtype, shape, contents, strides, scale: None })
+    }
+
+    /// This tensor with its axes in another order: axis `i` is the old axis `order[i]`.
+    ///
+    /// # Errors
+    /// Those of [`Tensor::strided`].
+    pub(crate) fn permuted(self, order: &[usize]) -> Result<Self> {
+        let old = self.strides.unwrap_or_else(|| row_major(&self.shape));
+        let shape = order.iter().map(|&axis| self.shape[axis]).collect();
+        let strides: Vec<usize> = order.iter().map(|&axis| old[axis]).collect();
+        let permuted = Self::strided(self.name, self.dtype, shape, &strides, self.contents)?;
+        Ok(Self { scale: self.scale, ..permuted })
+    }
+
     /// Number of elements.
     pub(crate) fn len(&self) -> usize {
         self.shape.iter().product()
     }
 
-    /// The elements as f32, rounded if the type is wider.
-    pub(crate) fn to_f32(&self) -> Vec<f32> {
-        let bytes = &*self.bytes;
-        match self.dtype {
-            Encoding::F32 => elements(bytes, f32::from_le_bytes),
-            Encoding::F16 => elements(bytes, |b| f16::from_le_bytes(b).to_f32()),
-            Encoding::Bf16 => elements(bytes, |b| bf16::from_le_bytes(b).to_f32()),
-            Encoding::F64 => elements(bytes, |b| f64::from_le_bytes(b) as f32),
+    /// Whether the file has the elements themselves in row-major order, so that their bytes can be
+    /// copied.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.strides.is_none() && self.scale.is_none() && self.dtype.dense().is_some()
+    }
+
+    /// The elements as f32, in row-major order, rounded if the type is wider.
+    ///
+    /// # Errors
+    /// `Io` if the file cannot be read, `Format` if elements are corrupt; the message names the
+    /// tensor.
+    pub(crate) fn to_f32(&self) -> Result<Vec<f32>> {
+        let mut values = vec![0.0; self.len()];
+        self.load(&mut values)?;
+        Ok(values)
+    }
+
+    /// The bytes of the elements in the file's type, in row-major order. Not for blocks.
+    fn row_major_bytes(&self) -> Result<Cow<'_, [u8]>> {
+        let bytes = self.contents.read()?;
+        let Some(strides) = &self.strides else { return Ok(bytes) };
+        let (_, size) = self.dtype.block();
+        let mut out = Vec::with_capacity(self.len() * size);
+        let mut index = vec![0; self.shape.len()];
+        let (last, outer) =
+            (self.shape.len() - 1, self.len() / self.shape[self.shape.len() - 1].max(1));
+        for _ in 0..outer {
+            let start: usize = index.iter().zip(strides).map(|(i, stride)| i * stride).sum();
+            for i in 0..self.shape[last] {
+                let at = (start + i * strides[last]) * size;
+                out.extend_from_slice(&bytes[at..at + size]);
+            }
+            for axis in (0..last).rev() {
+                index[axis] += 1;
+                if index[axis] < self.shape[axis] {
+                    break;
+                }
+                index[axis] = 0;
+            }
         }
+        Ok(Cow::Owned(out))
+    }
+}
+
+impl WeightSource for Tensor {
+    fn dense(&self) -> Option<DenseWeight<'_>> {
+        match (&self.contents, self.dtype.dense()) {
+            (Contents::Memory(bytes), Some(dtype)) if self.is_plain() => {
+                Some(DenseWeight { bytes, dtype })
+            }
+            _ => None,
+        }
+    }
+
+    fn len(&self) -> usize {
+        Tensor::len(self)
+    }
+
+    fn load(&self, out: &mut [f32]) -> Result<()> {
+        let within = |error: Error| error.within(format!("tensor {}", self.name));
+        let bytes = self.row_major_bytes().map_err(within)?;
+        match self.dtype {
+            Encoding::F32 => elements(&bytes, out, f32::from_le_bytes),
+            Encoding::F16 => elements(&bytes, out, |b| f16::from_le_bytes(b).to_f32()),
+            Encoding::Bf16 => elements(&bytes, out, |b| bf16::from_le_bytes(b).to_f32()),
+            Encoding::F64 => elements(&bytes, out, |b| f64::from_le_bytes(b) as f32),
+            quantised => {
+                dequantise(quantised, &bytes, out);
+                // Only a corrupt file has such: quantising gives finite values.
+                if let Some(at) = out.iter().position(|value| !value.is_finite()) {
+                    let message = format!("element {at} is not finite ({quantised})");
+                    return Err(within(Error::format(message)));
+                }
+            }
+        }
+        if let Some(scale) = self.scale {
+            out.iter_mut().for_each(|value| *value *= scale);
+        }
+        Ok(())
+    }
+
+    fn memory(&self) -> WeightMemory {
+        let resident = self.contents.resident();
+        let read = self.contents.len() as usize - resident;
+        let passing = match self.dense() {
+            Some(_) => read,
+            // The f32 values, and the elements in row-major order if they are not.
+            None => {
+                let strided = self.strides.is_some() as usize * self.dtype.block().1 * self.len();
+                read + self.len() * size_of::<f32>() + strided
+            }
+        };
+        WeightMemory { passing, resident }
+    }
+
+    fn release(&self) {
+        self.contents.release();
     }
 }
 
@@ -42,15 +208,21 @@ pub(super) struct RawTensors {
     pub(super) tensors: BTreeMap<String, Tensor>,
     /// Tensors with an element type that weights cannot have, by name, with the type's name.
     pub(super) unsupported: BTreeMap<String, String>,
+    /// What the file says of itself, by key.
+    pub(super) metadata: BTreeMap<String, String>,
 }
 
-fn elements<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-    bytes
-        .chunks_exact(N)
-        .map(|chunk| {
-            let mut element = [0; N];
-            element.copy_from_slice(chunk);
-            read(element)
-        })
-        .collect()
+/// Strides of a tensor in row-major order.
+fn row_major(shape: &[usize]) -> Vec<usize> {
+    let mut strides = vec![1; shape.len()];
+    for axis in (1..shape.len()).rev() {
+        strides[axis - 1] = strides[axis] * shape[axis];
+    }
+    strides
+}
+
+fn elements<const N: usize>(bytes: &[u8], out: &mut [f32], read: impl Fn([u8; N]) -> f32) {
+    for (value, &element) in out.iter_mut().zip(bytes.as_chunks().0) {
+        *value = read(element);
+    }
 }

@@ -5,13 +5,12 @@ use super::Kernels;
 use super::convert::{Element, WeightBf16, WeightElement, WeightF16, WeightF32, WeightF64};
 use crate::arch::isa::{Kernel, Simd};
 use crate::base::buffer::{Elements, cast_mut};
-use crate::base::encoding::Encoding;
+use crate::base::encoding::Dense;
+use crate::base::weight::DenseWeight;
 
-/// Filters `[out_channels, in_channels, taps]` in a checkpoint's form.
+/// Filters `[out_channels, in_channels, taps]`.
 pub(crate) struct PackConv<'a> {
-    /// Little-endian elements, possibly unaligned.
-    pub(crate) weight: &'a [u8],
-    pub(crate) dtype: Encoding,
+    pub(crate) weight: DenseWeight<'a>,
     pub(crate) out_channels: usize,
     pub(crate) in_channels: usize,
     /// Values of a filter for one input channel: 9 of a 3x3, 1 of a 1x1.
@@ -23,11 +22,11 @@ impl Kernels {
     /// fit.
     pub(crate) fn pack_conv(&self, job: &PackConv<'_>, index: usize, dst: &mut [u8]) {
         let (nr, dst) = (self.panels().width(), cast_mut(dst));
-        match job.dtype {
-            Encoding::F32 => pack_filters::<WeightF32>(job, index, nr, dst),
-            Encoding::F16 => pack_filters::<WeightF16>(job, index, nr, dst),
-            Encoding::Bf16 => pack_filters::<WeightBf16>(job, index, nr, dst),
-            Encoding::F64 => pack_filters::<WeightF64>(job, index, nr, dst),
+        match job.weight.dtype {
+            Dense::F32 => pack_filters::<WeightF32>(job, index, nr, dst),
+            Dense::F16 => pack_filters::<WeightF16>(job, index, nr, dst),
+            Dense::Bf16 => pack_filters::<WeightBf16>(job, index, nr, dst),
+            Dense::F64 => pack_filters::<WeightF64>(job, index, nr, dst),
         }
     }
 
@@ -113,7 +112,7 @@ fn visit<T: WeightElement>(
     let PackConv { in_channels, taps, .. } = *job;
     let filters = job.out_channels.saturating_sub(index * nr).min(nr);
     let filter = in_channels * taps * T::SIZE;
-    let weight = &job.weight[index * nr * filter..][..filters * filter];
+    let weight = &job.weight.bytes[index * nr * filter..][..filters * filter];
     for lane in 0..nr {
         let run = (lane < filters).then(|| {
             &weight[lane * filter + first * taps * T::SIZE..][..channels * taps * T::SIZE]

@@ -157,7 +157,7 @@ impl<'b, B: Backend> Blocks<'b, B> {
 
     fn op<'a>(
         &self,
-        filters: &'a [backend::Filter<'a>],
+        filters: &'a [backend::LayerFilter<'a>],
         norm: Option<backend::Norm<'a>>,
         resample: Resample,
     ) -> backend::Conv<'a> {

@@ -37,7 +37,7 @@ impl<'a> Builder<'a> {
         for tensor in self.used.iter().filter_map(|name| self.checkpoint.tensors.get(name)) {
             totals.tensors += 1;
             totals.parameters += tensor.len() as u64;
-            totals.bytes += tensor.bytes.len() as u64;
+            totals.bytes += tensor.contents.len();
             *totals.dtypes.entry(tensor.dtype).or_default() += 1;
         }
         totals
@@ -189,7 +189,7 @@ impl<'a> Builder<'a> {
     }
 
     fn vector(&mut self, name: &str, length: usize) -> Result<Vec<f32>> {
-        Ok(self.take(name, &[&[length]])?.to_f32())
+        self.take(name, &[&[length]])?.to_f32()
     }
 
     /// The tensor `name`, in one of `shapes`.

@@ -162,7 +162,7 @@ impl Model {
     /// # Errors
     /// Those of [`Model::open`], and `InvalidArgument` if an option does not apply.
     pub fn open_with(path: impl AsRef<Path>, options: &ModelOptions) -> Result<Self> {
-        Self::build(Checkpoint::open(path.as_ref(), options.variant.as_deref())?, options)
+        Self::build(Checkpoint::open(path.as_ref(), options.variant.as_deref(), true)?, options)
     }
 
     /// Opens a `.safetensors` file in memory. The bytes are shared, not copied.

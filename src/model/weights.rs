@@ -1,6 +1,6 @@
 //! The parameter tree: the place of each tensor in the network.
 
-use crate::backend::Filter;
+use crate::backend::LayerFilter;
 use crate::checkpoint::Tensor;
 
 /// A convolution: `weight` is `[out, in, k, k]`, `bias` is `[out]`. A linear layer is a 1x1 one.
@@ -19,11 +19,10 @@ pub(crate) struct Conv {
 
 impl Conv {
     /// The filter bank, in the form of the backend.
-    pub(crate) fn filter(&self) -> Filter<'_> {
-        Filter {
+    pub(crate) fn filter(&self) -> LayerFilter<'_> {
+        LayerFilter {
             name: &self.name,
-            weight: &self.weight.bytes,
-            dtype: self.weight.dtype,
+            weight: &self.weight,
             bias: &self.bias,
             in_channels: self.in_channels,
             out_channels: self.out_channels,

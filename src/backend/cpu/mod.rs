@@ -20,10 +20,11 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::scratch_file::FileRegion;
 use crate::base::shape::Shape;
 use crate::base::storage::Storage;
+use crate::base::weight::LayerWeight;
 use crate::kernels::Sum;
 use crate::kernels::threads::Threads;
 use crate::ops::attention::{self, TokenRows};
-use crate::ops::conv::{self, Branches, ConvInput, Geometry, Operands, Prologue};
+use crate::ops::conv::{self, Branches, ConvInput, Filter, Geometry, Operands, Prologue};
 use crate::ops::exec::Exec;
 use crate::ops::place::{Source, Target};
 use crate::ops::sums::{Picture, group_sums};
@@ -91,6 +92,7 @@ impl<'a> Cpu<'a> {
         out: Option<&Slot>,
     ) -> Result<()> {
         let Operator { geometry, staged, demand } = operator;
+        let weights = load(conv)?;
         let prologue = self.prologue(conv, input)?;
         let to = out.unwrap_or(input);
         let (read, written) = (self.memory.spilled(input)?, self.memory.spilled(to)?);
@@ -101,7 +103,7 @@ impl<'a> Cpu<'a> {
         };
         let [source, target, scratch] = carve(self.memory.arena, ranges);
         let operands = Operands {
-            filters: conv.filters,
+            filters: &filters(conv, &weights),
             input: match (out, read) {
                 (None, _) => ConvInput::InPlace,
                 (_, Some(spilled)) => ConvInput::Whole(Source::File(spilled, input.dtype)),
@@ -176,6 +178,17 @@ impl<'a> Cpu<'a> {
 /// The name of a convolution, for messages.
 fn name<'c>(conv: &Conv<'c>) -> &'c str {
     conv.filters.first().map_or("convolution", |filter| filter.name)
+}
+
+/// The weights of a convolution's filters.
+fn load<'c>(conv: &Conv<'c>) -> Result<Vec<LayerWeight<'c>>> {
+    conv.filters.iter().map(|filter| LayerWeight::of(filter.weight)).collect()
+}
+
+/// The filters of a convolution with their weights.
+fn filters<'w>(conv: &Conv<'w>, weights: &'w [LayerWeight<'w>]) -> Vec<Filter<'w>> {
+    let pairs = conv.filters.iter().zip(weights);
+    pairs.map(|(filter, weight)| filter.with_weight(weight)).collect()
 }
 
 /// Converts an operator's finished items to multiply-adds of the run.
@@ -302,13 +315,17 @@ impl<'a> Backend for Cpu<'a> {
             return self.split_apart(conv, shortcut, slot);
         };
         let Operator { geometry, demand, .. } = operator;
+        let weights = Branches { conv: load(conv)?, shortcut: load(shortcut)? };
         let prologue = self.prologue(conv, &slot)?;
         let (id, _) = self.entry(0)?;
         let (range, scratch) = (self.memory.in_arena(&slot)?, self.entry(demand.scratch)?.1);
         let [memory, scratch] = carve(self.memory.arena, [range, scratch]);
         let job = conv::SplitJob {
             split: &geometry,
-            filters: Branches { conv: conv.filters, shortcut: shortcut.filters },
+            filters: Branches {
+                conv: &filters(conv, &weights.conv),
+                shortcut: &filters(shortcut, &weights.shortcut),
+            },
             prologue,
             groups: Branches { conv: conv.groups, shortcut: shortcut.groups },
             dtype: slot.dtype,

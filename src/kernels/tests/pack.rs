@@ -3,7 +3,8 @@ use half::{bf16, f16};
 use super::super::PackConv;
 use super::{Numbers, bytes_mut, levels};
 use crate::base::buffer::Elements;
-use crate::base::encoding::Encoding;
+use crate::base::encoding::Dense;
+use crate::base::weight::DenseWeight;
 
 #[test]
 fn filters_of_every_dtype_are_packed_even_unaligned() {
@@ -13,24 +14,25 @@ fn filters_of_every_dtype_are_packed_even_unaligned() {
             [(1, 1, 9), (3, 5, 9), (32, 8, 1), (33, 17, 9), (70, 4, 1), (64, 64, 9)]
         {
             let filters = Numbers(4).vec(out_channels * in_channels * taps);
-            for dtype in [Encoding::F32, Encoding::F16, Encoding::Bf16, Encoding::F64] {
+            for dtype in [Dense::F32, Dense::F16, Dense::Bf16, Dense::F64] {
                 // One byte in front puts every element off its alignment.
                 let mut bytes = vec![0xaa];
                 let mut rounded = Vec::new();
                 for &value in &filters {
                     match dtype {
-                        Encoding::F32 => bytes.extend(value.to_le_bytes()),
-                        Encoding::F64 => bytes.extend(f64::from(value).to_le_bytes()),
-                        Encoding::F16 => bytes.extend(f16::from_f32(value).to_le_bytes()),
-                        Encoding::Bf16 => bytes.extend(bf16::from_f32(value).to_le_bytes()),
+                        Dense::F32 => bytes.extend(value.to_le_bytes()),
+                        Dense::F64 => bytes.extend(f64::from(value).to_le_bytes()),
+                        Dense::F16 => bytes.extend(f16::from_f32(value).to_le_bytes()),
+                        Dense::Bf16 => bytes.extend(bf16::from_f32(value).to_le_bytes()),
                     }
                     rounded.push(match dtype {
-                        Encoding::F16 => f16::from_f32(value).to_f32(),
-                        Encoding::Bf16 => bf16::from_f32(value).to_f32(),
+                        Dense::F16 => f16::from_f32(value).to_f32(),
+                        Dense::Bf16 => bf16::from_f32(value).to_f32(),
                         _ => value,
                     });
                 }
-                let job = PackConv { weight: &bytes[1..], dtype, out_channels, in_channels, taps };
+                let weight = DenseWeight { bytes: &bytes[1..], dtype };
+                let job = PackConv { weight, out_channels, in_channels, taps };
                 for panel in 0..out_channels.div_ceil(nr) {
                     let mut dst = vec![f32::NAN; taps * in_channels * nr];
                     kernels.pack_conv(&job, panel, bytes_mut(&mut dst));
@@ -45,7 +47,7 @@ fn filters_of_every_dtype_are_packed_even_unaligned() {
                         assert_eq!(
                             found,
                             expected,
-                            "{} {dtype} {out} {channel} {tap}",
+                            "{} {dtype:?} {out} {channel} {tap}",
                             kernels.level()
                         );
                     }

@@ -1,6 +1,7 @@
 use super::super::{Gemm, Init, Kernels, PackConv, Prefetch, TileShape, Winograd};
 use super::{GUARD, MARGIN, Numbers, bytes, bytes_mut, levels};
-use crate::base::encoding::Encoding;
+use crate::base::encoding::Dense;
+use crate::base::weight::DenseWeight;
 
 const ALL: [Winograd; 5] =
     [Winograd::F4, Winograd::F6, Winograd::F8, Winograd::Doubled, Winograd::Halved];
@@ -82,8 +83,7 @@ impl Case {
         let (depth, columns) = (self.in_channels, panels * nr);
         let weight: Vec<u8> = self.filters.iter().flat_map(|v| v.to_le_bytes()).collect();
         let pack = PackConv {
-            weight: &weight,
-            dtype: Encoding::F32,
+            weight: DenseWeight { bytes: &weight, dtype: Dense::F32 },
             out_channels: self.out_channels,
             in_channels: depth,
             taps: 9,

@@ -10,7 +10,7 @@ use super::transform::{Transform, with};
 use super::variant::{ONE, Winograd};
 use crate::arch::isa::{Kernel, Simd};
 use crate::base::buffer::cast_mut;
-use crate::base::encoding::Encoding;
+use crate::base::encoding::Dense;
 
 impl Kernels {
     /// Transforms the columns of the filters of panel `index`, as far as they belong to `channels`,
@@ -30,11 +30,11 @@ impl Kernels {
         let nr = self.panels().width();
         assert!(job.taps == 9 && row_stride >= channels.len() * 3 * nr && nr <= MAX_NR);
         assert!(dst.len() >= (winograd.columns() - 1) * row_stride + channels.len() * 3 * nr);
-        let gather = match job.dtype {
-            Encoding::F32 => gather::<WeightF32>,
-            Encoding::F16 => gather::<WeightF16>,
-            Encoding::Bf16 => gather::<WeightBf16>,
-            Encoding::F64 => gather::<WeightF64>,
+        let gather = match job.weight.dtype {
+            Dense::F32 => gather::<WeightF32>,
+            Dense::F16 => gather::<WeightF16>,
+            Dense::Bf16 => gather::<WeightBf16>,
+            Dense::F64 => gather::<WeightF64>,
         };
         // The taps of a few channels, gathered so that filters lie side by side.
         let mut gathered = [0.0; CHANNELS * 9 * MAX_NR];

@@ -1,17 +1,15 @@
 //! Filters in the checkpoint's form.
 
-use crate::base::buffer::Bytes;
-use crate::base::encoding::Encoding;
+use crate::base::weight::{DenseWeight, LayerWeight, WeightSource};
 use crate::kernels::PackConv;
 
-/// A bank of filters in the checkpoint's form.
+/// A bank of filters. `W` is its weight `[out_channels, in_channels, kernel, kernel]`: in memory, or
+/// where the checkpoint has it.
 #[derive(Clone, Copy)]
-pub(crate) struct Filter<'a> {
+pub(crate) struct Filter<'a, W = DenseWeight<'a>> {
     /// Path in the network, for messages.
     pub(crate) name: &'a str,
-    /// `[out_channels, in_channels, kernel, kernel]`, little-endian, perhaps unaligned.
-    pub(crate) weight: &'a Bytes,
-    pub(crate) dtype: Encoding,
+    pub(crate) weight: W,
     /// `[out_channels]`.
     pub(crate) bias: &'a [f32],
     pub(crate) in_channels: usize,
@@ -25,10 +23,23 @@ impl<'a> Filter<'a> {
     pub(super) fn pack(&self) -> PackConv<'a> {
         PackConv {
             weight: self.weight,
-            dtype: self.dtype,
             out_channels: self.out_channels,
             in_channels: self.in_channels,
             taps: self.kernel * self.kernel,
         }
+    }
+}
+
+/// A bank of filters whose weight is not loaded yet.
+pub(crate) type LayerFilter<'a> = Filter<'a, &'a dyn WeightSource>;
+
+impl<'a> LayerFilter<'a> {
+    /// These filters with the weight in memory.
+    pub(crate) fn with_weight<'w>(self, weight: &'w LayerWeight<'a>) -> Filter<'w>
+    where
+        'a: 'w,
+    {
+        let Self { name, bias, in_channels, out_channels, kernel, .. } = self;
+        Filter { name, weight: weight.dense(), bias, in_channels, out_channels, kernel }
     }
 }

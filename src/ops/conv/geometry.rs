@@ -31,9 +31,9 @@ impl Geometry {
     /// # Errors
     /// `InvalidArgument` if the picture is too small to halve or too large to address, `Internal`
     /// if the filters do not fit the input.
-    pub(crate) fn new(
+    pub(crate) fn new<W>(
         input: Shape,
-        filters: &[Filter<'_>],
+        filters: &[Filter<'_, W>],
         resample: Resample,
         packed_limit: usize,
     ) -> Result<Self> {

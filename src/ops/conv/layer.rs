@@ -32,10 +32,14 @@ impl Layer {
     /// # Errors
     /// `InvalidArgument` if the picture is too small to halve or too large to address, `Internal`
     /// if the filters do not fit the input.
-    pub(super) fn new(input: Shape, filters: &[Filter<'_>], resample: Resample) -> Result<Self> {
+    pub(super) fn new<W>(
+        input: Shape,
+        filters: &[Filter<'_, W>],
+        resample: Resample,
+    ) -> Result<Self> {
         let first =
             filters.first().ok_or_else(|| Error::internal("convolution without a filter"))?;
-        let fits = |f: &Filter<'_>| f.in_channels == input.channels && f.kernel == first.kernel;
+        let fits = |f: &Filter<'_, W>| f.in_channels == input.channels && f.kernel == first.kernel;
         if let Some(odd) = filters.iter().find(|f| !fits(f)) {
             let (name, channels) = (odd.name, odd.in_channels);
             return Err(Error::internal(format!("{name} takes {channels} channels, not {input}")));

@@ -37,7 +37,7 @@ mod tests;
 pub(crate) mod winograd;
 mod worker;
 
-pub(crate) use filter::Filter;
+pub(crate) use filter::{Filter, LayerFilter};
 pub(crate) use geometry::Geometry;
 pub(crate) use job::Job;
 pub(crate) use layer::Resample;

@@ -43,9 +43,12 @@ pub(crate) struct Split {
 
 impl Split {
     /// `None` if the two do not fit in the place of their input, or are not computed row by row.
-    pub(crate) fn new(input: Shape, filters: Branches<&[Filter<'_>]>) -> Result<Option<Self>> {
+    pub(crate) fn new<W>(
+        input: Shape,
+        filters: Branches<&[Filter<'_, W>]>,
+    ) -> Result<Option<Self>> {
         let geometry =
-            |filters: &[Filter<'_>]| Geometry::new(input, filters, Resample::Keep, usize::MAX);
+            |filters: &[Filter<'_, W>]| Geometry::new(input, filters, Resample::Keep, usize::MAX);
         let (conv, shortcut) = (geometry(filters.conv)?, geometry(filters.shortcut)?);
         let halves = [&conv, &shortcut].iter().all(|of| 2 * of.output().channels == input.channels);
         let fits = halves && conv.method.by_rows() && shortcut.in_place();

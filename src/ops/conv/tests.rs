@@ -6,11 +6,12 @@ use super::{
     Branches, ConvInput, Filter, Geometry, Job, Operands, Prologue, Resample, Split, SplitJob,
 };
 use crate::arch::Level;
-use crate::base::buffer::{AlignedBuf, Bytes, Elements, ElementsMut, cast_mut};
-use crate::base::encoding::Encoding;
+use crate::base::buffer::{AlignedBuf, Elements, ElementsMut, cast_mut};
+use crate::base::encoding::Dense;
 use crate::base::scratch_file::ScratchFile;
 use crate::base::shape::Shape;
 use crate::base::storage::Storage;
+use crate::base::weight::DenseWeight;
 use crate::kernels::threads::Threads;
 use crate::kernels::{Act, Kernels, Sum};
 use crate::ops::exec::Exec;
@@ -64,11 +65,10 @@ impl Layer {
         let weights: Vec<u8> = (0..channels * input.channels * kernel * kernel)
             .flat_map(|i| number(3 * i).to_le_bytes())
             .collect();
-        let (weight, bias) = (Bytes::new(weights), vec![0.25; channels]);
+        let (weight, bias) = (weights, vec![0.25; channels]);
         let filters = [Filter {
             name: "layer",
-            weight: &weight,
-            dtype: Encoding::F32,
+            weight: DenseWeight { bytes: &weight, dtype: Dense::F32 },
             bias: &bias,
             in_channels: input.channels,
             out_channels: channels,
@@ -192,7 +192,7 @@ fn the_bits_depend_on_the_layer_alone() {
 
 /// A bank of filters that owns its weights.
 struct Bank {
-    weight: Bytes,
+    weight: Vec<u8>,
     bias: Vec<f32>,
     kernel: usize,
 }
@@ -202,14 +202,13 @@ impl Bank {
         let weights: Vec<u8> = (0..channels * in_channels * kernel * kernel)
             .flat_map(|i| number(3 * i + kernel).to_le_bytes())
             .collect();
-        Self { weight: Bytes::new(weights), bias: vec![0.25; channels], kernel }
+        Self { weight: weights, bias: vec![0.25; channels], kernel }
     }
 
     fn filter(&self, in_channels: usize) -> Filter<'_> {
         Filter {
             name: "layer",
-            weight: &self.weight,
-            dtype: Encoding::F32,
+            weight: DenseWeight { bytes: &self.weight, dtype: Dense::F32 },
             bias: &self.bias,
             in_channels,
             out_channels: self.bias.len(),

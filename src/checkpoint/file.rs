@@ -1,10 +1,11 @@
 #![forbid(unsafe_code)]
-//! Mapping a file into memory.
+//! The contents of a file: mapped into memory, or read when they are needed.
 
 use std::fs::{File, FileType};
 use std::ops::Range;
 use std::path::Path;
 
+use super::contents::Contents;
 use crate::base::buffer::{Bytes, Owner};
 use crate::base::error::{Error, Result};
 use crate::os::{self, FileMap};
@@ -19,16 +20,17 @@ impl Owner for FileMap {
     }
 }
 
-/// Maps the regular file at `path`, following links. Pages are read on first use and the system may
-/// drop them.
+/// Opens the regular file at `path`, following links. With `mmap` it is mapped: pages are read on
+/// first use and the system may drop them. A file that cannot be mapped, as on some network and
+/// FUSE file systems, is read when its bytes are needed.
 ///
-/// The file must not change while it is mapped: if it is truncated, the process ends with SIGBUS,
-/// as in every program that maps its weights. Replacing it by renaming another file over it is
-/// harmless.
+/// The file must not change while it is open: if a mapped one is truncated, the process ends with
+/// SIGBUS, as in every program that maps its weights. Replacing it by renaming another file over it
+/// is harmless.
 ///
 /// # Errors
 /// `Io`, naming the file; `Format` if it is not a regular file.
-pub(super) fn map(path: &Path) -> Result<Bytes> {
+pub(super) fn open(path: &Path, mmap: bool) -> Result<Contents> {
     let failed = |error| Error::io(path.display(), error);
     // Looked at before it is opened: the opening of a FIFO waits for a writer, that of a device may
     // do anything.
@@ -40,9 +42,13 @@ pub(super) fn map(path: &Path) -> Result<Bytes> {
     let file = File::open(path).map_err(failed)?;
     if file.metadata().map_err(failed)?.len() == 0 {
         // An empty file cannot be mapped; it is told apart as any other malformed one.
-        return Ok(Bytes::new(Vec::new()));
+        return Ok(Contents::Memory(Bytes::new(Vec::new())));
     }
-    Ok(Bytes::owned_by(FileMap::new(&file).map_err(failed)?))
+    match mmap.then(|| FileMap::new(&file)) {
+        Some(Ok(map)) => Ok(Contents::Memory(Bytes::owned_by(map))),
+        // Whatever stops the mapping, reading either works or says what is wrong.
+        Some(Err(_)) | None => Contents::file(file).map_err(failed),
+    }
 }
 
 /// Name of a file that is not a regular file, for messages.

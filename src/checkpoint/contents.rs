@@ -1,0 +1,115 @@
+#![forbid(unsafe_code)]
+//! The bytes of a checkpoint or of a part of it: in memory, still in their file, or deflated.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::base::buffer::Bytes;
+use crate::base::error::{Error, Result};
+use crate::os;
+
+/// Bytes, wherever they are. A part of them shares their memory or their file.
+#[derive(Clone)]
+pub(crate) enum Contents {
+    /// In memory: a mapped file, or the caller's bytes.
+    Memory(Bytes),
+    /// In a file that is not mapped.
+    File { file: Arc<File>, range: Range<u64> },
+    /// Pieces one after the other.
+    Pieces(Vec<Contents>),
+}
+
+impl Contents {
+    /// All of `file`, which is read when bytes are needed.
+    pub(super) fn file(file: File) -> std::io::Result<Self> {
+        let range = 0..file.metadata()?.len();
+        Ok(Self::File { file: Arc::new(file), range })
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        match self {
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::File { range, .. } => range.end - range.start,
+            Self::Pieces(pieces) => pieces.iter().map(Self::len).sum(),
+        }
+    }
+
+    /// The bytes `range`; `None` if it is out of bounds.
+    pub(crate) fn slice(&self, range: Range<u64>) -> Option<Self> {
+        if range.start > range.end || range.end > self.len() {
+            return None;
+        }
+        Some(match self {
+            // In bounds of a length in memory, so a `usize`.
+            Self::Memory(bytes) => {
+                Self::Memory(bytes.slice(range.start as usize..range.end as usize))
+            }
+            Self::File { file, range: all } => {
+                let range = all.start + range.start..all.start + range.end;
+                Self::File { file: Arc::clone(file), range }
+            }
+            Self::Pieces(pieces) => {
+                let mut at = 0;
+                let mut parts = Vec::new();
+                for piece in pieces {
+                    let (start, end) = (range.start.max(at), range.end.min(at + piece.len()));
+                    if start < end {
+                        parts.extend(piece.slice(start - at..end - at));
+                    }
+                    at += piece.len();
+                }
+                Self::Pieces(parts)
+            }
+        })
+    }
+
+    /// The bytes, copied unless they are in memory.
+    ///
+    /// # Errors
+    /// `Io` if the file cannot be read or has become shorter.
+    pub(crate) fn read(&self) -> Result<Cow<'_, [u8]>> {
+        if let Self::Memory(bytes) = self {
+            return Ok(Cow::Borrowed(bytes));
+        }
+        let mut out = Vec::new();
+        self.append(&mut out)?;
+        Ok(Cow::Owned(out))
+    }
+
+    fn append(&self, out: &mut Vec<u8>) -> Result<()> {
+        match self {
+            Self::Memory(bytes) => out.extend_from_slice(bytes),
+            Self::File { file, range } => {
+                let from = out.len();
+                let length = usize::try_from(range.end - range.start)
+                    .map_err(|_| Error::format("more bytes than the address space has"))?;
+                out.resize(from + length, 0);
+                os::read_at(file, &mut out[from..], range.start)
+                    .map_err(|error| Error::io("reading the checkpoint", error))?;
+            }
+            Self::Pieces(pieces) => pieces.iter().try_for_each(|piece| piece.append(out))?,
+        }
+        Ok(())
+    }
+
+    /// Returns memory that can be read again to the system.
+    pub(crate) fn release(&self) {
+        match self {
+            Self::Memory(bytes) => bytes.release(),
+            Self::File { .. } => {}
+            Self::Pieces(pieces) => pieces.iter().for_each(Self::release),
+        }
+    }
+
+    /// Bytes in memory for as long as the checkpoint is open.
+    pub(crate) fn resident(&self) -> usize {
+        match self {
+            Self::Memory(bytes) if bytes.releases() => 0,
+            Self::Memory(bytes) => bytes.len(),
+            Self::File { .. } => 0,
+            Self::Pieces(pieces) => pieces.iter().map(Self::resident).sum(),
+        }
+    }
+}
