@@ -226,8 +226,9 @@ typedef struct vaekl_model_options {
   // Groups of each GroupNorm, for a checkpoint without a configuration; shapes do not tell it.
   // Default 0: from the configuration, or 32 without one.
   uint32_t norm_num_groups;
-  // Must be 0.
-  uint32_t reserved;
+  // Nonzero: files are read, a layer at a time, instead of mapped; default 0. Files that the
+  // system cannot map are read in any case.
+  uint32_t disable_mmap;
 } vaekl_model_options;
 
 // Properties of an open model.
@@ -255,19 +256,25 @@ typedef struct vaekl_model_info {
   uint32_t input_channels;
   // Number of configuration fields that were guessed; 0 if the configuration was read.
   uint32_t guessed;
+  // 1 if the weights are mapped or in memory, 0 if they are read from their file, a layer at a
+  // time.
+  uint32_t mapped;
+  // Number of tensors of the autoencoder that the configuration leaves out.
+  uint32_t unused_tensors;
 } vaekl_model_info;
 
 // Fills in the defaults. `struct_size` is sizeof(vaekl_model_options).
 vaekl_status vaekl_model_options_init(vaekl_model_options *options, size_t struct_size);
 
-// Opens a diffusers folder or a .safetensors file. NULL `options` mean the defaults. The file is
-// mapped: do not change it while the model exists.
+// Opens a checkpoint of any format: a file, a diffusers folder, or what the local cache of the
+// Hugging Face hub has of "org/name". NULL `options` mean the defaults. Files are mapped: do not
+// change them while the model exists.
 vaekl_status vaekl_model_open(const char *path,
                               const vaekl_model_options *options,
                               vaekl_model **out,
                               vaekl_error *error);
 
-// Opens a .safetensors file in memory, `len` bytes. They are not copied: they must stay valid and
+// Opens a file of any format in memory, `len` bytes. They are not copied: they must stay valid and
 // unchanged until the model and all its sessions are freed.
 vaekl_status vaekl_model_open_bytes(const void *bytes,
                                     size_t len,
@@ -281,6 +288,11 @@ vaekl_status vaekl_model_get_info(const vaekl_model *model, vaekl_model_info *ou
 // The configuration as JSON in the form of config.json, with every field of AutoencoderKL, whether
 // read, inferred or guessed. Valid until the model is freed; NULL for NULL.
 const char *vaekl_model_config(const vaekl_model *model);
+
+// What to tell the user of a model: guessed parts of the configuration, and weights that the
+// configuration leaves out. A line of UTF-8 for each `index` from 0 on, NULL after the last. Valid
+// until the model is freed; NULL for NULL.
+const char *vaekl_model_notice(const vaekl_model *model, uint32_t index);
 
 // Frees a model. Its sessions keep their own reference and stay valid.
 void vaekl_model_free(vaekl_model *model);

@@ -101,9 +101,10 @@ fn files_that_are_no_safetensors() {
     bytes[10] = 0xff;
     refused(&scratch, bytes, format, &[]);
     let unsupported = ErrorKind::Unsupported;
-    refused(&scratch, b"PK\x03\x04rest of a zip file", unsupported, &["PyTorch", "convert"]);
-    refused(&scratch, b"\x80\x02}q\x00. a pickle", unsupported, &["PyTorch", "convert"]);
-    refused(&scratch, b"GGUF\x03\x00\x00\x00 and more", unsupported, &["GGUF", "convert"]);
+    refused(&scratch, b"\x89HDF\r\n\x1a\n", unsupported, &["HDF5"]);
+    let mut tar = vec![0; 512];
+    tar[257..262].copy_from_slice(b"ustar");
+    refused(&scratch, tar, unsupported, &["torch.save"]);
 }
 
 #[test]
@@ -248,7 +249,7 @@ fn a_checkpoint_without_an_autoencoder_says_so() {
     let scratch = Scratch::new("unet");
     let bytes =
         changed("sd_like", |n, v| Some((format!("model.diffusion_model.{n}"), v.shape().to_vec())));
-    refused(&scratch, bytes, ErrorKind::Model, &["no autoencoder", "first_stage_model."]);
+    refused(&scratch, bytes, ErrorKind::Model, &["no autoencoder", "model.diffusion_model."]);
 }
 
 #[test]
@@ -327,10 +328,8 @@ fn foreign_tensors_are_counted_and_left_alone() {
 fn a_bare_file_takes_a_preset_and_half_a_model() {
     let fixture = Fixture::open("ldm_bare");
     let mut options = ModelOptions::default();
-    options.preset = Some("sdxl".parse::<Preset>().unwrap());
     options.parts = Parts::Decoder;
     let model = Model::open_with(fixture.path(), &options).unwrap();
-    assert_eq!(model.config().scaling_factor, 0.13025);
     assert!(model.info().tensors < fixture.model(|_| {}).info().tensors);
 
     // A file with a decoder alone opens as one, and tells what it lacks otherwise.
@@ -364,4 +363,149 @@ fn a_configuration_that_does_not_fit_the_file_is_refused() {
     for part in ["norm_num_groups: none expected", "config.json", "; 4 found"] {
         assert!(error.message().contains(part), "{error}");
     }
+}
+
+/// `sd_like` without its configuration, its tensors changed.
+fn bare(change: impl Fn(&str, &TensorView<'_>) -> Option<(String, Vec<usize>)>) -> Vec<u8> {
+    changed("sd_like", change)
+}
+
+fn open_bare(bytes: Vec<u8>, parts: Parts) -> vaekl::Result<Model> {
+    Model::from_bytes(bytes, &ModelOptions::default().with_norm_num_groups(4).with_parts(parts))
+}
+
+fn same(name: &str, view: &TensorView<'_>) -> Option<(String, Vec<usize>)> {
+    Some((name.to_owned(), view.shape().to_vec()))
+}
+
+#[test]
+fn relatives_are_refused_by_their_names() {
+    for (tensor, family) in [
+        ("decoder.up_blocks.0.resnets.0.time_stack.in_layers.0.bias", "Stable Video Diffusion"),
+        ("quantize.embedding.weight", "VQModel"),
+        ("bn.running_mean", "FLUX.2"),
+        ("encoder.quant_conv.bias", "FLUX.2"),
+        ("decoder.condition_encoder.layers.0.bias", "AsymmetricAutoencoderKL"),
+    ] {
+        // One tensor under another name, so that nothing else is wrong.
+        let bytes = bare(|n, v| match n {
+            "encoder.conv_norm_out.bias" => Some((tensor.to_owned(), v.shape().to_vec())),
+            _ => same(n, v),
+        });
+        let error = open_bare(bytes, Parts::Both).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Model, "{error}");
+        assert!(error.message().contains(tensor) && error.message().contains(family), "{error}");
+    }
+}
+
+#[test]
+fn nothing_is_left_over_inside_an_autoencoder() {
+    let extra = |n: &str, v: &TensorView<'_>| match n {
+        "encoder.conv_norm_out.bias" => {
+            Some(("decoder.skip_conv_1.bias".into(), v.shape().to_vec()))
+        }
+        _ => same(n, v),
+    };
+    let error = open_bare(bare(extra), Parts::Decoder).unwrap_err();
+    assert!(error.message().contains("decoder.skip_conv_1.bias"), "{error}");
+    assert!(error.message().contains("AutoencoderKL"), "{error}");
+    // The encoder has none.
+    let error = open_bare(bare(extra), Parts::Encoder).unwrap_err();
+    assert!(error.message().contains("encoder.conv_norm_out.bias"), "{error}");
+
+    // A configuration leaves it out, as diffusers does, and that is told.
+    let config = Model::open(Fixture::open("sd_like").path()).unwrap().config().clone();
+    let options = ModelOptions::default().with_config(config).with_parts(Parts::Decoder);
+    let model = Model::from_bytes(bare(extra), &options).unwrap();
+    assert_eq!(model.info().unused_tensors, ["decoder.skip_conv_1.bias"]);
+    let notices = model.info().notices();
+    assert!(notices.iter().any(|line| line.contains("decoder.skip_conv_1.bias")), "{notices:?}");
+}
+
+#[test]
+fn what_contradicts_the_family_is_refused() {
+    for (lost, parts) in [("quant_conv", Parts::Encoder), ("post_quant_conv", Parts::Decoder)] {
+        let prefix = format!("{lost}.");
+        let bytes = bare(|n, v| if n.starts_with(&prefix) { None } else { same(n, v) });
+        let error = open_bare(bytes, parts).unwrap_err();
+        assert!(error.message().contains(&format!("{lost}.weight is missing")), "{error}");
+    }
+    // A level of the decoder is lost.
+    let bytes = bare(|n, v| if n.starts_with("decoder.up_blocks.3.") { None } else { same(n, v) });
+    for parts in [Parts::Decoder, Parts::Both] {
+        let error = open_bare(bytes.clone(), parts).unwrap_err();
+        assert!(error.message().contains("4 levels, the decoder 3"), "{error}");
+    }
+    for (preset, what) in
+        [("flux", "16 latent channels expected, 4"), ("sd-x4-upscaler", "3 levels expected, 4")]
+    {
+        let options = ModelOptions::default().with_preset(preset.parse().unwrap());
+        let error = Model::open_with(Fixture::open("sd_like").path(), &options).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert!(error.message().contains(what), "{error}");
+    }
+    let options = ModelOptions::default().with_preset(Preset::Sdxl);
+    let model = Model::open_with(Fixture::open("sd_like").path(), &options).unwrap();
+    assert_eq!(model.config().scaling_factor, 0.13025);
+}
+
+#[test]
+fn prefixes_of_training_and_of_wrappers_open() {
+    let reference = open_bare(bare(same), Parts::Both).unwrap();
+    for prefix in ["module.", "_orig_mod.", "model.vae.", "state_dict.first_stage_model._orig_mod."]
+    {
+        let bytes = bare(|n, v| Some((format!("{prefix}{n}"), v.shape().to_vec())));
+        let model = open_bare(bytes, Parts::Both).unwrap();
+        assert_eq!(model.info().tensors, reference.info().tensors, "{prefix}");
+    }
+    // A decoder cut out by its prefix, with what stood beside it.
+    let bytes = bare(|n, v| {
+        let rest = n.strip_prefix("decoder.").or(n.starts_with("post_quant_conv.").then_some(n))?;
+        Some((rest.to_owned(), v.shape().to_vec()))
+    });
+    let decoder = open_bare(bytes, Parts::Decoder).unwrap();
+    assert_eq!(decoder.config().block_out_channels, reference.config().block_out_channels);
+}
+
+#[test]
+fn the_cache_of_the_hub_is_understood() {
+    let scratch = Scratch::new("hub");
+    let repository = scratch.0.join("models--some--vae");
+    let snapshot = repository.join("snapshots/0123abcd");
+    fs::create_dir_all(&snapshot).unwrap();
+    fs::create_dir_all(repository.join("refs")).unwrap();
+    let fixture = Fixture::open("sd_like");
+    for name in ["config.json", "diffusion_pytorch_model.safetensors"] {
+        fs::copy(fixture.path().join(name), snapshot.join(name)).unwrap();
+    }
+    // The only snapshot needs no reference.
+    Model::open(&repository).unwrap();
+    fs::write(repository.join("refs/main"), "0123abcd\n").unwrap();
+    Model::open(&repository).unwrap();
+    fs::write(repository.join("refs/main"), "../../elsewhere").unwrap();
+    let error = fails(&repository);
+    assert!(
+        error.message().contains("refs/main") && error.message().contains("elsewhere"),
+        "{error}"
+    );
+    let error = fails(Path::new("no-such-org/no-such-name"));
+    assert!(error.message().contains("models--no-such-org--no-such-name"), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Io);
+}
+
+#[test]
+fn a_file_that_is_not_mapped_gives_the_same_bits() {
+    let fixture = Fixture::open("sd_like");
+    let options = ModelOptions::default().with_disable_mmap(true);
+    let read = Model::open_with(fixture.path(), &options).unwrap();
+    let mapped = Model::open(fixture.path()).unwrap();
+    assert!(!read.info().mapped && mapped.info().mapped);
+    let latents = ndarray::Array4::from_shape_fn((1, 4, 3, 5), |(_, c, y, x)| {
+        (c as f32 - 1.5) * 0.3 + (y * 5 + x) as f32 * 0.01
+    });
+    let decode = |model: &Model| {
+        let mut session = vaekl::Session::new(model, &vaekl::SessionOptions::default()).unwrap();
+        session.decode(latents.view()).unwrap().sample
+    };
+    assert_eq!(decode(&read), decode(&mapped));
 }

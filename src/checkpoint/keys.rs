@@ -9,11 +9,13 @@
 //! | `attn_1.{norm, q, k, v, proj_out}` | `attentions.0.{group_norm, to_q, to_k, to_v, to_out.0}` |
 //! | `attentions.J.{query, key, value, proj_attn}` | `attentions.J.{to_q, to_k, to_v, to_out.0}` |
 //!
-//! (the last are diffusers' deprecated names). All may be bare or behind `first_stage_model.` or
-//! `vae.`, with any other tensors around.
+//! (the last are diffusers' deprecated names). All may be bare or behind a prefix ([`Prefix`]), with
+//! any other tensors around.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::prefix::{Prefix, unwrapped};
+use super::relatives::{Relative, of_another_model, relative};
 use super::tensor::{RawTensors, Tensor};
 use crate::base::error::{Error, Result};
 
@@ -29,61 +31,92 @@ pub(super) struct Sorted {
     pub(super) tensors: BTreeMap<String, Tensor>,
     pub(super) foreign: Vec<String>,
     pub(super) layout: KeyLayout,
-    pub(super) prefix: &'static str,
+    pub(super) prefix: String,
 }
 
-/// Prefixes of the autoencoder in larger checkpoints; the last fits the bare form.
-const PREFIXES: [&str; 3] = ["first_stage_model.", "vae.", ""];
 /// The first parts of an autoencoder's names.
 const ROOTS: [&str; 4] = ["encoder.", "decoder.", "quant_conv.", "post_quant_conv."];
 
 /// # Errors
-/// `Model` if there is no autoencoder, two tensors have the same meaning, or one has a type that
-/// weights cannot have.
+/// `Model` if there is no autoencoder, it is of another family, two tensors have the same meaning,
+/// or one has a type that weights cannot have.
 pub(super) fn sort(raw: RawTensors) -> Result<Sorted> {
     let RawTensors { tensors, unsupported, .. } = raw;
-    let landmark = |prefix: &str| {
-        ["encoder.conv_in.weight", "decoder.conv_in.weight"].iter().any(|name| {
-            let name = format!("{prefix}{name}");
-            tensors.contains_key(&name) || unsupported.contains_key(&name)
-        })
-    };
-    let prefix = PREFIXES.into_iter().find(|prefix| landmark(prefix)).ok_or_else(|| {
-        Error::model(format!(
-            "no autoencoder among {} tensors: neither encoder.conv_in.weight nor \
-             decoder.conv_in.weight \
-             is there, bare or behind first_stage_model. or vae.",
-            tensors.len() + unsupported.len()
-        ))
-    })?;
-    let ours = |name: &str| {
-        name.strip_prefix(prefix)
-            .filter(|rest| ROOTS.iter().any(|root| rest.starts_with(root)))
-            .map(str::to_owned)
-    };
-    let original = tensors.keys().filter_map(|name| ours(name)).any(|name| is_original(&name));
-    let layout = if original { KeyLayout::Original } else { KeyLayout::Diffusers };
-    let levels = up_levels(tensors.keys().filter_map(|name| ours(name)));
-    let mut sorted = Sorted { tensors: BTreeMap::new(), foreign: Vec::new(), layout, prefix };
-    if let Some((name, dtype)) = unsupported.iter().find(|(name, _)| ours(name).is_some()) {
+    // By the names without wrappers, the names in the file.
+    let mut names = BTreeMap::new();
+    for name in tensors.keys().chain(unsupported.keys()) {
+        if let Some(other) = names.insert(unwrapped(name), name.clone()) {
+            return Err(same(name, &other));
+        }
+    }
+    let set: BTreeSet<&str> = names.keys().map(String::as_str).collect();
+    let prefix = Prefix::find(&set).ok_or_else(|| no_autoencoder(&set))?;
+    let inside = |name: &str| prefix.strip(name).map(|rest| prefix.complete(rest));
+    if let Some(Relative { family, tensor }) = relative(set.iter().filter_map(|name| inside(name)))
+    {
         return Err(Error::model(format!(
-            "tensor {name}: f32, f16, bf16 or f64 expected, {dtype} found"
+            "tensor {tensor} is of {family}, which this version does not open; AutoencoderKL \
+             expected"
         )));
     }
-    sorted.foreign.extend(unsupported.into_keys());
+    let ours =
+        |name: &str| inside(name).filter(|rest| ROOTS.iter().any(|root| rest.starts_with(root)));
+    let own: BTreeMap<&str, String> = set
+        .iter()
+        .filter_map(|&name| ours(name).map(|rest| (names[name].as_str(), rest)))
+        .collect();
+    let original = own.values().any(|name| is_original(name));
+    let layout = if original { KeyLayout::Original } else { KeyLayout::Diffusers };
+    let levels = up_levels(own.values());
+    if let Some((name, dtype)) = unsupported.iter().find(|(name, _)| own.contains_key(&***name)) {
+        return Err(Error::model(format!(
+            "tensor {name}: floating-point numbers expected, {dtype} found"
+        )));
+    }
+    let mut sorted = Sorted {
+        tensors: BTreeMap::new(),
+        foreign: unsupported.keys().cloned().collect(),
+        layout,
+        prefix: prefix.text.clone(),
+    };
     for (name, tensor) in tensors {
-        let Some(rest) = ours(&name) else {
+        let Some(rest) = own.get(&*name) else {
             sorted.foreign.push(name);
             continue;
         };
-        let canonical =
-            if original { from_original(&rest, levels) } else { from_deprecated(&rest) };
+        let canonical = if original { from_original(rest, levels) } else { from_deprecated(rest) };
         if let Some(other) = sorted.tensors.insert(canonical, tensor) {
-            let message = format!("tensors {name} and {} mean the same", other.name);
-            return Err(Error::model(message));
+            return Err(same(&name, &other.name));
         }
     }
     Ok(sorted)
+}
+
+fn same(one: &str, other: &str) -> Error {
+    Error::model(format!("tensors {one} and {other} mean the same"))
+}
+
+/// The error for tensors without an autoencoder, which names the family that they are of if it is
+/// known.
+fn no_autoencoder(names: &BTreeSet<&str>) -> Error {
+    if let Some(Relative { family, tensor }) = relative(names.iter().map(|&name| name.to_owned())) {
+        return Error::model(format!(
+            "no AutoencoderKL: tensor {tensor} is of {family}, which this version does not open"
+        ));
+    }
+    if let Some(tensor) = of_another_model(names.iter().copied()) {
+        return Error::model(format!(
+            "no autoencoder: a model without one (tensor {tensor}); it is in a file or folder of \
+             its own, such as vae/"
+        ));
+    }
+    let count = names.len();
+    let some: Vec<&str> = names.iter().take(3).copied().collect();
+    let found = if count == 0 { String::new() } else { format!(" (such as {})", some.join(", ")) };
+    Error::model(format!(
+        "no autoencoder among {count} tensors{found}: neither encoder.conv_in.weight nor \
+         decoder.conv_in.weight is there, bare or behind a prefix such as first_stage_model. or vae."
+    ))
 }
 
 fn is_original(name: &str) -> bool {
@@ -92,7 +125,7 @@ fn is_original(name: &str) -> bool {
 }
 
 /// Levels of a decoder in the original layout, whose order is reversed.
-fn up_levels(names: impl Iterator<Item = String>) -> usize {
+fn up_levels<'n>(names: impl Iterator<Item = &'n String>) -> usize {
     names
         .filter_map(|name| {
             name.strip_prefix("decoder.up.")?.split('.').next()?.parse::<usize>().ok()

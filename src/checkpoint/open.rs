@@ -8,6 +8,7 @@ use super::contents::Contents;
 use super::file;
 use super::folder::{self, Folder};
 use super::format::{self, Format};
+use super::hub;
 use super::keys::{self, KeyLayout};
 use super::tensor::{RawTensors, Tensor};
 use crate::base::buffer::Bytes;
@@ -24,23 +25,26 @@ pub(crate) struct Checkpoint {
     /// The layout of the names.
     pub(crate) layout: KeyLayout,
     /// The prefix of the names.
-    pub(crate) prefix: &'static str,
+    pub(crate) prefix: String,
     /// The text of `config.json`, and its path.
     pub(crate) config: Option<(String, String)>,
     /// The format of the weights.
     pub(crate) format: Format,
+    /// Whether the file is mapped, or in memory.
+    pub(crate) mapped: bool,
     /// The variant that was opened, such as `fp16`.
     pub(crate) variant: Option<String>,
 }
 
 impl Checkpoint {
-    /// Opens a single file, or the folder of an autoencoder or of a pipeline (with the autoencoder
-    /// in `vae/`). With `mmap` files are mapped where the system can.
+    /// Opens a single file, the folder of an autoencoder or of a pipeline (with the autoencoder in
+    /// `vae/`), or what the hub's cache has of `org/name`. With `mmap` files are mapped where the system can.
     ///
     /// # Errors
     /// `Io`, `Format`, or `Unsupported` for a checkpoint of another kind; the message names the
     /// file.
     pub(crate) fn open(path: &Path, variant: Option<&str>, mmap: bool) -> Result<Self> {
+        let path = &*hub::resolve(path)?;
         let metadata = std::fs::metadata(path).map_err(|error| Error::io(path.display(), error))?;
         if metadata.is_dir() {
             let Folder { path, raw, format, config, variant } = Folder::read(path, variant, mmap)?;
@@ -72,9 +76,11 @@ impl Checkpoint {
     }
 
     fn new(source: String, raw: RawTensors, format: Format) -> Result<Self> {
+        let in_memory = |tensor: &Tensor| matches!(tensor.contents, Contents::Memory(_));
+        let mapped = raw.tensors.values().all(in_memory);
         let sorted = keys::sort(raw).map_err(|error| error.within(&source))?;
         let keys::Sorted { tensors, foreign, layout, prefix } = sorted;
         let (config, variant) = (None, None);
-        Ok(Self { source, tensors, foreign, layout, prefix, config, format, variant })
+        Ok(Self { source, tensors, foreign, layout, prefix, config, format, mapped, variant })
     }
 }

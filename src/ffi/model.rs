@@ -19,14 +19,18 @@ pub struct vaekl_model {
     pub(super) model: Model,
     /// The string that vaekl_model_config returns.
     config: CString,
+    /// The strings that vaekl_model_notice returns.
+    notices: Vec<CString>,
 }
 
 impl vaekl_model {
     fn leak(model: Model) -> Result<*mut Self> {
-        // Of serde_json, which escapes a NUL.
-        let config = CString::new(model.config().to_json())
-            .map_err(|_| Error::model("config: a NUL character"))?;
-        Ok(Box::into_raw(Box::new(Self { model, config })))
+        let text = |text: String| {
+            CString::new(text).map_err(|_| Error::model("config, or a tensor's name: a NUL"))
+        };
+        let config = text(model.config().to_json())?;
+        let notices = model.info().notices().into_iter().map(text).collect::<Result<_>>()?;
+        Ok(Box::into_raw(Box::new(Self { model, config, notices })))
     }
 }
 
@@ -66,8 +70,9 @@ pub struct vaekl_model_options {
     /// Groups of each GroupNorm, for a checkpoint without a configuration; shapes do not tell it.
     /// Default 0: from the configuration, or 32 without one.
     pub norm_num_groups: u32,
-    /// Must be 0.
-    pub reserved: u32,
+    /// Nonzero: files are read, a layer at a time, instead of mapped; default 0. Files that the
+    /// system cannot map are read in any case.
+    pub disable_mmap: u32,
 }
 
 // SAFETY: integers and raw pointers, the first of them the size.
@@ -85,7 +90,7 @@ unsafe impl Growing for vaekl_model_options {
             preset: ptr::null(),
             variant: ptr::null(),
             norm_num_groups: 0,
-            reserved: 0,
+            disable_mmap: 0,
         }
     }
 }
@@ -111,9 +116,6 @@ impl vaekl_model_options {
                 args::text(self.variant, "options.variant")?,
             )
         };
-        if self.reserved != 0 {
-            return Err(args::unknown("options.reserved", "0", self.reserved));
-        }
         Ok(ModelOptions {
             parts,
             config_path,
@@ -121,6 +123,7 @@ impl vaekl_model_options {
             preset: preset.map(str::parse).transpose()?,
             norm_num_groups: (self.norm_num_groups != 0).then_some(self.norm_num_groups as usize),
             variant: variant.map(str::to_owned),
+            disable_mmap: self.disable_mmap != 0,
         })
     }
 
@@ -172,6 +175,11 @@ pub struct vaekl_model_info {
     pub input_channels: u32,
     /// Number of configuration fields that were guessed; 0 if the configuration was read.
     pub guessed: u32,
+    /// 1 if the weights are mapped or in memory, 0 if they are read from their file, a layer at a
+    /// time.
+    pub mapped: u32,
+    /// Number of tensors of the autoencoder that the configuration leaves out.
+    pub unused_tensors: u32,
 }
 
 // SAFETY: integers and floats, the first of them the size.
@@ -191,6 +199,8 @@ unsafe impl Growing for vaekl_model_info {
             parameters: 0,
             input_channels: 0,
             guessed: 0,
+            mapped: 0,
+            unused_tensors: 0,
         }
     }
 }
@@ -212,6 +222,8 @@ impl vaekl_model_info {
             parameters: info.parameters,
             input_channels: config.in_channels as u32,
             guessed: info.guessed.len() as u32,
+            mapped: info.mapped.into(),
+            unused_tensors: info.unused_tensors.len() as u32,
         }
     }
 }
@@ -246,8 +258,9 @@ pub unsafe extern "C" fn vaekl_model_options_init(
     unsafe { guard(ptr::null_mut(), || options::init(options, struct_size)) }
 }
 
-/// Opens a diffusers folder or a .safetensors file. NULL `options` mean the defaults. The file is
-/// mapped: do not change it while the model exists.
+/// Opens a checkpoint of any format: a file, a diffusers folder, or what the local cache of the
+/// Hugging Face hub has of "org/name". NULL `options` mean the defaults. Files are mapped: do not
+/// change them while the model exists.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_model_open(
     path: *const c_char,
@@ -267,7 +280,7 @@ pub unsafe extern "C" fn vaekl_model_open(
     unsafe { guard_out(error, out, body) }
 }
 
-/// Opens a .safetensors file in memory, `len` bytes. They are not copied: they must stay valid and
+/// Opens a file of any format in memory, `len` bytes. They are not copied: they must stay valid and
 /// unchanged until the model and all its sessions are freed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_model_open_bytes(
@@ -316,6 +329,20 @@ pub unsafe extern "C" fn vaekl_model_config(model: *const vaekl_model) -> *const
     // SAFETY: NULL or a live model, by the contract of the header.
     let model = unsafe { args::object(model, "model") };
     model.map_or(ptr::null(), |model| model.config.as_ptr())
+}
+
+/// What to tell the user of a model: guessed parts of the configuration, and weights that the
+/// configuration leaves out. A line of UTF-8 for each `index` from 0 on, NULL after the last. Valid
+/// until the model is freed; NULL for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vaekl_model_notice(
+    model: *const vaekl_model,
+    index: u32,
+) -> *const c_char {
+    // SAFETY: NULL or a live model, by the contract of the header.
+    let model = unsafe { args::object(model, "model") };
+    let notice = model.ok().and_then(|model| model.notices.get(index as usize));
+    notice.map_or(ptr::null(), |notice| notice.as_ptr())
 }
 
 /// Frees a model. Its sessions keep their own reference and stay valid.

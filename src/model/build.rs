@@ -31,6 +31,11 @@ impl<'a> Builder<'a> {
         Self { checkpoint, config, used: BTreeSet::new() }
     }
 
+    /// Whether the tensor `name` was taken.
+    pub(super) fn used(&self, name: &str) -> bool {
+        self.used.contains(name)
+    }
+
     /// Totals of the tensors taken.
     pub(super) fn totals(&self) -> Totals {
         let mut totals = Totals::default();

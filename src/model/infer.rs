@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::config::Config;
+use super::family::Direction;
 use super::presets::Preset;
 use crate::base::error::{Error, Result};
 use crate::checkpoint::{Checkpoint, KeyLayout, Tensor};
@@ -46,12 +47,13 @@ impl fmt::Display for Guess {
 /// `Model`, naming the tensor, when the tensors contradict each other.
 pub(super) fn infer(
     checkpoint: &Checkpoint,
+    directions: &[Direction],
     groups: Option<usize>,
     guessed: &mut Vec<Guess>,
 ) -> Result<Config> {
     let shapes = Shapes(&checkpoint.tensors);
     let mut config = Config::default();
-    shapes.channels(&mut config)?;
+    shapes.channels(&mut config, directions)?;
     let levels = config.block_out_channels.len();
     let attention =
         |part: &str, at: usize| shapes.has(&format!("{part}.{at}.attentions.0.to_q.weight"));
@@ -131,6 +133,28 @@ fn family(checkpoint: &Checkpoint, config: &Config) -> Option<(Preset, &'static 
     })
 }
 
+/// Checks that encoder and decoder, channels of the levels and layers, are of one model.
+fn agree(
+    encoder: &(Vec<usize>, usize),
+    decoder: &(Vec<usize>, usize),
+    directions: &[Direction],
+) -> Result<()> {
+    let (down, up) = (encoder.0.len(), decoder.0.len());
+    if down != up {
+        return Err(Error::model(format!(
+            "the encoder has {down} levels, the decoder {up}: tensors are missing"
+        )));
+    }
+    if encoder != decoder && directions.len() > 1 {
+        return Err(Error::model(format!(
+            "encoder and decoder differ: {:?} channels and {} layers, {:?} and {}; an \
+             AutoencoderKL has the same in both (either half can be opened alone)",
+            encoder.0, encoder.1, decoder.0, decoder.1
+        )));
+    }
+    Ok(())
+}
+
 struct Shapes<'a>(&'a BTreeMap<String, Tensor>);
 
 impl Shapes<'_> {
@@ -158,8 +182,8 @@ impl Shapes<'_> {
         (0..).take_while(|&i| self.has(&name(i))).count()
     }
 
-    /// Reads channels, levels and layers from either half.
-    fn channels(&self, config: &mut Config) -> Result<()> {
+    /// Reads channels, levels and layers, from the half to open if they differ.
+    fn channels(&self, config: &mut Config, directions: &[Direction]) -> Result<()> {
         let resnet =
             |part: &str, level: usize, i: usize| format!("{part}.{level}.resnets.{i}.conv1.weight");
         let read = |part: &str| -> Result<(Vec<usize>, usize)> {
@@ -171,32 +195,30 @@ impl Shapes<'_> {
         };
         let (has_encoder, has_decoder) =
             (self.has("encoder.conv_in.weight"), self.has("decoder.conv_in.weight"));
+        let encoder = has_encoder.then(|| read("encoder.down_blocks")).transpose()?;
+        let decoder = has_decoder.then(|| read("decoder.up_blocks")).transpose()?;
+        let decoder = decoder.map(|(channels, layers)| {
+            (channels.into_iter().rev().collect::<Vec<_>>(), layers.saturating_sub(1))
+        });
+        if let (Some(encoder), Some(decoder)) = (&encoder, &decoder) {
+            agree(encoder, decoder, directions)?;
+        }
         if has_decoder {
-            let (mut channels, layers) = read("decoder.up_blocks")?;
-            channels.reverse();
-            config.block_out_channels = channels;
-            config.layers_per_block = layers.saturating_sub(1);
             config.latent_channels = self.axis("decoder.conv_in.weight", 1)?;
             config.out_channels = self.axis("decoder.conv_out.weight", 0)?;
             config.in_channels = config.out_channels;
         }
         if has_encoder {
-            let (channels, layers) = read("encoder.down_blocks")?;
-            if has_decoder
-                && (&channels, layers) != (&config.block_out_channels, config.layers_per_block)
-            {
-                return Err(Error::model(format!(
-                    "encoder and decoder differ: {channels:?} channels and {layers} layers, \
-                     {:?} and {}: give a configuration",
-                    config.block_out_channels, config.layers_per_block
-                )));
-            }
-            (config.block_out_channels, config.layers_per_block) = (channels, layers);
             config.in_channels = self.axis("encoder.conv_in.weight", 1)?;
             if !has_decoder {
                 config.latent_channels = self.axis("encoder.conv_out.weight", 0)? / 2;
                 config.out_channels = config.in_channels;
             }
+        }
+        let decoder_first = directions.contains(&Direction::Decode);
+        let half = if decoder_first { decoder.or(encoder) } else { encoder.or(decoder) };
+        if let Some((channels, layers)) = half {
+            (config.block_out_channels, config.layers_per_block) = (channels, layers);
         }
         if config.block_out_channels.is_empty() {
             let name = if has_decoder {

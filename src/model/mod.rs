@@ -3,6 +3,7 @@
 
 pub(crate) mod blocks;
 mod build;
+mod check;
 pub(crate) mod config;
 mod decoder;
 mod encoder;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::build::{Builder, Totals};
+use super::check;
 use super::config::Config;
 use super::family::{Direction, Family};
 use super::infer::{Guess, guess_family, infer};
@@ -47,6 +48,9 @@ pub struct ModelOptions {
     pub norm_num_groups: Option<usize>,
     /// Variant of a diffusers folder: `fp16` opens `diffusion_pytorch_model.fp16.safetensors`.
     pub variant: Option<String>,
+    /// Whether to read files, a layer at a time, instead of mapping them. Files that the system
+    /// cannot map are read in any case.
+    pub disable_mmap: bool,
 }
 
 impl ModelOptions {
@@ -85,6 +89,12 @@ impl ModelOptions {
     pub fn with_variant(self, variant: impl Into<String>) -> Self {
         Self { variant: Some(variant.into()), ..self }
     }
+
+    /// Sets [`ModelOptions::disable_mmap`].
+    #[must_use]
+    pub fn with_disable_mmap(self, disable_mmap: bool) -> Self {
+        Self { disable_mmap, ..self }
+    }
 }
 
 /// Properties of an open model.
@@ -99,8 +109,16 @@ pub struct ModelInfo {
     pub dtypes: BTreeMap<Encoding, usize>,
     /// Number of tensors of the autoencoder.
     pub tensors: usize,
-    /// Number of other tensors in the checkpoint, which are ignored.
+    /// Number of tensors in the checkpoint that are not the autoencoder's, which are ignored.
     pub foreign_tensors: usize,
+    /// The autoencoder's tensors that a given or read configuration leaves out, as in the file.
+    /// Without a configuration such a tensor is an error.
+    pub unused_tensors: Vec<String>,
+    /// Format of the weights, such as `safetensors`.
+    pub format: String,
+    /// Whether the weights are mapped or in memory; otherwise they are read from their file, a
+    /// layer at a time.
+    pub mapped: bool,
     /// Layout of the checkpoint: `diffusers` or `original`, with the prefix of the names if any.
     pub layout: String,
     /// The variant opened, such as `fp16`; `None` for weights that are not a variant.
@@ -112,6 +130,20 @@ pub struct ModelInfo {
 }
 
 impl ModelInfo {
+    /// What a host should tell its user: guesses, and weights that are left out. A line each.
+    pub fn notices(&self) -> Vec<String> {
+        let mut notices: Vec<_> =
+            self.guessed.iter().map(|guess| format!("guessed {guess}")).collect();
+        if let Some(first) = self.unused_tensors.first() {
+            let (count, source) = (self.unused_tensors.len(), &self.config_source);
+            notices.push(format!(
+                "{count} tensors of the autoencoder are not in the configuration ({source}) and \
+                 are ignored, such as {first}"
+            ));
+        }
+        notices
+    }
+
     /// The guess that set scaling, shift and statistics of the latents; `None` if they were not
     /// guessed.
     pub fn guessed_scaling(&self) -> Option<&Guess> {
@@ -150,19 +182,19 @@ impl Model {
     /// Opens a diffusers folder or a `.safetensors` file, like [`Model::open`], with options.
     ///
     /// ```
-    /// use vaekl::{Model, ModelOptions, Preset};
+    /// use vaekl::{Model, ModelOptions, Parts};
     ///
-    /// // Instead of what the configuration says of the scaling of latents.
-    /// let options = ModelOptions::default().with_preset(Preset::Flux);
+    /// let options = ModelOptions::default().with_parts(Parts::Decoder);
     /// let model = Model::open_with("cli/model", &options)?;
-    /// assert_eq!(model.config().shift_factor, Some(0.1159));
+    /// assert_eq!(model.config().latent_channels, 16);
     /// # Ok::<(), vaekl::Error>(())
     /// ```
     ///
     /// # Errors
     /// Those of [`Model::open`], and `InvalidArgument` if an option does not apply.
     pub fn open_with(path: impl AsRef<Path>, options: &ModelOptions) -> Result<Self> {
-        Self::build(Checkpoint::open(path.as_ref(), options.variant.as_deref(), true)?, options)
+        let (variant, mmap) = (options.variant.as_deref(), !options.disable_mmap);
+        Self::build(Checkpoint::open(path.as_ref(), variant, mmap)?, options)
     }
 
     /// Opens a `.safetensors` file in memory. The bytes are shared, not copied.
@@ -191,16 +223,26 @@ impl Model {
     }
 
     fn build(checkpoint: Checkpoint, options: &ModelOptions) -> Result<Self> {
-        let mut guessed = Vec::new();
-        let (config, config_source) = configure(&checkpoint, options, &mut guessed)
-            .map_err(|error| error.within(&checkpoint.source))?;
-        let mut builder = Builder::new(&checkpoint, &config);
         let directions: &[Direction] = match options.parts {
             Parts::Both => &[Direction::Encode, Direction::Decode],
             Parts::Encoder => &[Direction::Encode],
             Parts::Decoder => &[Direction::Decode],
         };
+        let mut guessed = Vec::new();
+        let (config, config_source) = configure(&checkpoint, options, directions, &mut guessed)
+            .map_err(|error| error.within(&checkpoint.source))?;
+        let inferred = options.config.is_none()
+            && options.config_path.is_none()
+            && checkpoint.config.is_none();
+        let mut builder = Builder::new(&checkpoint, &config);
+        if inferred {
+            check::absences(&checkpoint, &config, directions)?;
+        }
         let family = Family::build(&mut builder, directions)?;
+        let unused = check::unused(&checkpoint, |name| builder.used(name), directions);
+        if inferred {
+            check::none_unused(&checkpoint, &unused)?;
+        }
         let Totals { tensors, parameters, bytes, dtypes } = builder.totals();
         let layout = match checkpoint.layout {
             KeyLayout::Diffusers => "diffusers",
@@ -211,8 +253,11 @@ impl Model {
             weight_bytes: bytes,
             dtypes,
             tensors,
-            foreign_tensors: checkpoint.foreign.len() + checkpoint.tensors.len() - tensors,
-            layout: match checkpoint.prefix {
+            foreign_tensors: checkpoint.foreign.len(),
+            unused_tensors: unused,
+            format: checkpoint.format.name().to_owned(),
+            mapped: checkpoint.mapped,
+            layout: match &*checkpoint.prefix {
                 "" => layout.into(),
                 prefix => format!("{layout}, behind {prefix}"),
             },
@@ -243,6 +288,7 @@ impl Model {
 fn configure(
     checkpoint: &Checkpoint,
     options: &ModelOptions,
+    directions: &[Direction],
     guessed: &mut Vec<Guess>,
 ) -> Result<(Config, String)> {
     let read = |text: &str, path: &str| Config::from_json(text).map_err(|error| error.within(path));
@@ -267,7 +313,7 @@ fn configure(
         }
         (Some(there), None) => there,
         (None, groups) => {
-            let mut config = infer(checkpoint, groups, guessed)?;
+            let mut config = infer(checkpoint, directions, groups, guessed)?;
             if options.preset.is_none() {
                 guess_family(checkpoint, &mut config, guessed);
             }
@@ -275,6 +321,7 @@ fn configure(
         }
     };
     if let Some(preset) = options.preset {
+        preset.check(&config)?;
         preset.apply(&mut config);
         config.validate()?;
         source = format!("{source}, with preset {}", preset.name());
@@ -296,9 +343,18 @@ mod tests {
             .with_config(config.clone())
             .with_preset(Preset::Flux)
             .with_norm_num_groups(8)
-            .with_variant("fp16");
-        let ModelOptions { parts, config_path, config: set, preset, norm_num_groups, variant } =
-            options;
+            .with_variant("fp16")
+            .with_disable_mmap(true);
+        let ModelOptions {
+            parts,
+            config_path,
+            config: set,
+            preset,
+            norm_num_groups,
+            variant,
+            disable_mmap,
+        } = options;
+        assert!(disable_mmap);
         assert_eq!((parts, preset), (Parts::Decoder, Some(Preset::Flux)));
         assert_eq!(config_path, Some(PathBuf::from("config.json")));
         assert_eq!((set, norm_num_groups), (Some(config), Some(8)));

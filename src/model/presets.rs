@@ -37,7 +37,22 @@ struct Values {
     statistics: Option<([f64; 4], [f64; 4])>,
     sample_size: usize,
     force_upcast: bool,
+    shapes: Shapes,
 }
+
+/// What the shapes of a family's tensors tell.
+#[derive(Clone, Copy)]
+struct Shapes {
+    latent_channels: usize,
+    levels: usize,
+    quant_convs: bool,
+    mid_attention: bool,
+}
+
+/// Stable Diffusion's shapes.
+const SD: Shapes = Shapes { latent_channels: 4, levels: 4, quant_convs: true, mid_attention: true };
+/// The shapes of Stable Diffusion 3 and FLUX.
+const SD3: Shapes = Shapes { latent_channels: 16, quant_convs: false, ..SD };
 
 impl Preset {
     const ALL: [Self; 8] = [
@@ -59,6 +74,7 @@ impl Preset {
             statistics: None,
             sample_size,
             force_upcast: true,
+            shapes: SD,
         };
         match self {
             Self::Sd => plain("sd", 0.18215, 512),
@@ -66,8 +82,10 @@ impl Preset {
             Self::SdxlFp16Fix => {
                 Values { force_upcast: false, ..plain("sdxl-fp16-fix", 0.13025, 1024) }
             }
-            Self::Sd3 => Values { shift: Some(0.0609), ..plain("sd3", 1.5305, 1024) },
-            Self::Flux => Values { shift: Some(0.1159), ..plain("flux", 0.3611, 1024) },
+            Self::Sd3 => Values { shift: Some(0.0609), shapes: SD3, ..plain("sd3", 1.5305, 1024) },
+            Self::Flux => {
+                Values { shift: Some(0.1159), shapes: SD3, ..plain("flux", 0.3611, 1024) }
+            }
             Self::Playground25 => Values {
                 statistics: Some((
                     [-1.6574, 1.886, -1.383, 2.5155],
@@ -75,8 +93,14 @@ impl Preset {
                 )),
                 ..plain("playground-v2.5", 0.5, 1024)
             },
-            Self::SdX4Upscaler => plain("sd-x4-upscaler", 0.08333, 512),
-            Self::CogView4 => Values { shift: Some(0.0), ..plain("cogview4", 1.0, 1024) },
+            Self::SdX4Upscaler => {
+                let shapes = Shapes { levels: 3, ..SD };
+                Values { shapes, ..plain("sd-x4-upscaler", 0.08333, 512) }
+            }
+            Self::CogView4 => {
+                let shapes = Shapes { mid_attention: false, ..SD3 };
+                Values { shift: Some(0.0), shapes, ..plain("cogview4", 1.0, 1024) }
+            }
         }
     }
 
@@ -84,6 +108,33 @@ impl Preset {
     /// or `cogview4`.
     pub fn name(self) -> &'static str {
         self.values().name
+    }
+
+    /// Checks that a model can be of this family. Channels between the levels may differ: there are
+    /// distilled models.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, naming what differs.
+    pub(super) fn check(self, config: &Config) -> Result<()> {
+        let Values { name, shapes, .. } = self.values();
+        let flag = |there: bool| if there { "is there" } else { "is missing" };
+        let levels = |levels: usize| format!("{levels} levels");
+        let channels = |channels: usize| format!("{channels} latent channels");
+        let attention = |there| format!("attention in the middle {}", flag(there));
+        let quant = |there| format!("quant_conv {}", flag(there));
+        let pairs = [
+            (channels(shapes.latent_channels), channels(config.latent_channels)),
+            (levels(shapes.levels), levels(config.block_out_channels.len())),
+            (attention(shapes.mid_attention), attention(config.mid_block_add_attention)),
+            // Of half a model only one of the two can be seen.
+            (quant(shapes.quant_convs), quant(config.use_quant_conv || config.use_post_quant_conv)),
+        ];
+        match pairs.iter().find(|(expected, found)| expected != found) {
+            Some((expected, found)) => {
+                Err(Error::invalid(format!("preset {name}: {expected} expected, {found}")))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Sets the family's values.

@@ -349,16 +349,16 @@ def test_a_single_file(data, expected, tmp_path):
         vae = AutoencoderKL.from_single_file(weights, config=config)
         assert equal(vae.decode(expected.latents).sample, expected.decoded)
         assert vae.config.block_out_channels == [8, 8, 16, 16] and vae.config.force_upcast
-    vae = AutoencoderKL.from_single_file(weights, preset="flux", norm_num_groups=4)
+    vae = AutoencoderKL.from_single_file(weights, preset="sdxl", norm_num_groups=4)
     assert equal(vae.decode(expected.latents).sample, expected.decoded)
-    assert (vae.config.scaling_factor, vae.config.shift_factor) == (0.3611, 0.1159)
+    assert (vae.config.scaling_factor, vae.config.shift_factor) == (0.13025, None)
     assert vae.config.block_out_channels == [8, 8, 16, 16] and vae.config.sample_size == 1024
     assert vae.info.guessed > 0 and "force_upcast" in vae.config
 
 
 def test_presets_replace_the_configuration(data):
-    vae = AutoencoderKL.from_pretrained(data, subfolder="model", preset="sd3")
-    assert (vae.config.scaling_factor, vae.config.shift_factor) == (1.5305, 0.0609)
+    vae = AutoencoderKL.from_pretrained(data, subfolder="model", preset="sdxl")
+    assert (vae.config.scaling_factor, vae.config.shift_factor) == (0.13025, None)
     assert vae.config.layers_per_block == 2
     assert vae.config.latents_mean is None and vae.config.sample_size == 1024
 

@@ -68,8 +68,11 @@ final class ModelTests: XCTestCase {
         XCTAssertEqual(try session.decode(Fixture.latents()), [try Fixture.picture()])
         XCTAssertEqual(session.model.info.guessed, 0)
 
-        let flux = try Fixture.model(Model.Options(preset: "flux")).info
-        XCTAssertEqual(flux.shiftFactor, 0.1159)
+        let sdxl = try Fixture.model(Model.Options(preset: "sdxl")).info
+        XCTAssertEqual(sdxl.scalingFactor, 0.13025)
+        assertFails(.invalidArgument, "16 latent channels") {
+            _ = try Fixture.model(Model.Options(preset: "flux"))
+        }
         assertFails(.io, "fp16") { _ = try Fixture.model(Model.Options(variant: "fp16")) }
         assertFails(.io, "none.json") {
             _ = try Fixture.model(Model.Options(configPath: "none.json"))

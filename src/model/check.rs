@@ -1,0 +1,83 @@
+#![forbid(unsafe_code)]
+//! Whether a checkpoint is what its model takes it for: nothing left over inside the autoencoder,
+//! nothing missing that its family has.
+
+use super::config::Config;
+use super::family::Direction;
+use crate::base::error::{Error, Result};
+use crate::checkpoint::{Checkpoint, Tensor};
+
+/// Channels of the latents of Stable Diffusion 1, 2 and XL, and of others with their autoencoder.
+const SD_CHANNELS: usize = 4;
+
+/// Checks an inferred configuration against what the family has.
+///
+/// # Errors
+/// `Model`, naming the tensor, if a quantising convolution is missing.
+pub(super) fn absences(
+    checkpoint: &Checkpoint,
+    config: &Config,
+    directions: &[Direction],
+) -> Result<()> {
+    let both = ["encoder.conv_in.weight", "decoder.conv_in.weight"]
+        .iter()
+        .all(|name| checkpoint.tensors.contains_key(*name));
+    let halves = [
+        (Direction::Encode, "quant_conv", config.use_quant_conv),
+        (Direction::Decode, "post_quant_conv", config.use_post_quant_conv),
+    ];
+    for (direction, name, there) in halves {
+        if there || !directions.contains(&direction) {
+            continue;
+        }
+        let why = if config.latent_channels == SD_CHANNELS {
+            "an AutoencoderKL with 4 latent channels, as of Stable Diffusion, has it"
+        } else if both && config.use_quant_conv != config.use_post_quant_conv {
+            "the convolution of the other half is there"
+        } else {
+            continue;
+        };
+        return Err(Error::model(format!(
+            "{}: tensor {name}.weight is missing: {why}; a model that has none needs a \
+             configuration that says use_{name} is false",
+            checkpoint.source
+        )));
+    }
+    Ok(())
+}
+
+/// The tensors of the halves of `directions` that no layer uses.
+pub(super) fn unused(
+    checkpoint: &Checkpoint,
+    used: impl Fn(&str) -> bool,
+    directions: &[Direction],
+) -> Vec<String> {
+    let wanted = |name: &str| {
+        directions.iter().any(|direction| {
+            let roots = match direction {
+                Direction::Encode => ["encoder.", "quant_conv."],
+                Direction::Decode => ["decoder.", "post_quant_conv."],
+            };
+            roots.iter().any(|root| name.starts_with(root))
+        })
+    };
+    let left = |(name, tensor): (&String, &Tensor)| {
+        (wanted(name) && !used(name)).then(|| tensor.name.clone())
+    };
+    checkpoint.tensors.iter().filter_map(left).collect()
+}
+
+/// # Errors
+/// `Model`, naming the first tensor, if there are any.
+pub(super) fn none_unused(checkpoint: &Checkpoint, unused: &[String]) -> Result<()> {
+    let Some(first) = unused.first() else { return Ok(()) };
+    let more = match unused.len() - 1 {
+        0 => String::new(),
+        more => format!(" (and {more} more)"),
+    };
+    Err(Error::model(format!(
+        "{}: tensor {first}{more} is in no layer of an AutoencoderKL: a model of another family, or \
+         one with layers of its own",
+        checkpoint.source
+    )))
+}
