@@ -366,6 +366,13 @@ class Model {
   const vaekl_model_info &info() const noexcept { return info_; }
   /// The configuration as JSON. Valid as long as the model; NULL if moved from.
   const char *config() const noexcept { return vaekl_model_config(get()); }
+  /// What to tell the user: guessed parts of the configuration, and weights that it leaves out.
+  std::vector<std::string> notices() const {
+    std::vector<std::string> lines;
+    for (std::uint32_t i = 0; const char *line = vaekl_model_notice(get(), i); ++i)
+      lines.emplace_back(line);
+    return lines;
+  }
 
   /// What a session with `options` needs to decode one latent, or to encode one picture, of this
   /// size.

@@ -32,6 +32,9 @@ type ModelOptions struct {
 	// NormNumGroups is the number of groups of each GroupNorm, for a checkpoint without a
 	// configuration; shapes do not tell it. 0: from the configuration, or 32 without one.
 	NormNumGroups int
+	// DisableMmap is whether files are read, a layer at a time, instead of mapped. Files that the
+	// system cannot map are read in any case.
+	DisableMmap bool
 }
 
 // c converts the options to C; a owns the strings.
@@ -50,6 +53,9 @@ func (o *ModelOptions) c(a *args) (c C.vaekl_model_options) {
 	c.preset = a.optional("Preset", o.Preset)
 	c.variant = a.optional("Variant", o.Variant)
 	c.norm_num_groups = a.number("NormNumGroups", o.NormNumGroups)
+	if o.DisableMmap {
+		c.disable_mmap = 1
+	}
 	return c
 }
 
@@ -65,6 +71,8 @@ type ModelInfo struct {
 	WeightBytes    uint64  // of the weights in the checkpoint's types
 	Parameters     uint64  // number of weights
 	Guessed        int     // fields of the configuration that were guessed; 0 when it was read
+	Mapped         bool    // whether the weights are mapped or in memory, not read layer by layer
+	UnusedTensors  int     // tensors of the autoencoder that the configuration leaves out
 }
 
 // Model is an open autoencoder: immutable, for any number of sessions and goroutines.
@@ -72,11 +80,13 @@ type Model struct {
 	object  *object
 	model   *C.vaekl_model
 	info    ModelInfo
+	notices []string
 	weights *weights
 }
 
-// Open opens a diffusers folder or a .safetensors file; nil options mean the defaults. The file is
-// mapped: do not change it while the model or one of its sessions is open.
+// Open opens a checkpoint of any format: a file, a diffusers folder, or what the local cache of the
+// Hugging Face hub has of "org/name". Nil options mean the defaults. Files are mapped: do not change
+// them while the model or one of its sessions is open.
 func Open(path string, options *ModelOptions) (*Model, error) {
 	var a args
 	defer a.free()
@@ -87,7 +97,7 @@ func Open(path string, options *ModelOptions) (*Model, error) {
 	})
 }
 
-// OpenBytes opens a .safetensors file in memory; nil options mean the defaults. The bytes are not
+// OpenBytes opens a file of any format in memory; nil options mean the defaults. The bytes are not
 // copied: do not change them while the model or one of its sessions is open.
 func OpenBytes(data []byte, options *ModelOptions) (*Model, error) {
 	if len(data) == 0 {
@@ -119,7 +129,8 @@ func open(a *args, options *ModelOptions, weights *weights,
 		C.vaekl_model_free(model)
 		weights.release()
 	})
-	return &Model{object: object, model: model, info: info(model), weights: weights}, nil
+	return &Model{object: object, model: model, info: info(model), notices: notices(model),
+		weights: weights}, nil
 }
 
 func info(model *C.vaekl_model) ModelInfo {
@@ -137,12 +148,30 @@ func info(model *C.vaekl_model) ModelInfo {
 		WeightBytes:    uint64(c.weight_bytes),
 		Parameters:     uint64(c.parameters),
 		Guessed:        int(c.guessed),
+		Mapped:         c.mapped != 0,
+		UnusedTensors:  int(c.unused_tensors),
 	}
 }
 
 // Info returns the properties of the model, even after Close.
 func (m *Model) Info() ModelInfo {
 	return m.info
+}
+
+// Notices returns what to tell the user of the model, a line each: guessed parts of the
+// configuration, and weights that the configuration leaves out. It works even after Close.
+func (m *Model) Notices() []string {
+	return m.notices
+}
+
+func notices(model *C.vaekl_model) (lines []string) {
+	for i := C.uint32_t(0); ; i++ {
+		line := C.vaekl_model_notice(model, i)
+		if line == nil {
+			return lines
+		}
+		lines = append(lines, C.GoString(line))
+	}
 }
 
 // Close frees the model. Its sessions keep what they need and stay valid. It always returns nil.

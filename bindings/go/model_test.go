@@ -48,6 +48,7 @@ func TestModelOptions(t *testing.T) {
 		"decoder":   {"model", vaekl.ModelOptions{Parts: vaekl.PartDecoder}, 0.18215, false},
 		"preset":    {"model", vaekl.ModelOptions{Preset: "sdxl"}, 0.13025, false},
 		"config":    {weights, vaekl.ModelOptions{ConfigPath: "model/config.json"}, 0.18215, false},
+		"not mapped": {"model", vaekl.ModelOptions{DisableMmap: true}, 0.18215, false},
 		"bare file": {bare, vaekl.ModelOptions{NormNumGroups: 4}, 0.18215, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -57,7 +58,8 @@ func TestModelOptions(t *testing.T) {
 			}
 			defer model.Close()
 			if info := model.Info(); info.ScalingFactor != test.factor ||
-				(info.Guessed > 0) != test.guessed {
+				(info.Guessed > 0) != test.guessed || len(model.Notices()) != info.Guessed ||
+				info.Mapped == test.options.DisableMmap {
 				t.Errorf("%+v", info)
 			}
 			decodesRight(t, newSession(t, model, nil))

@@ -26,13 +26,15 @@ pub(super) fn resolve(path: &Path) -> Result<Cow<'_, Path>> {
         Ok(_) => return Ok(Cow::Borrowed(path)),
         Err(error) => error,
     };
-    let (Some(name), io::ErrorKind::NotFound) = (repository(path), missing.kind()) else {
+    let (Some((name, rest)), io::ErrorKind::NotFound) = (repository(path), missing.kind()) else {
         return Err(Error::io(path.display(), missing));
     };
     let caches = caches();
     let folders: Vec<PathBuf> = caches.iter().map(|cache| cache.join(&name)).collect();
     match folders.iter().find(|folder| folder.is_dir()) {
-        Some(folder) => snapshot(folder).map(Cow::Owned),
+        Some(folder) => snapshot(folder).map(|snapshot| Cow::Owned(snapshot.join(rest))),
+        // A path this long is more likely one that is wrong.
+        None if !rest.as_os_str().is_empty() => Err(Error::io(path.display(), missing)),
         None => {
             let looked: Vec<String> = folders.iter().map(|f| f.display().to_string()).collect();
             let message = format!("no such file or folder, nor {}", looked.join(" or "));
@@ -41,15 +43,15 @@ pub(super) fn resolve(path: &Path) -> Result<Cow<'_, Path>> {
     }
 }
 
-/// The name of the folder of the repository `org/name`.
-fn repository(path: &Path) -> Option<String> {
+/// The name of the folder of the repository in `org/name/rest`, and the rest.
+fn repository(path: &Path) -> Option<(String, PathBuf)> {
     let mut parts = Vec::new();
     for component in path.components() {
         let Component::Normal(part) = component else { return None };
         parts.push(part.to_str()?);
     }
-    let [org, name] = parts[..] else { return None };
-    Some(format!("models--{org}--{name}"))
+    let [org, name, rest @ ..] = &parts[..] else { return None };
+    Some((format!("models--{org}--{name}"), rest.iter().collect()))
 }
 
 /// The folders that may be the cache, in the order in which the hub's own library chooses.

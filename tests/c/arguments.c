@@ -147,14 +147,14 @@ static void bare_file(const char *dir) {
   o.norm_num_groups = 3;
   CHECK_FAILS(vaekl_model_open(path, &o, &model, &error), VAEKL_ERR_MODEL, "norm_num_groups (3)");
   o.norm_num_groups = 4;
+  o.preset = "flux";
+  CHECK_FAILS(vaekl_model_open(path, &o, &model, &error), VAEKL_ERR_INVALID_ARGUMENT, "16 latent");
   o.preset = "sdxl";
-  CHECK_FAILS(vaekl_model_open(path, &o, &model, &error), VAEKL_ERR_INVALID_ARGUMENT, "4 levels");
-  o.preset = "sd-x4-upscaler";
   o.disable_mmap = 1;
   CHECK_OK(vaekl_model_open(path, &o, &model, &error));
   info.struct_size = sizeof info;
   CHECK(vaekl_model_get_info(model, &info) == VAEKL_OK);
-  CHECK(info.parameters == 90847 && fabsf(info.scaling_factor - 0.08333f) < 1e-7f);
+  CHECK(info.parameters == 90847 && fabsf(info.scaling_factor - 0.13025f) < 1e-7f);
   CHECK(info.guessed == 1 && info.mapped == 0 && info.unused_tensors == 0);
   CHECK(strncmp(vaekl_model_notice(model, 0), "guessed act_fn = silu", 21) == 0);
   CHECK(vaekl_model_notice(model, 1) == NULL && vaekl_model_notice(NULL, 0) == NULL);

@@ -176,6 +176,8 @@ TEST(a_model_of_bytes) {
   options.preset = "sdxl";
   options.norm_num_groups = 4;
   const auto guessed = MUST(vaekl::Model::from_bytes(bytes, options));
+  CHECK(guessed.notices().size() == guessed.info().guessed);
+  CHECK(guessed.notices()[0].rfind("guessed ", 0) == 0 && model.notices().empty());
   CHECK(guessed.info().guessed > 0 && std::fabs(guessed.info().scaling_factor - 0.13025f) < 1e-6f);
   FAILS(vaekl::Model::from_bytes({}), VAEKL_ERR_INVALID_ARGUMENT, "bytes");
   const auto text = read<std::byte>("model/config.json");

@@ -159,7 +159,6 @@ def test_arguments_that_are_wrong(vae, expected, data):
             lambda: AutoencoderKL.from_pretrained(data / "model", parts="all"),
             "parts: one of decoder, encoder",
         ),
-        (lambda: AutoencoderKL.from_pretrained(data / "model", use_safetensors=False), "pickled"),
         (lambda: AutoencoderKL.from_bytes(7), "buffer of bytes expected, int found"),
     ]:
         with pytest.raises(vaekl.InvalidArgumentError, match=message):

@@ -349,7 +349,11 @@ def test_a_single_file(data, expected, tmp_path):
         vae = AutoencoderKL.from_single_file(weights, config=config)
         assert equal(vae.decode(expected.latents).sample, expected.decoded)
         assert vae.config.block_out_channels == [8, 8, 16, 16] and vae.config.force_upcast
-    vae = AutoencoderKL.from_single_file(weights, preset="sdxl", norm_num_groups=4)
+    with pytest.warns(vaekl.ModelWarning, match="weights.safetensors: guessed act_fn = silu"):
+        vae = AutoencoderKL.from_single_file(
+            weights, preset="sdxl", norm_num_groups=4, disable_mmap=True
+        )
+    assert not vae.info.mapped
     assert equal(vae.decode(expected.latents).sample, expected.decoded)
     assert (vae.config.scaling_factor, vae.config.shift_factor) == (0.13025, None)
     assert vae.config.block_out_channels == [8, 8, 16, 16] and vae.config.sample_size == 1024

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import warnings
 from pathlib import Path
 from typing import Any, Iterator, Literal, overload
 
@@ -13,7 +14,7 @@ from ._arrays import A, dtype_constant, dtype_name, empty, image_structs, latent
 from ._config import Config
 from ._distribution import AutoencoderKLOutput, DecoderOutput, DiagonalGaussianDistribution
 from ._drop_in import DropIn
-from ._errors import InvalidArgumentError, StateError
+from ._errors import InvalidArgumentError, ModelWarning, StateError
 from ._native import constant, lib
 from ._session import Model, ModelInfo, Plan, Session, SessionOptions, Stream, StrPath, plan
 
@@ -46,6 +47,7 @@ class AutoencoderKL(DropIn):
         config: StrPath | None = None,
         preset: str | None = None,
         parts: str = "both",
+        disable_mmap: bool = False,
         torch_dtype: Any = None,
         dtype: Any = None,
         device: str = "cpu",
@@ -53,7 +55,9 @@ class AutoencoderKL(DropIn):
         local_files_only: bool = True,
         **options: Any,
     ) -> AutoencoderKL:
-        """Opens a diffusers folder, or a pipeline's. Its weights are mapped and must not change.
+        """Opens a diffusers folder, a pipeline's, or what the hub's local cache has of "org/name".
+
+        Its weights are mapped and must not change.
 
         Args:
             path: The folder. Nothing is downloaded.
@@ -67,15 +71,21 @@ class AutoencoderKL(DropIn):
             dtype, torch_dtype: Type of the activations between layers, see `SessionOptions.dtype`;
                 default float32, which is exact. The dtype of the weights does not matter.
             device: "cpu", the only one in this version.
-            use_safetensors, local_files_only: For diffusers' sake; always so.
+            disable_mmap: Whether files are read, a layer at a time, instead of mapped.
+            use_safetensors, local_files_only: For diffusers' sake: the file that is there is
+                opened, safetensors first, and nothing is downloaded.
             options: Fields of `SessionOptions`: threads, memory_budget, scratch_dir, progress, ...
         """
-        if use_safetensors is False:
-            raise InvalidArgumentError("use_safetensors: pickled weights are not opened")
         folder = Path(path, subfolder) if subfolder else Path(path)
         given = None if config is None else _config.given(config, None)
         model = Model.open(
-            folder, config_path=given, variant=variant, preset=preset, parts=parts, device=device
+            folder,
+            config_path=given,
+            variant=variant,
+            preset=preset,
+            parts=parts,
+            disable_mmap=disable_mmap,
+            device=device,
         )
         found = given or _config.find(folder)
         return cls._of(model, found, path, dtype or torch_dtype, options)
@@ -90,12 +100,13 @@ class AutoencoderKL(DropIn):
         preset: str | None = None,
         norm_num_groups: int = 0,
         parts: str = "both",
+        disable_mmap: bool = False,
         torch_dtype: Any = None,
         dtype: Any = None,
         device: str = "cpu",
         **options: Any,
     ) -> AutoencoderKL:
-        """Opens a .safetensors file of an autoencoder or a pipeline.
+        """Opens a file of an autoencoder or a pipeline: safetensors, PyTorch, Flax or GGUF.
 
         Its names may be diffusers' or the original ones.
 
@@ -103,9 +114,9 @@ class AutoencoderKL(DropIn):
             path: The file.
             config: A config.json, or a folder that has one (in `subfolder`). Without it the shapes
                 tell the architecture, `preset` the rest, and what is left is guessed:
-                `info.guessed` counts that.
+                a `ModelWarning` tells each guess.
             norm_num_groups: Groups of the GroupNorms of a file without a configuration; 0 for 32.
-            preset, parts, dtype, torch_dtype, device, options: As in `from_pretrained`.
+            preset, parts, disable_mmap, dtype, torch_dtype, device, options: As in `from_pretrained`.
         """
         given = None if config is None else _config.given(config, subfolder)
         model = Model.open(
@@ -114,6 +125,7 @@ class AutoencoderKL(DropIn):
             preset=preset,
             norm_num_groups=norm_num_groups,
             parts=parts,
+            disable_mmap=disable_mmap,
             device=device,
         )
         return cls._of(
@@ -132,7 +144,7 @@ class AutoencoderKL(DropIn):
         dtype: Any = None,
         **options: Any,
     ) -> AutoencoderKL:
-        """Opens a .safetensors file in memory: a buffer that is kept and must not change."""
+        """Opens a file in memory: a buffer that is kept and must not change."""
         given = None if config is None else _config.given(config, None)
         model = Model.open_bytes(
             data, config_path=given, preset=preset, norm_num_groups=norm_num_groups, parts=parts
@@ -148,6 +160,8 @@ class AutoencoderKL(DropIn):
         dtype: Any,
         options: dict[str, Any],
     ) -> AutoencoderKL:
+        for notice in model.notices:
+            warnings.warn(f"{name}: {notice}", ModelWarning, stacklevel=3)
         return cls(model, _config.of_model(model.config, config, name), _options(dtype, options))
 
     # ---- settings

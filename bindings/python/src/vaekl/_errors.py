@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 
+class ModelWarning(UserWarning):
+    """Something that a model's user should know: a guess, or weights that are left out."""
+
+
 class Error(Exception):
     """A call failed: `status` is named as in vaekl.h.
 

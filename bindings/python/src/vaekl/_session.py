@@ -43,7 +43,7 @@ class Model:
 
     @classmethod
     def open(cls, path: StrPath, **settings: Any) -> Model:
-        """A diffusers folder or a .safetensors file, which is mapped and must not change."""
+        """A checkpoint of any format, whose files are mapped and must not change."""
         struct, keep = _model_options(**settings)
         name = path_bytes(path, "path")
         out, error = ffi.new("vaekl_model **"), ffi.new("vaekl_error *")
@@ -53,7 +53,7 @@ class Model:
 
     @classmethod
     def open_bytes(cls, data: Any, **settings: Any) -> Model:
-        """The bytes of a .safetensors file: any buffer.
+        """The bytes of a file of any format: any buffer.
 
         The buffer is used where it is, kept, and must not change.
         """
@@ -75,6 +75,14 @@ class Model:
         return ModelInfo(*values(struct, "vaekl_model_info"))
 
     @property
+    def notices(self) -> list[str]:
+        """What to tell the user: guessed configuration, and weights that it leaves out."""
+        lines = []
+        while (line := lib.vaekl_model_notice(self.handle, len(lines))) != ffi.NULL:
+            lines.append(str(ffi.string(line).decode()))
+        return lines
+
+    @property
     def config(self) -> str:
         """The configuration, read, inferred or guessed, in the form of a config.json."""
         return str(ffi.string(lib.vaekl_model_config(self.handle)).decode())
@@ -87,6 +95,7 @@ def _model_options(
     preset: str | None = None,
     variant: str | None = None,
     norm_num_groups: int = 0,
+    disable_mmap: bool = False,
     device: str = "cpu",
 ) -> tuple[Any, list[Any]]:
     """A vaekl_model_options, and the strings that it points to."""
@@ -97,6 +106,7 @@ def _model_options(
     if parts != "both":
         struct.parts = constant("PART", parts, "parts")
     struct.norm_num_groups = norm_num_groups
+    struct.disable_mmap = bool(disable_mmap)
     keep = []
     for field, value in (("config_path", config_path), ("preset", preset), ("variant", variant)):
         if value is not None:

@@ -153,12 +153,15 @@ extension Model {
         /// Groups of each GroupNorm, for a checkpoint without a configuration; shapes do not tell
         /// it. nil: 32.
         public var normNumGroups: Int?
+        /// Whether files are read, a layer at a time, instead of mapped. Files that the system
+        /// cannot map are read in any case.
+        public var disableMmap: Bool
 
         /// Makes options; arguments not given keep their defaults.
         public init(
             device: Device = .cpu, parts: Parts = [.decoder, .encoder],
             weightDType: DType = .float32, configPath: String? = nil, preset: String? = nil,
-            variant: String? = nil, normNumGroups: Int? = nil
+            variant: String? = nil, normNumGroups: Int? = nil, disableMmap: Bool = false
         ) {
             self.device = device
             self.parts = parts
@@ -167,6 +170,7 @@ extension Model {
             self.preset = preset
             self.variant = variant
             self.normNumGroups = normNumGroups
+            self.disableMmap = disableMmap
         }
 
         func withC<R>(_ body: (UnsafePointer<vaekl_model_options>) throws -> R) throws -> R {
@@ -183,6 +187,7 @@ extension Model {
             options.parts = parts.rawValue
             options.weight_dtype = weightDType.c
             options.norm_num_groups = try unsigned(normNumGroups ?? 0, "options.normNumGroups")
+            options.disable_mmap = disableMmap ? 1 : 0
             return try withCString(configPath, "options.configPath") { configPath in
                 try withCString(preset, "options.preset") { preset in
                     try withCString(variant, "options.variant") { variant in
@@ -219,6 +224,11 @@ extension Model {
         public let parameters: UInt64
         /// Number of configuration fields that were guessed; 0 if the configuration was read.
         public let guessed: Int
+        /// Whether the weights are mapped or in memory; otherwise they are read from their file, a
+        /// layer at a time.
+        public let mapped: Bool
+        /// Number of tensors of the autoencoder that the configuration leaves out.
+        public let unusedTensors: Int
 
         init(of model: OpaquePointer) {
             var info = vaekl_model_info()
@@ -234,6 +244,8 @@ extension Model {
             weightBytes = info.weight_bytes
             parameters = info.parameters
             guessed = Int(info.guessed)
+            mapped = info.mapped != 0
+            unusedTensors = Int(info.unused_tensors)
         }
     }
 }
