@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::config::Config;
-use super::family::Direction;
 use super::presets::Preset;
 use crate::base::error::{Error, Result};
 use crate::checkpoint::{Checkpoint, KeyLayout, Tensor};
@@ -47,13 +46,12 @@ impl fmt::Display for Guess {
 /// `Model`, naming the tensor, when the tensors contradict each other.
 pub(super) fn infer(
     checkpoint: &Checkpoint,
-    directions: &[Direction],
     groups: Option<usize>,
     guessed: &mut Vec<Guess>,
 ) -> Result<Config> {
     let shapes = Shapes(&checkpoint.tensors);
     let mut config = Config::default();
-    shapes.channels(&mut config, directions)?;
+    shapes.channels(&mut config)?;
     let levels = config.block_out_channels.len();
     let attention =
         |part: &str, at: usize| shapes.has(&format!("{part}.{at}.attentions.0.to_q.weight"));
@@ -134,21 +132,17 @@ fn family(checkpoint: &Checkpoint, config: &Config) -> Option<(Preset, &'static 
 }
 
 /// Checks that encoder and decoder, channels of the levels and layers, are of one model.
-fn agree(
-    encoder: &(Vec<usize>, usize),
-    decoder: &(Vec<usize>, usize),
-    directions: &[Direction],
-) -> Result<()> {
+fn agree(encoder: &(Vec<usize>, usize), decoder: &(Vec<usize>, usize)) -> Result<()> {
     let (down, up) = (encoder.0.len(), decoder.0.len());
     if down != up {
         return Err(Error::model(format!(
             "the encoder has {down} levels, the decoder {up}: tensors are missing"
         )));
     }
-    if encoder != decoder && directions.len() > 1 {
+    if encoder != decoder {
         return Err(Error::model(format!(
             "encoder and decoder differ: {:?} channels and {} layers, {:?} and {}; an \
-             AutoencoderKL has the same in both (either half can be opened alone)",
+             AutoencoderKL has the same in both",
             encoder.0, encoder.1, decoder.0, decoder.1
         )));
     }
@@ -182,8 +176,8 @@ impl Shapes<'_> {
         (0..).take_while(|&i| self.has(&name(i))).count()
     }
 
-    /// Reads channels, levels and layers, from the half to open if they differ.
-    fn channels(&self, config: &mut Config, directions: &[Direction]) -> Result<()> {
+    /// Reads channels, levels and layers from either half.
+    fn channels(&self, config: &mut Config) -> Result<()> {
         let resnet =
             |part: &str, level: usize, i: usize| format!("{part}.{level}.resnets.{i}.conv1.weight");
         let read = |part: &str| -> Result<(Vec<usize>, usize)> {
@@ -201,7 +195,7 @@ impl Shapes<'_> {
             (channels.into_iter().rev().collect::<Vec<_>>(), layers.saturating_sub(1))
         });
         if let (Some(encoder), Some(decoder)) = (&encoder, &decoder) {
-            agree(encoder, decoder, directions)?;
+            agree(encoder, decoder)?;
         }
         if has_decoder {
             config.latent_channels = self.axis("decoder.conv_in.weight", 1)?;
@@ -215,9 +209,7 @@ impl Shapes<'_> {
                 config.out_channels = config.in_channels;
             }
         }
-        let decoder_first = directions.contains(&Direction::Decode);
-        let half = if decoder_first { decoder.or(encoder) } else { encoder.or(decoder) };
-        if let Some((channels, layers)) = half {
+        if let Some((channels, layers)) = decoder.or(encoder) {
             (config.block_out_channels, config.layers_per_block) = (channels, layers);
         }
         if config.block_out_channels.is_empty() {

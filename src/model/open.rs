@@ -229,7 +229,7 @@ impl Model {
             Parts::Decoder => &[Direction::Decode],
         };
         let mut guessed = Vec::new();
-        let (config, config_source) = configure(&checkpoint, options, directions, &mut guessed)
+        let (config, config_source) = configure(&checkpoint, options, &mut guessed)
             .map_err(|error| error.within(&checkpoint.source))?;
         let inferred = options.config.is_none()
             && options.config_path.is_none()
@@ -288,7 +288,6 @@ impl Model {
 fn configure(
     checkpoint: &Checkpoint,
     options: &ModelOptions,
-    directions: &[Direction],
     guessed: &mut Vec<Guess>,
 ) -> Result<(Config, String)> {
     let read = |text: &str, path: &str| Config::from_json(text).map_err(|error| error.within(path));
@@ -313,7 +312,7 @@ fn configure(
         }
         (Some(there), None) => there,
         (None, groups) => {
-            let mut config = infer(checkpoint, directions, groups, guessed)?;
+            let mut config = infer(checkpoint, groups, guessed)?;
             if options.preset.is_none() {
                 guess_family(checkpoint, &mut config, guessed);
             }
