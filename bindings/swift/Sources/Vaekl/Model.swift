@@ -7,11 +7,15 @@ public final class Model: Sendable {
     nonisolated(unsafe) let handle: OpaquePointer
     /// Properties of the model.
     public let info: Info
+    /// What to tell the user of the model, a line each: guessed parts of the configuration, and
+    /// weights that the configuration leaves out.
+    public let notices: [String]
     /// Returns the memory that the model was opened from.
     private let deallocator: (@Sendable () -> Void)?
 
-    /// Opens a diffusers folder or a .safetensors file. The file is mapped: do not change it while
-    /// the model or a session of it exists.
+    /// Opens a checkpoint of any format: a file, a diffusers folder, or what the local cache of the
+    /// Hugging Face hub has of "org/name". Files are mapped: do not change them while the model or a
+    /// session of it exists.
     ///
     /// - Throws: `VaeklError` that names the file: `.io` when it cannot be read, `.format` when it
     ///   is no checkpoint or corrupt, `.model` when it makes no AutoencoderKL.
@@ -21,7 +25,7 @@ public final class Model: Sendable {
         }
     }
 
-    /// Opens a .safetensors file in memory, which is copied.
+    /// Opens a file of any format in memory, which is copied.
     ///
     /// - Throws: as `init(path:options:)`.
     public convenience init(bytes: [UInt8], options: Options = Options()) throws {
@@ -34,7 +38,7 @@ public final class Model: Sendable {
         }
     }
 
-    /// Opens a .safetensors file in memory, which is borrowed: it must not change until
+    /// Opens a file of any format in memory, which is borrowed: it must not change until
     /// `deallocator` is called. That happens when the model and all its sessions are gone, or at
     /// once if opening fails. For a mapped asset.
     ///
@@ -67,6 +71,8 @@ public final class Model: Sendable {
         guard let model else { throw VaeklError(status: .internal, message: "no model was opened") }
         handle = model
         info = Info(of: model)
+        notices = (0...).lazy.map { vaekl_model_notice(model, $0) }.prefix { $0 != nil }
+            .map { String(cString: $0!) }
         self.deallocator = deallocator
     }
 

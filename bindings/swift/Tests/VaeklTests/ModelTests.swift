@@ -27,6 +27,8 @@ final class ModelTests: XCTestCase {
         XCTAssertEqual(try session.decode(Fixture.latents()), [try Fixture.picture()])
         let info = session.model.info
         XCTAssertGreaterThan(info.guessed, 0)
+        XCTAssertEqual(session.model.notices.count, info.guessed)
+        XCTAssert(session.model.notices[0].hasPrefix("guessed "))
         assertFails(.format) { _ = try Model(bytes: []) }
     }
 
@@ -77,6 +79,7 @@ final class ModelTests: XCTestCase {
         assertFails(.io, "none.json") {
             _ = try Fixture.model(Model.Options(configPath: "none.json"))
         }
+        XCTAssertFalse(try Fixture.model(Model.Options(disableMmap: true)).info.mapped)
         _ = try Fixture.model(Model.Options(parts: .decoder))
     }
 }
