@@ -57,9 +57,7 @@ fn folder_of(archive: &Archive) -> Result<&str> {
     let is_pickle = |name: &&str| name.rsplit('/').next() == Some(PICKLE);
     let mut pickles = archive.names().filter(is_pickle);
     let Some(pickle) = pickles.next() else {
-        return Err(Error::format(format!(
-            "a zip archive without {PICKLE}, so not of torch.save"
-        )));
+        return Err(Error::format(format!("a zip archive without {PICKLE}, so not of torch.save")));
     };
     if let Some(other) = pickles.next() {
         return Err(Error::format(format!("two pickles in the archive: {pickle} and {other}")));

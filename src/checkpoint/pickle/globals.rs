@@ -94,7 +94,11 @@ fn is_opaque(module: &str, name: &str) -> bool {
     }
     #[rustfmt::skip] // Lists of words, which rustfmt would put one to a line.
     let names: &[&str] = match module {
-        "torch" => &["Tensor", "device", "memory_format", "strided", "layout", "Generator"],
+        "torch" => &[
+            "Tensor", "device", "strided", "contiguous_format", "channels_last",
+            "preserve_format", "per_tensor_affine", "per_tensor_symmetric", "per_channel_affine",
+            "per_channel_symmetric", "per_channel_affine_float_qparams",
+        ],
         "torch.nn.parameter" => &["Parameter", "Buffer"],
         "torch.serialization" => &["_get_layout"],
         "builtins" | "__builtin__" => &[

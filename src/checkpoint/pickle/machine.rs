@@ -315,7 +315,9 @@ impl Machine<'_> {
         let value = self.top()?;
         let at = index as usize;
         if at >= MOST_MEMO {
-            return Err(Error::format(format!("index {index} of the memo, below {MOST_MEMO} read")));
+            return Err(Error::format(format!(
+                "index {index} of the memo, below {MOST_MEMO} read"
+            )));
         }
         if at >= self.memo.len() {
             self.memo.resize(at + 1, None);

@@ -27,3 +27,6 @@ mod value;
 
 pub(super) use archive::parse as parse_archive;
 pub(super) use legacy::parse as parse_legacy;
+
+#[cfg(test)]
+mod tests;

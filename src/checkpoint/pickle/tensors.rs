@@ -25,16 +25,15 @@ pub(super) fn tensors(
             return Err(Error::format(format!("two tensors have the name {name}")));
         }
         let within = |error: Error| error.within(format!("tensor {name}"));
-        let (storage, element, offset, shape, strides) =
-            match pickle.arena.tensors[id as usize] {
-                TensorValue::Strided { storage, element, offset, shape, strides } => {
-                    (storage, element, offset, shape, strides)
-                }
-                TensorValue::Other(kind) => {
-                    raw.unsupported.insert(name, kind.to_owned());
-                    continue;
-                }
-            };
+        let (storage, element, offset, shape, strides) = match pickle.arena.tensors[id as usize] {
+            TensorValue::Strided { storage, element, offset, shape, strides } => {
+                (storage, element, offset, shape, strides)
+            }
+            TensorValue::Other(kind) => {
+                raw.unsupported.insert(name, kind.to_owned());
+                continue;
+            }
+        };
         let Some(encoding) = element.encoding() else {
             raw.unsupported.insert(name, element.name().to_owned());
             continue;

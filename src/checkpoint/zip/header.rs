@@ -73,8 +73,7 @@ impl Central {
         cursor.take(comment.into())?;
         let within = |error: Error| error.within(format!("entry {name}"));
         let [size, packed, offset] = widened([size, packed, offset], extra).map_err(within)?;
-        let unsupported =
-            |what: String| Err(within(Error::new(ErrorKind::Unsupported, what)));
+        let unsupported = |what: String| Err(within(Error::new(ErrorKind::Unsupported, what)));
         if flags & ENCRYPTED != 0 {
             return unsupported("it is encrypted".into());
         }
