@@ -6,6 +6,7 @@ use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::deflate::{self, Inflated};
 use crate::base::buffer::Bytes;
 use crate::base::error::{Error, Result};
 use crate::os;
@@ -17,6 +18,8 @@ pub(crate) enum Contents {
     Memory(Bytes),
     /// In a file that is not mapped.
     File { file: Arc<File>, range: Range<u64> },
+    /// A part of what `packed` inflates to, inflated whenever it is read.
+    Deflated { packed: Arc<Contents>, whole: Inflated, range: Range<u64> },
     /// Pieces one after the other.
     Pieces(Vec<Contents>),
 }
@@ -28,10 +31,15 @@ impl Contents {
         Ok(Self::File { file: Arc::new(file), range })
     }
 
+    /// All that `packed` inflates to.
+    pub(super) fn deflated(packed: Contents, whole: Inflated) -> Self {
+        Self::Deflated { packed: Arc::new(packed), whole, range: 0..whole.len }
+    }
+
     pub(crate) fn len(&self) -> u64 {
         match self {
             Self::Memory(bytes) => bytes.len() as u64,
-            Self::File { range, .. } => range.end - range.start,
+            Self::File { range, .. } | Self::Deflated { range, .. } => range.end - range.start,
             Self::Pieces(pieces) => pieces.iter().map(Self::len).sum(),
         }
     }
@@ -49,6 +57,10 @@ impl Contents {
             Self::File { file, range: all } => {
                 let range = all.start + range.start..all.start + range.end;
                 Self::File { file: Arc::clone(file), range }
+            }
+            Self::Deflated { packed, whole, range: all } => {
+                let range = all.start + range.start..all.start + range.end;
+                Self::Deflated { packed: Arc::clone(packed), whole: *whole, range }
             }
             Self::Pieces(pieces) => {
                 let mut at = 0;
@@ -68,7 +80,8 @@ impl Contents {
     /// The bytes, copied unless they are in memory.
     ///
     /// # Errors
-    /// `Io` if the file cannot be read or has become shorter.
+    /// `Io` if the file cannot be read or has become shorter, `Format` if deflated bytes are
+    /// corrupt.
     pub(crate) fn read(&self) -> Result<Cow<'_, [u8]>> {
         if let Self::Memory(bytes) = self {
             return Ok(Cow::Borrowed(bytes));
@@ -89,6 +102,9 @@ impl Contents {
                 os::read_at(file, &mut out[from..], range.start)
                     .map_err(|error| Error::io("reading the checkpoint", error))?;
             }
+            Self::Deflated { packed, whole, range } => {
+                deflate::inflate(&packed.read()?, *whole, range.clone(), out)?;
+            }
             Self::Pieces(pieces) => pieces.iter().try_for_each(|piece| piece.append(out))?,
         }
         Ok(())
@@ -99,6 +115,7 @@ impl Contents {
         match self {
             Self::Memory(bytes) => bytes.release(),
             Self::File { .. } => {}
+            Self::Deflated { packed, .. } => packed.release(),
             Self::Pieces(pieces) => pieces.iter().for_each(Self::release),
         }
     }
@@ -109,7 +126,30 @@ impl Contents {
             Self::Memory(bytes) if bytes.releases() => 0,
             Self::Memory(bytes) => bytes.len(),
             Self::File { .. } => 0,
+            // In proportion: parts of the same bytes share them.
+            Self::Deflated { packed, whole, .. } => {
+                let share = packed.resident() as u128 * u128::from(self.len());
+                share.div_ceil(u128::from(whole.len.max(1))) as usize
+            }
             Self::Pieces(pieces) => pieces.iter().map(Self::resident).sum(),
+        }
+    }
+
+    /// Bytes in memory while [`Contents::read`]'s result lives, beside those that are resident.
+    pub(crate) fn passing(&self) -> usize {
+        match self {
+            Self::Memory(_) => self.touched(),
+            _ => self.len() as usize + self.touched(),
+        }
+    }
+
+    /// Bytes in memory while these are copied, beside the copy and those that are resident.
+    fn touched(&self) -> usize {
+        match self {
+            Self::Memory(bytes) if bytes.releases() => bytes.len(),
+            Self::Memory(_) | Self::File { .. } => 0,
+            Self::Deflated { packed, .. } => packed.passing() + deflate::WORKING,
+            Self::Pieces(pieces) => pieces.iter().map(Self::touched).sum(),
         }
     }
 }

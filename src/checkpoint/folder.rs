@@ -11,11 +11,16 @@ use super::file;
 use super::format::{self, Format};
 use super::tensor::RawTensors;
 use super::text::read_text;
-use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::error::{Error, Result};
 
 const CONFIG: &str = "config.json";
-const STEM: &str = "diffusion_pytorch_model";
-const EXTENSION: &str = ".safetensors";
+/// Stem and extension of the weight files, in the order in which they are preferred: diffusers'
+/// own order, and what needs no interpreter before what does.
+const FORMS: [(&str, &str); 3] = [
+    ("diffusion_pytorch_model", ".safetensors"),
+    ("diffusion_pytorch_model", ".bin"),
+    ("diffusion_flax_model", ".msgpack"),
+];
 
 /// The contents of a folder, before the names of its tensors are sorted.
 pub(super) struct Folder {
@@ -71,7 +76,8 @@ impl Folder {
 
 /// The configuration beside a weight file of a diffusers folder.
 pub(super) fn config_beside(file: &Path) -> Result<Option<(String, String)>> {
-    let of_folder = file.file_name().is_some_and(|name| name.to_string_lossy().starts_with(STEM));
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let of_folder = FORMS.iter().any(|(stem, _)| name.starts_with(stem));
     let config = file.with_file_name(CONFIG);
     if !of_folder || !config.is_file() {
         return Ok(None);
@@ -97,31 +103,30 @@ impl Weights {
         {
             return Ok(found);
         }
-        let wanted = match variant {
-            Some(variant) => format!("{STEM}.{variant}{EXTENSION}"),
-            None => format!("{STEM}{EXTENSION}"),
-        };
-        let name = folder.display();
-        if there.is_empty() && folder.join(format!("{STEM}.bin")).exists() {
-            let message =
-                format!("{name}: only pickled weights ({STEM}.bin); convert them to safetensors");
-            return Err(Error::new(ErrorKind::Unsupported, message));
-        }
+        let wanted = FORMS.map(|(stem, extension)| match variant {
+            Some(variant) => format!("{stem}.{variant}{extension}"),
+            None => format!("{stem}{extension}"),
+        });
+        let [first, others @ ..] = &wanted;
         let there = if there.is_empty() { "none".into() } else { there.join(", ") };
-        let missing = format!("{wanted} is missing; variants found: {there}");
-        Err(Error::io(name, io::Error::new(io::ErrorKind::NotFound, missing)))
+        let others = others.join(", ");
+        let missing = format!("{first} is missing, and {others} too; variants found: {there}");
+        Err(Error::io(folder.display(), io::Error::new(io::ErrorKind::NotFound, missing)))
     }
 
+    /// The file or the index of a variant, or of none.
     fn of_variant(folder: &Path, variant: Option<&str>) -> Option<Self> {
-        let (file, index) = match variant {
-            None => (format!("{STEM}{EXTENSION}"), format!("{STEM}{EXTENSION}.index.json")),
-            Some(v) => {
-                (format!("{STEM}.{v}{EXTENSION}"), format!("{STEM}{EXTENSION}.index.{v}.json"))
-            }
-        };
-        [(file, false), (index, true)].into_iter().find_map(|(name, sharded)| {
-            let path = folder.join(name);
-            path.is_file().then(|| Self { path, sharded, variant: variant.map(str::to_owned) })
+        FORMS.into_iter().find_map(|(stem, extension)| {
+            let (file, index) = match variant {
+                None => (format!("{stem}{extension}"), format!("{stem}{extension}.index.json")),
+                Some(v) => {
+                    (format!("{stem}.{v}{extension}"), format!("{stem}{extension}.index.{v}.json"))
+                }
+            };
+            [(file, false), (index, true)].into_iter().find_map(|(name, sharded)| {
+                let path = folder.join(name);
+                path.is_file().then(|| Self { path, sharded, variant: variant.map(str::to_owned) })
+            })
         })
     }
 
@@ -161,14 +166,14 @@ fn variants(folder: &Path) -> Result<Vec<String>> {
     for entry in entries {
         let name = entry.map_err(|error| Error::io(folder.display(), error))?.file_name();
         let name = name.to_string_lossy();
-        let variant = name
-            .strip_prefix(&format!("{STEM}."))
-            .and_then(|rest| rest.strip_suffix(EXTENSION))
-            .or_else(|| {
-                name.strip_prefix(&format!("{STEM}{EXTENSION}.index."))
-                    .and_then(|rest| rest.strip_suffix(".json"))
-            });
-        found.extend(variant.filter(|variant| !is_shard(variant)).map(str::to_owned));
+        let variants = FORMS.iter().filter_map(|(stem, extension)| {
+            let file = name.strip_prefix(&format!("{stem}."));
+            file.and_then(|rest| rest.strip_suffix(extension)).or_else(|| {
+                let index = name.strip_prefix(&format!("{stem}{extension}.index."));
+                index.and_then(|rest| rest.strip_suffix(".json"))
+            })
+        });
+        found.extend(variants.filter(|variant| !is_shard(variant)).map(str::to_owned));
     }
     Ok(found.into_iter().collect())
 }

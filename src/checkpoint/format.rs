@@ -2,6 +2,7 @@
 //! The formats of checkpoints, each known by its first bytes.
 
 use super::contents::Contents;
+use super::pickle;
 use super::safetensors;
 use super::tensor::RawTensors;
 use crate::base::error::{Error, ErrorKind, Result};
@@ -10,6 +11,8 @@ use crate::base::error::{Error, ErrorKind, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     Safetensors,
+    PytorchZip,
+    PytorchLegacy,
 }
 
 /// Bytes of a file that tell its format; a tar archive has its mark at 257.
@@ -20,6 +23,8 @@ impl Format {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Safetensors => "safetensors",
+            Self::PytorchZip => "PyTorch (zip)",
+            Self::PytorchLegacy => "PyTorch (legacy)",
         }
     }
 
@@ -35,6 +40,10 @@ impl Format {
             [] => Err(Error::format("the file is empty")),
             // The length of the header is below 4 GB, and the header is an object.
             [_, _, _, _, 0, 0, 0, 0, b'{', ..] => Ok(Self::Safetensors),
+            [b'P', b'K', 3, 4, ..] => Ok(Self::PytorchZip),
+            [b'P', b'K', 5, 6, ..] => Err(Error::format("a zip archive without entries")),
+            // A pickle of protocol 2 or newer.
+            [0x80, 2..=5, ..] => Ok(Self::PytorchLegacy),
             [b'v', b'e', b'r', b's', b'i', b'o', b'n', b' ', b'h', ..] => {
                 Err(Error::format("a Git LFS pointer, not the file it points to"))
             }
@@ -59,6 +68,8 @@ pub(super) fn parse(contents: &Contents) -> Result<(RawTensors, Format)> {
     let format = Format::of(contents)?;
     let raw = match format {
         Format::Safetensors => safetensors::parse(contents),
+        Format::PytorchZip => pickle::parse_archive(contents),
+        Format::PytorchLegacy => pickle::parse_legacy(contents),
     }?;
     Ok((raw, format))
 }

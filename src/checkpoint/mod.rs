@@ -8,12 +8,16 @@
 //! |---|---|
 //! | `open` | the checkpoint: a folder, a file or bytes, with its names understood |
 //! | `folder` | diffusers' folders: configuration, variants, shards |
-//! | `safetensors`, `format` | the format that is read; what a file of another one is told |
+//! | `format` | the formats by their first bytes; what a file of another one is told |
+//! | `safetensors`, `pickle` | the formats that are read |
+//! | `zip`, `deflate`, `cursor` | what formats consist of: archives, deflated bytes, numbers |
 //! | `keys` | the names of all layouts |
 //! | `mmap`, `text` | files in memory: weights mapped, small texts read |
 //! | `tensor` | what all of these are about |
 
 mod contents;
+mod cursor;
+mod deflate;
 mod dequantise;
 mod file;
 mod folder;
@@ -21,11 +25,13 @@ mod format;
 mod hub;
 mod keys;
 mod open;
+mod pickle;
 mod prefix;
 mod relatives;
 mod safetensors;
 mod tensor;
 mod text;
+mod zip;
 
 pub(crate) use keys::KeyLayout;
 pub(crate) use open::Checkpoint;

@@ -78,7 +78,10 @@ impl Tensor {
             Some(contents) => contents,
             None => return wrong("elements outside its storage"),
         };
-        let strides = (strides != row_major(&shape)).then(|| strides.to_vec());
+        // Along an axis of one element the distance does not matter, and files have any.
+        let differ = shape.iter().zip(strides).zip(row_major(&shape));
+        let differ = differ.filter(|((side, _), _)| **side > 1).any(|((_, a), b)| *a != b);
+        let strides = (elements > 0 && differ).then(|| strides.to_vec());
         if strides.is_none() {
             return Self::new(name, dtype, shape, contents);
         }
@@ -184,8 +187,7 @@ impl WeightSource for Tensor {
     }
 
     fn memory(&self) -> WeightMemory {
-        let resident = self.contents.resident();
-        let read = self.contents.len() as usize - resident;
+        let (resident, read) = (self.contents.resident(), self.contents.passing());
         let passing = match self.dense() {
             Some(_) => read,
             // The f32 values, and the elements in row-major order if they are not.

@@ -1,0 +1,1 @@
+//! Archives made here: what is read, and what is refused.
