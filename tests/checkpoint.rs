@@ -264,7 +264,7 @@ fn folders_that_are_incomplete() {
     scratch.write("config.json", "{}");
     assert!(message(ErrorKind::Io).contains("diffusion_pytorch_model.safetensors is missing"));
     scratch.write("diffusion_pytorch_model.bin", "");
-    assert!(message(ErrorKind::Unsupported).contains("convert"));
+    assert!(message(ErrorKind::Format).contains("diffusion_pytorch_model.bin: the file is empty"));
     scratch.write(
         "diffusion_pytorch_model.safetensors.index.json",
         r#"{"weight_map": {"a": "../a"}}"#,
