@@ -16,6 +16,8 @@ use crate::base::error::{Error, ErrorKind, Result};
 const CONFIG: &str = "config.json";
 const STEM: &str = "diffusion_pytorch_model";
 const EXTENSION: &str = ".safetensors";
+/// Weights of Flax, which have neither variants nor shards.
+const FLAX: &str = "diffusion_flax_model.msgpack";
 
 /// The contents of a folder, before the names of its tensors are sorted.
 pub(super) struct Folder {
@@ -71,7 +73,10 @@ impl Folder {
 
 /// The configuration beside a weight file of a diffusers folder.
 pub(super) fn config_beside(file: &Path) -> Result<Option<(String, String)>> {
-    let of_folder = file.file_name().is_some_and(|name| name.to_string_lossy().starts_with(STEM));
+    let of_folder = file
+        .file_name()
+        .map(|name| name.to_string_lossy())
+        .is_some_and(|name| name.starts_with(STEM) || name == FLAX);
     let config = file.with_file_name(CONFIG);
     if !of_folder || !config.is_file() {
         return Ok(None);
@@ -96,6 +101,10 @@ impl Weights {
             && let Some(found) = Self::of_variant(folder, Some(only))
         {
             return Ok(found);
+        }
+        let flax = folder.join(FLAX);
+        if variant.is_none() && there.is_empty() && flax.is_file() {
+            return Ok(Self { path: flax, sharded: false, variant: None });
         }
         let wanted = match variant {
             Some(variant) => format!("{STEM}.{variant}{EXTENSION}"),

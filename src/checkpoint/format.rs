@@ -2,14 +2,16 @@
 //! The formats of checkpoints, each known by its first bytes.
 
 use super::contents::Contents;
-use super::safetensors;
 use super::tensor::RawTensors;
+use super::{flax, gguf, safetensors};
 use crate::base::error::{Error, ErrorKind, Result};
 
 /// A format of files with tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     Safetensors,
+    Gguf,
+    Flax,
 }
 
 /// Bytes of a file that tell its format; a tar archive has its mark at 257.
@@ -20,6 +22,8 @@ impl Format {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Safetensors => "safetensors",
+            Self::Gguf => "GGUF",
+            Self::Flax => "Flax msgpack",
         }
     }
 
@@ -35,6 +39,9 @@ impl Format {
             [] => Err(Error::format("the file is empty")),
             // The length of the header is below 4 GB, and the header is an object.
             [_, _, _, _, 0, 0, 0, 0, b'{', ..] => Ok(Self::Safetensors),
+            [b'G', b'G', b'U', b'F', ..] => Ok(Self::Gguf),
+            // A map with a name first, or a map or list of many values.
+            [0x81..=0x8f, 0xa1..=0xbf | 0xd9 | 0xda, ..] | [0xdc..=0xdf, ..] => Ok(Self::Flax),
             [b'v', b'e', b'r', b's', b'i', b'o', b'n', b' ', b'h', ..] => {
                 Err(Error::format("a Git LFS pointer, not the file it points to"))
             }
@@ -59,6 +66,8 @@ pub(super) fn parse(contents: &Contents) -> Result<(RawTensors, Format)> {
     let format = Format::of(contents)?;
     let raw = match format {
         Format::Safetensors => safetensors::parse(contents),
+        Format::Gguf => gguf::parse(contents),
+        Format::Flax => flax::parse(contents),
     }?;
     Ok((raw, format))
 }

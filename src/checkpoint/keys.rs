@@ -67,7 +67,7 @@ pub(super) fn sort(raw: RawTensors) -> Result<Sorted> {
     let mut sorted = Sorted { tensors: BTreeMap::new(), foreign: Vec::new(), layout, prefix };
     if let Some((name, dtype)) = unsupported.iter().find(|(name, _)| ours(name).is_some()) {
         return Err(Error::model(format!(
-            "tensor {name}: f32, f16, bf16 or f64 expected, {dtype} found"
+            "tensor {name}: f32, f16, bf16, f64, an f8 or a quantised type expected, {dtype} found"
         )));
     }
     sorted.foreign.extend(unsupported.into_keys());

@@ -8,19 +8,30 @@
 //! |---|---|
 //! | `open` | the checkpoint: a folder, a file or bytes, with its names understood |
 //! | `folder` | diffusers' folders: configuration, variants, shards |
-//! | `safetensors`, `format` | the format that is read; what a file of another one is told |
+//! | `format` | the formats, each known by its first bytes |
+//! | `safetensors` | safetensors files |
+//! | `gguf` | GGUF files: versions 2 and 3, blocks of ggml, shapes of ComfyUI-GGUF |
+//! | `flax`, `msgpack` | Flax's files, and the format under them |
 //! | `keys` | the names of all layouts |
-//! | `mmap`, `text` | files in memory: weights mapped, small texts read |
-//! | `tensor` | what all of these are about |
+//! | `scales` | the scales of weights with 8 bits |
+//! | `file`, `text` | files: weights mapped or read in parts, small texts read |
+//! | `tensor` | what all of these are about: strides, scales, elements to `f32` |
+//! | `dequantise` | elements of 8 bits and quantised blocks to `f32` |
+//! | `contents`, `cursor` | bytes wherever they are, and a reader of headers among them |
 
 mod contents;
+mod cursor;
 mod dequantise;
 mod file;
+mod flax;
 mod folder;
 mod format;
+mod gguf;
 mod keys;
+mod msgpack;
 mod open;
 mod safetensors;
+mod scales;
 mod tensor;
 mod text;
 

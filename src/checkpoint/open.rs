@@ -9,6 +9,7 @@ use super::file;
 use super::folder::{self, Folder};
 use super::format::{self, Format};
 use super::keys::{self, KeyLayout};
+use super::scales;
 use super::tensor::{RawTensors, Tensor};
 use crate::base::buffer::Bytes;
 use crate::base::error::{Error, Result};
@@ -71,8 +72,9 @@ impl Checkpoint {
         Self::new(source.into(), raw, format)
     }
 
-    fn new(source: String, raw: RawTensors, format: Format) -> Result<Self> {
-        let sorted = keys::sort(raw).map_err(|error| error.within(&source))?;
+    fn new(source: String, mut raw: RawTensors, format: Format) -> Result<Self> {
+        let sorted = scales::apply(&mut raw).and_then(|()| keys::sort(raw));
+        let sorted = sorted.map_err(|error| error.within(&source))?;
         let keys::Sorted { tensors, foreign, layout, prefix } = sorted;
         let (config, variant) = (None, None);
         Ok(Self { source, tensors, foreign, layout, prefix, config, format, variant })
