@@ -6,7 +6,7 @@ use crate::base::error::{Error, Result};
 
 /// Bytes that are read at a time: enough for the names and shapes of many tensors, and little
 /// beside the data that a reader skips.
-const AHEAD: u64 = 8 << 10;
+const CHUNK: u64 = 8 << 10;
 
 /// A place in contents, from which numbers and texts are read.
 pub(super) struct Cursor<'a> {
@@ -83,10 +83,10 @@ impl<'a> Cursor<'a> {
         while filled < out.len() {
             let skipped = self.at.checked_sub(self.start).filter(|&n| n < self.buffer.len() as u64);
             let Some(skipped) = skipped else {
-                let end = self.length.min(self.at + AHEAD);
-                let ahead = self.contents.slice(self.at..end).expect("in bounds");
+                let end = self.length.min(self.at + CHUNK);
+                let chunk = self.contents.slice(self.at..end).expect("in bounds");
                 self.buffer.clear();
-                self.buffer.extend_from_slice(&ahead.read()?);
+                self.buffer.extend_from_slice(&chunk.read()?);
                 self.start = self.at;
                 continue;
             };
@@ -107,17 +107,17 @@ mod tests {
 
     #[test]
     fn reads_across_its_buffer_and_never_past_the_end() {
-        let bytes: Vec<u8> = (0..3 * AHEAD).map(|i| (i % 251) as u8).collect();
+        let bytes: Vec<u8> = (0..3 * CHUNK).map(|i| (i % 251) as u8).collect();
         let contents = Contents::Memory(Bytes::new(bytes.clone()));
         let mut cursor = Cursor::new(&contents);
-        cursor.part(AHEAD - 2, "a part").unwrap();
-        let at = AHEAD as usize - 2;
-        assert_eq!(cursor.array("an array").unwrap(), bytes[at..at + 4]);
-        let mut long = vec![0; AHEAD as usize + 5];
+        cursor.part(CHUNK - 2, "a part").unwrap();
+        let at = CHUNK as usize - 2;
+        assert_eq!(cursor.array::<4>("an array").unwrap(), bytes[at..at + 4]);
+        let mut long = vec![0; CHUNK as usize + 5];
         cursor.fill(&mut long, "much").unwrap();
-        assert_eq!(long, bytes[at + 4..at + 9 + AHEAD as usize]);
+        assert_eq!(long, bytes[at + 4..at + 9 + CHUNK as usize]);
         let (left, position) = (cursor.left(), cursor.position());
-        assert_eq!(left + position, 3 * AHEAD);
+        assert_eq!(left + position, 3 * CHUNK);
         for length in [left + 1, u64::MAX] {
             let error = cursor.text(length, "a text").unwrap_err();
             assert!(error.message().contains(&format!("a text of {length} bytes")), "{error}");

@@ -12,7 +12,7 @@
 //! | `Q8_0` | `d`, `q` with sign | `d q` |
 //! | `Q2_K` | 16 pairs of `s` and `t` with 4 bits, `q`, `d`, `m` | `d s q - m t` |
 //! | `Q3_K` | third bits of `q`, low bits, 16 `s` with 6 bits, `d` | `d (s - 32) (q - 4)` |
-//! | `Q4_K`, `Q5_K` | `d`, `m`, 8 pairs of `s` and `t` with 6 bits, fifth bits, low bits | `d s q - m t` |
+//! | `Q4_K`, `Q5_K` | `d`, `m`, 8 pairs `s`, `t` of 6 bits, fifth bits, low bits | `d s q - m t` |
 //! | `Q6_K` | low bits of `q`, upper bits, 16 `s` with sign, `d` | `d s (q - 32)` |
 
 use std::array::from_fn;

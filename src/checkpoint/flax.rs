@@ -4,7 +4,7 @@
 //!
 //! | in the file | here |
 //! |---|---|
-//! | `decoder`, `up_blocks_0`, `resnets_1`, `conv1` (nested maps) | `decoder.up_blocks.0.resnets.1.conv1` |
+//! | maps `decoder`, `up_blocks_0`, `conv_in` in each other | `decoder.up_blocks.0.conv_in` |
 //! | `kernel` of a convolution, `[h, w, in, out]` | `weight`, `[out, in, h, w]` |
 //! | `kernel` of a linear layer, `[in, out]` | `weight`, `[out, in]` |
 //! | `scale` of a norm | `weight` |
@@ -34,11 +34,15 @@ pub(super) fn parse(contents: &Contents) -> Result<RawTensors> {
     let mut top = match msgpack::read(contents)? {
         Value::Map(pairs) => pairs,
         other => {
-            return Err(Error::format(format!("a map of layers expected, {} found", other.kind())));
+            let message = format!("a map of layers expected, {} found", other.kind());
+            return Err(Error::format(message));
         }
     };
-    let params = |(key, value): &(Value, Value)| matches!((key, value), (Value::Text(key), Value::Map(_)) if key == PARAMS);
-    if let Some(at) = top.iter().position(params)
+    let is_params = |(key, value): &(Value, Value)| match (key, value) {
+        (Value::Text(key), Value::Map(_)) => key == PARAMS,
+        _ => false,
+    };
+    if let Some(at) = top.iter().position(is_params)
         && let (_, Value::Map(pairs)) = top.swap_remove(at)
     {
         top = pairs;

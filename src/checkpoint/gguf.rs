@@ -299,13 +299,13 @@ impl Info {
 
     /// The shape in row-major order, or `true_shape` of the same size.
     fn shape(&self, true_shape: Option<Vec<usize>>) -> Result<Vec<usize>> {
-        let stored: Vec<usize> = self.dimensions.iter().rev().copied().collect();
-        let Some(shape) = true_shape else { return Ok(stored) };
+        let in_file: Vec<usize> = self.dimensions.iter().rev().copied().collect();
+        let Some(shape) = true_shape else { return Ok(in_file) };
         let count =
             |shape: &[usize]| shape.iter().try_fold(1_usize, |n, &side| n.checked_mul(side));
-        if count(&shape) != count(&stored) {
+        if count(&shape) != count(&in_file) {
             return Err(self.wrong(format!(
-                "a true shape with as many elements as {stored:?} expected, {shape:?} found"
+                "a true shape with as many elements as {in_file:?} expected, {shape:?} found"
             )));
         }
         Ok(shape)
