@@ -105,6 +105,9 @@ fn files_that_are_no_safetensors() {
     let mut tar = vec![0; 512];
     tar[257..262].copy_from_slice(b"ustar");
     refused(&scratch, tar, unsupported, &["torch.save"]);
+    refused(&scratch, b"GGUF\x01\x00\x00\x00 and more", unsupported, &["GGUF", "version 1"]);
+    refused(&scratch, b"GGUF\x00\x00\x00\x03 and more", unsupported, &["big-endian"]);
+    refused(&scratch, b"GGUF\x03\x00\x00\x00 and more", format, &["number of metadata"]);
 }
 
 #[test]

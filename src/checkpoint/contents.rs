@@ -36,6 +36,11 @@ impl Contents {
         Self::Deflated { packed: Arc::new(packed), whole, range: 0..whole.len }
     }
 
+    /// Whether the bytes are in memory, as those of a mapped file are.
+    pub(super) fn is_memory(&self) -> bool {
+        matches!(self, Self::Memory(_))
+    }
+
     pub(crate) fn len(&self) -> u64 {
         match self {
             Self::Memory(bytes) => bytes.len() as u64,

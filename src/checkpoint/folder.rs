@@ -29,6 +29,8 @@ pub(super) struct Folder {
     pub(super) raw: RawTensors,
     /// The format of the weights.
     pub(super) format: Format,
+    /// Whether all of their files are mapped.
+    pub(super) mapped: bool,
     /// The text of `config.json`, and its path.
     pub(super) config: (String, String),
     /// The variant of the weights, such as `fp16`.
@@ -52,12 +54,13 @@ impl Folder {
         let config = folder.join(CONFIG);
         let config = (read_text(&config)?, config.display().to_string());
         let weights = Weights::find(folder, variant)?;
-        let (mut raw, mut format) = (RawTensors::default(), None);
+        let (mut raw, mut format, mut mapped) = (RawTensors::default(), None, true);
         for path in weights.files(folder)? {
             let contents = file::open(&path, mmap)?;
             let (part, found) = format::parse(&contents).map_err(|e| e.within(path.display()))?;
             let RawTensors { tensors, unsupported, metadata } = part;
             format = Some(found);
+            mapped &= contents.is_memory();
             if let Some(name) = tensors.keys().find(|name| raw.tensors.contains_key(*name)) {
                 let message =
                     format!("{}: tensor {name} stands in an earlier shard too", path.display());
@@ -70,7 +73,7 @@ impl Folder {
         let format = format.ok_or_else(|| {
             Error::format(format!("{}: an index without a shard", weights.path.display()))
         })?;
-        Ok(Self { path: folder.to_owned(), raw, format, config, variant: weights.variant })
+        Ok(Self { path: folder.to_owned(), raw, format, mapped, config, variant: weights.variant })
     }
 }
 

@@ -2,9 +2,8 @@
 //! The formats of checkpoints, each known by its first bytes.
 
 use super::contents::Contents;
-use super::pickle;
-use super::safetensors;
 use super::tensor::RawTensors;
+use super::{flax, gguf, pickle, safetensors};
 use crate::base::error::{Error, ErrorKind, Result};
 
 /// A format of files with tensors.
@@ -13,6 +12,8 @@ pub(crate) enum Format {
     Safetensors,
     PytorchZip,
     PytorchLegacy,
+    Gguf,
+    Flax,
 }
 
 /// Bytes of a file that tell its format; a tar archive has its mark at 257.
@@ -25,6 +26,8 @@ impl Format {
             Self::Safetensors => "safetensors",
             Self::PytorchZip => "PyTorch (zip)",
             Self::PytorchLegacy => "PyTorch (legacy)",
+            Self::Gguf => "GGUF",
+            Self::Flax => "Flax msgpack",
         }
     }
 
@@ -44,6 +47,9 @@ impl Format {
             [b'P', b'K', 5, 6, ..] => Err(Error::format("a zip archive without entries")),
             // A pickle of protocol 2 or newer.
             [0x80, 2..=5, ..] => Ok(Self::PytorchLegacy),
+            [b'G', b'G', b'U', b'F', ..] => Ok(Self::Gguf),
+            // A map with a name first, or a map or list of many values.
+            [0x81..=0x8f, 0xa1..=0xbf | 0xd9 | 0xda, ..] | [0xdc..=0xdf, ..] => Ok(Self::Flax),
             [b'v', b'e', b'r', b's', b'i', b'o', b'n', b' ', b'h', ..] => {
                 Err(Error::format("a Git LFS pointer, not the file it points to"))
             }
@@ -70,6 +76,8 @@ pub(super) fn parse(contents: &Contents) -> Result<(RawTensors, Format)> {
         Format::Safetensors => safetensors::parse(contents),
         Format::PytorchZip => pickle::parse_archive(contents),
         Format::PytorchLegacy => pickle::parse_legacy(contents),
+        Format::Gguf => gguf::parse(contents),
+        Format::Flax => flax::parse(contents),
     }?;
     Ok((raw, format))
 }

@@ -70,7 +70,7 @@ pub(super) fn sort(raw: RawTensors) -> Result<Sorted> {
     let levels = up_levels(own.values());
     if let Some((name, dtype)) = unsupported.iter().find(|(name, _)| own.contains_key(&***name)) {
         return Err(Error::model(format!(
-            "tensor {name}: floating-point numbers expected, {dtype} found"
+            "tensor {name}: f32, f16, bf16, f64, an f8 or a quantised type expected, {dtype} found"
         )));
     }
     let mut sorted = Sorted {

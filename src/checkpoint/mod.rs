@@ -8,27 +8,40 @@
 //! |---|---|
 //! | `open` | the checkpoint: a folder, a file or bytes, with its names understood |
 //! | `folder` | diffusers' folders: configuration, variants, shards |
-//! | `format` | the formats by their first bytes; what a file of another one is told |
-//! | `safetensors`, `pickle` | the formats that are read |
-//! | `zip`, `deflate`, `cursor` | what formats consist of: archives, deflated bytes, numbers |
-//! | `keys` | the names of all layouts |
-//! | `mmap`, `text` | files in memory: weights mapped, small texts read |
-//! | `tensor` | what all of these are about |
+//! | `format` | the formats, each known by its first bytes |
+//! | `safetensors` | safetensors files |
+//! | `pickle`, `zip`, `deflate` | PyTorch's files, and the archives that they are |
+//! | `gguf` | GGUF files: versions 2 and 3, blocks of ggml, shapes of ComfyUI-GGUF |
+//! | `flax`, `msgpack` | Flax's files, and the format under them |
+//! | `keys`, `prefix` | the names of all layouts, and what stands before them |
+//! | `relatives` | families that are not `AutoencoderKL` |
+//! | `hub` | the local cache of the Hugging Face hub |
+//! | `scales` | the scales of weights with 8 bits |
+//! | `file`, `text` | files: weights mapped or read in parts, small texts read |
+//! | `tensor` | what all of these are about: strides, scales, elements to `f32` |
+//! | `dequantise` | elements of 8 bits and quantised blocks to `f32` |
+//! | `contents` | bytes wherever they are |
+//! | `reader`, `cursor` | numbers out of contents, and out of bytes in memory |
 
 mod contents;
 mod cursor;
 mod deflate;
 mod dequantise;
 mod file;
+mod flax;
 mod folder;
 mod format;
+mod gguf;
 mod hub;
 mod keys;
+mod msgpack;
 mod open;
 mod pickle;
 mod prefix;
+mod reader;
 mod relatives;
 mod safetensors;
+mod scales;
 mod tensor;
 mod text;
 mod zip;

@@ -10,6 +10,7 @@ use super::folder::{self, Folder};
 use super::format::{self, Format};
 use super::hub;
 use super::keys::{self, KeyLayout};
+use super::scales;
 use super::tensor::{RawTensors, Tensor};
 use crate::base::buffer::Bytes;
 use crate::base::error::{Error, Result};
@@ -47,10 +48,11 @@ impl Checkpoint {
         let path = &*hub::resolve(path)?;
         let metadata = std::fs::metadata(path).map_err(|error| Error::io(path.display(), error))?;
         if metadata.is_dir() {
-            let Folder { path, raw, format, config, variant } = Folder::read(path, variant, mmap)?;
+            let Folder { path, raw, format, mapped, config, variant } =
+                Folder::read(path, variant, mmap)?;
             let source = path.display().to_string();
             let checkpoint = Self::new(source, raw, format)?;
-            return Ok(Self { config: Some(config), variant, ..checkpoint });
+            return Ok(Self { config: Some(config), mapped, variant, ..checkpoint });
         }
         if let Some(variant) = variant {
             return Err(Error::invalid(format!(
@@ -61,7 +63,8 @@ impl Checkpoint {
         let contents = file::open(path, mmap)?;
         let (raw, format) = format::parse(&contents).map_err(|e| e.within(path.display()))?;
         let checkpoint = Self::new(path.display().to_string(), raw, format)?;
-        Ok(Self { config: folder::config_beside(path)?, ..checkpoint })
+        let mapped = contents.is_memory();
+        Ok(Self { config: folder::config_beside(path)?, mapped, ..checkpoint })
     }
 
     /// Opens the bytes of a file.
@@ -75,12 +78,11 @@ impl Checkpoint {
         Self::new(source.into(), raw, format)
     }
 
-    fn new(source: String, raw: RawTensors, format: Format) -> Result<Self> {
-        let in_memory = |tensor: &Tensor| matches!(tensor.contents, Contents::Memory(_));
-        let mapped = raw.tensors.values().all(in_memory);
-        let sorted = keys::sort(raw).map_err(|error| error.within(&source))?;
+    fn new(source: String, mut raw: RawTensors, format: Format) -> Result<Self> {
+        let sorted = scales::apply(&mut raw).and_then(|()| keys::sort(raw));
+        let sorted = sorted.map_err(|error| error.within(&source))?;
         let keys::Sorted { tensors, foreign, layout, prefix } = sorted;
-        let (config, variant) = (None, None);
+        let (config, variant, mapped) = (None, None, true);
         Ok(Self { source, tensors, foreign, layout, prefix, config, format, mapped, variant })
     }
 }

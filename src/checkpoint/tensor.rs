@@ -171,17 +171,17 @@ impl WeightSource for Tensor {
             Encoding::F16 => elements(&bytes, out, |b| f16::from_le_bytes(b).to_f32()),
             Encoding::Bf16 => elements(&bytes, out, |b| bf16::from_le_bytes(b).to_f32()),
             Encoding::F64 => elements(&bytes, out, |b| f64::from_le_bytes(b) as f32),
-            quantised => {
-                dequantise(quantised, &bytes, out);
-                // Only a corrupt file has such: quantising gives finite values.
-                if let Some(at) = out.iter().position(|value| !value.is_finite()) {
-                    let message = format!("element {at} is not finite ({quantised})");
-                    return Err(within(Error::format(message)));
-                }
-            }
+            quantised => dequantise(quantised, &bytes, out),
         }
         if let Some(scale) = self.scale {
             out.iter_mut().for_each(|value| *value *= scale);
+        }
+        // Only a corrupt file has such: quantising gives finite values.
+        if (self.scale.is_some() || self.dtype.dense().is_none())
+            && let Some(at) = out.iter().position(|value| !value.is_finite())
+        {
+            let message = format!("element {at} is not finite ({})", self.dtype);
+            return Err(within(Error::format(message)));
         }
         Ok(())
     }
@@ -216,9 +216,10 @@ pub(super) struct RawTensors {
 
 /// Strides of a tensor in row-major order.
 fn row_major(shape: &[usize]) -> Vec<usize> {
-    let mut strides = vec![1; shape.len()];
+    let mut strides = vec![1_usize; shape.len()];
     for axis in (1..shape.len()).rev() {
-        strides[axis - 1] = strides[axis] * shape[axis];
+        // Only that of an empty tensor overflows, which has no element to find.
+        strides[axis - 1] = strides[axis].saturating_mul(shape[axis]);
     }
     strides
 }

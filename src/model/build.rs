@@ -194,7 +194,8 @@ impl<'a> Builder<'a> {
     }
 
     fn vector(&mut self, name: &str, length: usize) -> Result<Vec<f32>> {
-        self.take(name, &[&[length]])?.to_f32()
+        let tensor = self.take(name, &[&[length]])?;
+        tensor.to_f32().map_err(|error| error.within(&self.checkpoint.source))
     }
 
     /// The tensor `name`, in one of `shapes`.

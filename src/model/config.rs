@@ -4,6 +4,7 @@
 use ndarray::ArrayViewMut4;
 use serde_json::{Map, Value};
 
+use super::flax;
 use super::scaling::Scaling;
 use crate::base::error::{Error, Result};
 
@@ -115,12 +116,17 @@ impl Config {
         let json: Value = serde_json::from_str(text)
             .map_err(|error| Error::format(format!("not valid JSON: {error}")))?;
         let object = json.as_object().ok_or_else(|| Error::format("a JSON object expected"))?;
-        let fields = Fields(object);
-        if let Some(class) = fields.get("_class_name") {
-            let class = class.as_str().unwrap_or("no string");
-            if class != "AutoencoderKL" {
+        let of_flax;
+        let mut fields = Fields(object);
+        match fields.get("_class_name").map(|class| class.as_str().unwrap_or("no string")) {
+            None | Some("AutoencoderKL") => {}
+            Some("FlaxAutoencoderKL") => {
+                of_flax = flax::fields(object);
+                fields = Fields(&of_flax);
+            }
+            Some(class) => {
                 return Err(Error::model(format!(
-                    "_class_name: AutoencoderKL expected, {class} found"
+                    "_class_name: AutoencoderKL or FlaxAutoencoderKL expected, {class} found"
                 )));
             }
         }

@@ -8,6 +8,7 @@ pub(crate) mod config;
 mod decoder;
 mod encoder;
 mod family;
+mod flax;
 mod halo;
 mod infer;
 pub(crate) mod network;

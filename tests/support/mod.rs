@@ -45,13 +45,13 @@ impl Fixture {
         names.iter().map(|name| Self::open(name)).collect()
     }
 
-    /// The folder, or the single file where there is no `config.json`.
+    /// The folder, or the single file `model.*` where there is no `config.json`.
     pub fn path(&self) -> PathBuf {
         if self.folder.join("config.json").exists() {
-            self.folder.clone()
-        } else {
-            self.folder.join("model.safetensors")
+            return self.folder.clone();
         }
+        let files = fs::read_dir(&self.folder).unwrap().map(|entry| entry.unwrap().path());
+        files.into_iter().find(|path| path.file_stem().is_some_and(|stem| stem == "model")).unwrap()
     }
 
     /// The configuration that a bare file stands for.
