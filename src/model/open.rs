@@ -14,7 +14,7 @@ use super::presets::Preset;
 use crate::base::buffer::Bytes;
 use crate::base::encoding::Encoding;
 use crate::base::error::{Error, Result};
-use crate::checkpoint::{Checkpoint, KeyLayout, read_text};
+use crate::checkpoint::{Checkpoint, KeyLayout, Tensor, read_text};
 
 /// Which halves of the autoencoder to open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -123,6 +123,10 @@ struct Inner {
     config: Config,
     info: ModelInfo,
     family: Family,
+    /// The tensors that `family` has, for saving.
+    tensors: BTreeMap<String, Tensor>,
+    /// The text of the configuration, if it is the checkpoint's own and nothing overrides it.
+    config_text: Option<String>,
 }
 
 /// An open autoencoder: immutable, cheap to clone, shared between threads and sessions.
@@ -201,6 +205,10 @@ impl Model {
             Parts::Decoder => &[Direction::Decode],
         };
         let family = Family::build(&mut builder, directions)?;
+        let overridden =
+            options.config.is_some() || options.config_path.is_some() || options.preset.is_some();
+        let own = checkpoint.config.as_ref().filter(|_| !overridden);
+        let (saved, config_text) = (builder.tensors(), own.map(|(text, _)| text.clone()));
         let Totals { tensors, parameters, bytes, dtypes } = builder.totals();
         let layout = match checkpoint.layout {
             KeyLayout::Diffusers => "diffusers",
@@ -220,7 +228,7 @@ impl Model {
             config_source,
             guessed,
         };
-        Ok(Self(Arc::new(Inner { config, info, family })))
+        Ok(Self(Arc::new(Inner { config, info, family, tensors: saved, config_text })))
     }
 
     /// The configuration: read, given or inferred.
@@ -231,6 +239,16 @@ impl Model {
     /// Properties of the model and its checkpoint.
     pub fn info(&self) -> &ModelInfo {
         &self.0.info
+    }
+
+    /// The tensors of the model under diffusers' names, as the checkpoint has them.
+    pub(super) fn tensors(&self) -> &BTreeMap<String, Tensor> {
+        &self.0.tensors
+    }
+
+    /// The text of the checkpoint's configuration, if it is the model's.
+    pub(super) fn config_text(&self) -> Option<&str> {
+        self.0.config_text.as_deref()
     }
 
     /// The weights.
