@@ -297,6 +297,48 @@ const char *vaekl_model_notice(const vaekl_model *model, uint32_t index);
 // Frees a model. Its sessions keep their own reference and stay valid.
 void vaekl_model_free(vaekl_model *model);
 
+/* ---- model, saved ---------------------------------------------------------- */
+
+// For vaekl_save_options.dtype only: each tensor keeps its type; one that is quantised or has 8
+// bits becomes F32.
+#define VAEKL_DTYPE_KEEP 255u
+
+// How a saved file names its tensors.
+typedef uint32_t vaekl_key_layout;
+// The names of diffusers: decoder.mid_block.attentions.0.to_q.weight. Default.
+#define VAEKL_KEYS_DIFFUSERS 0u
+// The names of the original ("LDM"): decoder.mid.attn_1.q.weight. Single files only.
+#define VAEKL_KEYS_ORIGINAL 1u
+
+// Options for saving a model. Like vaekl_model_options, the struct grows only at its end.
+typedef struct vaekl_save_options {
+  // sizeof(vaekl_save_options), set by _init.
+  size_t struct_size;
+  // Type of all tensors, rounded to nearest even: F32, F16 or BF16; default VAEKL_DTYPE_KEEP. A
+  // value that overflows is an error that names its tensor.
+  vaekl_dtype dtype;
+  // Names of the tensors; default VAEKL_KEYS_DIFFUSERS, the only one for a folder.
+  vaekl_key_layout layout;
+  // Most bytes of tensors in a file of a folder; a larger tensor has a file of its own. Default
+  // 0: one file.
+  uint64_t max_shard_size;
+  // Variant of the weights in a folder: "fp16" makes diffusion_pytorch_model.fp16.safetensors.
+  // Default NULL: none.
+  const char *variant;
+} vaekl_save_options;
+
+// Fills in the defaults. `struct_size` is sizeof(vaekl_save_options).
+vaekl_status vaekl_save_options_init(vaekl_save_options *options, size_t struct_size);
+
+// Saves a model: to one file if `path` ends in .safetensors, with the configuration in its
+// metadata, else to a diffusers folder, which is made if it is not there. NULL `options` mean the
+// defaults. Files appear whole or not at all, and replace those of an earlier save; they may be
+// the ones that the model was opened from.
+vaekl_status vaekl_model_save(const vaekl_model *model,
+                              const char *path,
+                              const vaekl_save_options *options,
+                              vaekl_error *error);
+
 /* ---- session: one call at a time, owns threads and workspace --------------- */
 
 // Runs a model, one call at a time; owns threads and workspace.

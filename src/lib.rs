@@ -64,7 +64,10 @@ pub use base::encoding::Encoding;
 pub use base::error::{Error, ErrorKind, Result};
 pub use base::storage::Storage;
 pub use latents::{DiagonalGaussian, Generator};
-pub use model::{Activation, Config, Guess, Model, ModelInfo, ModelOptions, Parts, Preset};
+pub use model::{
+    Activation, Config, Guess, Model, ModelInfo, ModelOptions, Parts, Preset, SaveLayout,
+    SaveOptions, Saved,
+};
 pub use run::{
     Attention, AutoencoderKlOutput, CancelToken, DecoderOutput, Plan, Progress, RowStream, Session,
     SessionOptions, Tiling, plan_decode, plan_encode,

@@ -20,6 +20,7 @@ fn arguments(program: &str, data: &Path) -> Vec<String> {
     match program {
         "arguments" => vec![model, data],
         "decode_encode" => vec![model, data, fixture.meta["noise_seed"].to_string()],
+        "save" => vec![model, data],
         "threads" => vec![model],
         other => panic!("tests/c/{other}.c has no arguments in this test"),
     }
@@ -33,7 +34,7 @@ fn programs() -> Vec<String> {
         .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
         .collect();
     names.sort();
-    assert_eq!(names, ["arguments", "decode_encode", "threads"]);
+    assert_eq!(names, ["arguments", "decode_encode", "save", "threads"]);
     names
 }
 
@@ -54,6 +55,11 @@ fn arguments_are_checked() {
 #[test]
 fn decoding_and_encoding_give_what_diffusers_gives() {
     run_everywhere("decode_encode");
+}
+
+#[test]
+fn models_are_saved() {
+    run_everywhere("save");
 }
 
 #[test]

@@ -9,6 +9,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("status", &["status.rs"]),
     ("value types", &["types.rs"]),
     ("model: immutable, shareable", &["model.rs"]),
+    ("model, saved", &["save.rs"]),
     ("session: one call at a time, owns threads and workspace", &["turn.rs", "session.rs"]),
     ("plan: what a call will need", &["plan.rs"]),
     ("decode", &["decode.rs"]),

@@ -42,6 +42,7 @@ Examples:
   vaekl decode latents.npy -o out.png --model sdxl_vae.safetensors --preset sdxl --threads 4
   vaekl decode latents.npy -o out.png --model vae/ --memory 256M --scratch /var/tmp
   vaekl info model.safetensors
+  vaekl convert model.safetensors -o folder --preset sd
 
 Run 'vaekl COMMAND --help' for the details of a command.";
 
@@ -100,6 +101,23 @@ Examples:
   vaekl info sdxl_vae.safetensors --preset sdxl
   vaekl info stable-diffusion-v1-5/vae --variant fp16 --json";
 
+const CONVERT: &str = "Save a model in another form: a diffusers folder, or one .safetensors file \
+that has its configuration with it.
+
+SRC is what --model takes; default: the embedded model. DST is a file if it ends in .safetensors, \
+else a folder, which diffusers' from_pretrained opens. What the configuration of SRC does not say \
+is guessed, as for every command, and is then written: --preset and --config say it instead.
+
+Without --dtype each tensor keeps its type; a quantised one becomes f32. Rounding is to nearest, \
+ties to even; a value that overflows is an error. Tensors that are not the autoencoder's are left \
+out. The model may be saved onto itself.";
+
+const CONVERT_EXAMPLES: &str = "\
+Examples:
+  vaekl convert sdxl_vae.safetensors -o sdxl-vae --preset sdxl
+  vaekl convert stable-diffusion-v1-5/vae -o vae.safetensors --dtype f16
+  vaekl convert vae -o ldm.safetensors --layout ldm";
+
 #[derive(Parser)]
 #[command(name = "vaekl", version, about = ABOUT, long_about = LONG_ABOUT)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{FILES}\n\n{EXAMPLES}"))]
@@ -128,6 +146,9 @@ pub(crate) enum Command {
     #[command(about = "Show a model's configuration, parameters and memory")]
     #[command(long_about = INFO, after_long_help = INFO_EXAMPLES)]
     Info(Info),
+    #[command(about = "Save a model as a diffusers folder or as one file, in any type")]
+    #[command(long_about = CONVERT, after_long_help = CONVERT_EXAMPLES)]
+    Convert(Convert),
 }
 
 #[derive(Args)]
@@ -186,6 +207,22 @@ pub(crate) struct Info {
     pub(crate) path: Option<PathBuf>,
 }
 
+#[derive(Args)]
+pub(crate) struct Convert {
+    /// Model to save, as --model takes it
+    #[arg(value_name = "SRC", conflicts_with = "model")]
+    pub(crate) path: Option<PathBuf>,
+    /// Output: a file if it ends in .safetensors, else a folder
+    #[arg(short, long, value_name = "DST")]
+    pub(crate) output: PathBuf,
+    /// Names of the tensors; those of ldm need a file
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) layout: LayoutKind,
+    /// Most bytes of tensors in a file of a folder, such as 500M [default: one file]
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    pub(crate) max_shard_size: Option<u64>,
+}
+
 /// Options of every command.
 #[derive(Args)]
 pub(crate) struct Options {
@@ -210,9 +247,10 @@ pub(crate) struct Options {
     /// Number of threads, 0 for one per physical core; never changes a byte of the output
     #[arg(long, global = true, value_name = "N", default_value_t = 0, help_heading = "Computing")]
     pub(crate) threads: usize,
-    /// Type of the activations between layers; sums are f32
-    #[arg(long, global = true, value_enum, default_value_t, help_heading = "Computing")]
-    pub(crate) dtype: StorageKind,
+    /// Type of the activations between layers [default: f32]; sums are f32. Of convert: type of the
+    /// saved weights [default: their own]
+    #[arg(long, global = true, value_enum, help_heading = "Computing")]
+    pub(crate) dtype: Option<StorageKind>,
     /// Attention algorithm; both give the same result up to rounding
     #[arg(long, global = true, value_enum, default_value_t, help_heading = "Computing")]
     pub(crate) attention: AttentionKind,
@@ -268,15 +306,24 @@ pub(crate) enum Posterior {
 }
 
 /// The values of `--dtype`.
-#[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum StorageKind {
     /// 32-bit floats: diffusers' numbers
-    #[default]
     F32,
     /// bfloat16: half the memory, 8 significant bits
     Bf16,
     /// 16-bit floats: half the memory, 11 significant bits; f32 for models that overflow
     F16,
+}
+
+/// The values of `--layout`.
+#[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LayoutKind {
+    /// Names of diffusers
+    #[default]
+    Diffusers,
+    /// Names of the original checkpoints
+    Ldm,
 }
 
 /// The values of `--tiling`.

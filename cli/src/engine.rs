@@ -55,7 +55,7 @@ impl<'a> Engine<'a> {
             beside: String::new(),
             session,
             load_s: start.elapsed().as_secs_f64(),
-            dtype: dtype(options.dtype),
+            dtype: activation_dtype(options),
             exact: true,
         })
     }
@@ -235,6 +235,17 @@ pub(crate) fn open_model(options: &Options, path: Option<&Path>, parts: Parts) -
     Ok(Model::open_with(path, &model_options)?)
 }
 
+/// Opens whatever the checkpoint has: both halves, or the one that is there.
+pub(crate) fn open_any_parts(options: &Options, path: Option<&Path>) -> Result<(Model, Parts)> {
+    let open = |parts| open_model(options, path, parts).map(|model| (model, parts));
+    open(Parts::Both).or_else(|failure| match failure {
+        Failure::Library(ref error) if error.kind() == ErrorKind::Model => {
+            open(Parts::Decoder).or_else(|_| open(Parts::Encoder)).map_err(|_| failure)
+        }
+        _ => Err(failure),
+    })
+}
+
 /// The session's options from the command line.
 pub(crate) fn session_options(options: &Options) -> SessionOptions {
     let attention = match options.attention {
@@ -248,7 +259,7 @@ pub(crate) fn session_options(options: &Options) -> SessionOptions {
     };
     let mut session = SessionOptions::default()
         .with_threads(options.threads)
-        .with_activation_dtype(dtype(options.dtype))
+        .with_activation_dtype(activation_dtype(options))
         .with_fuse_qkv(options.fuse_qkv)
         .with_attention(attention)
         .with_memory_budget(options.memory.unwrap_or(0))
@@ -273,7 +284,12 @@ pub(crate) fn beside(options: &mut SessionOptions, values: usize) -> u64 {
     bytes
 }
 
-fn dtype(storage: StorageKind) -> Storage {
+fn activation_dtype(options: &Options) -> Storage {
+    options.dtype.map_or(Storage::F32, storage)
+}
+
+/// The library's type for a value of `--dtype`.
+pub(crate) fn storage(storage: StorageKind) -> Storage {
     match storage {
         StorageKind::F32 => Storage::F32,
         StorageKind::Bf16 => Storage::Bf16,

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
+use vaekl::Parts;
 
 use crate::failure::{Failure, Result};
 
@@ -69,6 +70,15 @@ pub(crate) fn peak_rss_mb() -> Option<f64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some((kib / 1024.0 * 10.0).round() / 10.0)
+}
+
+/// The halves of a model, for a person.
+pub(crate) fn parts(parts: Parts) -> &'static str {
+    match parts {
+        Parts::Both => "encoder and decoder",
+        Parts::Encoder => "encoder",
+        Parts::Decoder => "decoder",
+    }
 }
 
 /// Bytes for a person.

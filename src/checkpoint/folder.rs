@@ -13,14 +13,13 @@ use super::tensor::RawTensors;
 use super::text::read_text;
 use crate::base::error::{Error, Result};
 
-const CONFIG: &str = "config.json";
+pub(crate) const CONFIG: &str = "config.json";
+pub(super) const STEM: &str = "diffusion_pytorch_model";
+pub(super) const EXTENSION: &str = ".safetensors";
 /// Stem and extension of the weight files, in the order in which they are preferred: diffusers'
 /// own order, and what needs no interpreter before what does.
-const FORMS: [(&str, &str); 3] = [
-    ("diffusion_pytorch_model", ".safetensors"),
-    ("diffusion_pytorch_model", ".bin"),
-    ("diffusion_flax_model", ".msgpack"),
-];
+const FORMS: [(&str, &str); 3] =
+    [(STEM, EXTENSION), (STEM, ".bin"), ("diffusion_flax_model", ".msgpack")];
 
 /// The contents of a folder, before the names of its tensors are sorted.
 pub(super) struct Folder {
@@ -182,7 +181,7 @@ fn variants(folder: &Path) -> Result<Vec<String>> {
 }
 
 /// Whether the variant part of a file name ends like a shard's: `fp16-00001-of-00002`.
-fn is_shard(variant: &str) -> bool {
+pub(super) fn is_shard(variant: &str) -> bool {
     let digits = |text: &str| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
     let mut ends = variant.rsplitn(4, '-');
     ends.next().is_some_and(digits) && ends.next() == Some("of") && ends.next().is_some_and(digits)

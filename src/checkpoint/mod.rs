@@ -22,6 +22,8 @@
 //! | `dequantise` | elements of 8 bits and quantised blocks to `f32` |
 //! | `contents` | bytes wherever they are |
 //! | `reader`, `cursor` | numbers out of contents, and out of bytes in memory |
+//! | `names_out` | the names and shapes of a layout that is written |
+//! | `weight_files`, `write` | what is written: the files of a folder, and the bytes of each |
 
 mod contents;
 mod cursor;
@@ -35,6 +37,7 @@ mod gguf;
 mod hub;
 mod keys;
 mod msgpack;
+mod names_out;
 mod open;
 mod pickle;
 mod prefix;
@@ -44,9 +47,15 @@ mod safetensors;
 mod scales;
 mod tensor;
 mod text;
+mod weight_files;
+mod write;
 mod zip;
 
+pub(crate) use folder::CONFIG;
 pub(crate) use keys::KeyLayout;
-pub(crate) use open::Checkpoint;
+pub(crate) use names_out::{original_name, shape_out, state_dict_place};
+pub(crate) use open::{CONFIG_KEY, Checkpoint};
 pub(crate) use tensor::Tensor;
 pub(crate) use text::read_text;
+pub(crate) use weight_files::{WeightNames, index};
+pub(crate) use write::{FileTensor, write};

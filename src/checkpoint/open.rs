@@ -15,6 +15,9 @@ use super::tensor::{RawTensors, Tensor};
 use crate::base::buffer::Bytes;
 use crate::base::error::{Error, Result};
 
+/// The key of the configuration in the metadata of a file that was saved without a folder.
+pub(crate) const CONFIG_KEY: &str = "vaekl.config";
+
 /// The tensors of a checkpoint, the autoencoder's apart from the others.
 pub(crate) struct Checkpoint {
     /// File or folder, for messages.
@@ -27,7 +30,7 @@ pub(crate) struct Checkpoint {
     pub(crate) layout: KeyLayout,
     /// The prefix of the names.
     pub(crate) prefix: String,
-    /// The text of `config.json`, and its path.
+    /// The text of `config.json`, and its path; or that in the file's metadata.
     pub(crate) config: Option<(String, String)>,
     /// The format of the weights.
     pub(crate) format: Format,
@@ -63,8 +66,8 @@ impl Checkpoint {
         let contents = file::open(path, mmap)?;
         let (raw, format) = format::parse(&contents).map_err(|e| e.within(path.display()))?;
         let checkpoint = Self::new(path.display().to_string(), raw, format)?;
-        let mapped = contents.is_memory();
-        Ok(Self { config: folder::config_beside(path)?, mapped, ..checkpoint })
+        let config = folder::config_beside(path)?.or(checkpoint.config);
+        Ok(Self { config, mapped: contents.is_memory(), ..checkpoint })
     }
 
     /// Opens the bytes of a file.
@@ -79,10 +82,12 @@ impl Checkpoint {
     }
 
     fn new(source: String, mut raw: RawTensors, format: Format) -> Result<Self> {
+        let config = raw.metadata.remove(CONFIG_KEY);
+        let config = config.map(|text| (text, "the file's metadata".to_owned()));
         let sorted = scales::apply(&mut raw).and_then(|()| keys::sort(raw));
         let sorted = sorted.map_err(|error| error.within(&source))?;
         let keys::Sorted { tensors, foreign, layout, prefix } = sorted;
-        let (config, variant, mapped) = (None, None, true);
+        let (variant, mapped) = (None, true);
         Ok(Self { source, tensors, foreign, layout, prefix, config, format, mapped, variant })
     }
 }

@@ -123,7 +123,7 @@ impl Tensor {
     }
 
     /// The bytes of the elements in the file's type, in row-major order. Not for blocks.
-    fn row_major_bytes(&self) -> Result<Cow<'_, [u8]>> {
+    pub(super) fn row_major_bytes(&self) -> Result<Cow<'_, [u8]>> {
         let bytes = self.contents.read()?;
         let Some(strides) = &self.strides else { return Ok(bytes) };
         let (_, size) = self.dtype.block();

@@ -48,6 +48,13 @@ impl<'a> Builder<'a> {
         totals
     }
 
+    /// The tensors taken, under diffusers' names.
+    pub(super) fn tensors(&self) -> BTreeMap<String, Tensor> {
+        let tensors = self.checkpoint.tensors.iter();
+        let taken = tensors.filter(|(name, _)| self.used.contains(*name));
+        taken.map(|(name, tensor)| (name.clone(), tensor.clone())).collect()
+    }
+
     /// # Errors
     /// `Model`, naming the first tensor that is missing or has a wrong shape.
     pub(super) fn encoder(&mut self) -> Result<Encoder> {

@@ -15,7 +15,7 @@ use super::presets::Preset;
 use crate::base::buffer::Bytes;
 use crate::base::encoding::Encoding;
 use crate::base::error::{Error, Result};
-use crate::checkpoint::{Checkpoint, KeyLayout, read_text};
+use crate::checkpoint::{Checkpoint, KeyLayout, Tensor, read_text};
 
 /// Which halves of the autoencoder to open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -155,6 +155,10 @@ struct Inner {
     config: Config,
     info: ModelInfo,
     family: Family,
+    /// The tensors that `family` has, for saving.
+    tensors: BTreeMap<String, Tensor>,
+    /// The text of the configuration, if it is the checkpoint's own and nothing overrides it.
+    config_text: Option<String>,
 }
 
 /// An open autoencoder: immutable, cheap to clone, shared between threads and sessions.
@@ -243,6 +247,13 @@ impl Model {
         if inferred {
             check::none_unused(&checkpoint, &unused)?;
         }
+        let overridden =
+            options.config.is_some() || options.config_path.is_some() || options.preset.is_some();
+        // The class of Flax has a text that means something else to diffusers' own.
+        let of_another_class = |text: &str| text.contains("FlaxAutoencoderKL");
+        let own = checkpoint.config.as_ref();
+        let own = own.filter(|(text, _)| !overridden && !of_another_class(text));
+        let (saved, config_text) = (builder.tensors(), own.map(|(text, _)| text.clone()));
         let Totals { tensors, parameters, bytes, dtypes } = builder.totals();
         let layout = match checkpoint.layout {
             KeyLayout::Diffusers => "diffusers",
@@ -265,7 +276,7 @@ impl Model {
             config_source,
             guessed,
         };
-        Ok(Self(Arc::new(Inner { config, info, family })))
+        Ok(Self(Arc::new(Inner { config, info, family, tensors: saved, config_text })))
     }
 
     /// The configuration: read, given or inferred.
@@ -276,6 +287,16 @@ impl Model {
     /// Properties of the model and its checkpoint.
     pub fn info(&self) -> &ModelInfo {
         &self.0.info
+    }
+
+    /// The tensors of the model under diffusers' names, as the checkpoint has them.
+    pub(super) fn tensors(&self) -> &BTreeMap<String, Tensor> {
+        &self.0.tensors
+    }
+
+    /// The text of the checkpoint's configuration, if it is the model's.
+    pub(super) fn config_text(&self) -> Option<&str> {
+        self.0.config_text.as_deref()
     }
 
     /// The weights.

@@ -5,13 +5,13 @@ use std::path::Path;
 use std::time::Instant;
 
 use serde_json::{Map, Value, json};
-use vaekl::{ErrorKind, Guess, Level, Model, ModelInfo, Parts, Plan};
+use vaekl::{Guess, Level, ModelInfo, Parts, Plan};
 
 use super::context::Context;
 use crate::args::Info;
 use crate::engine;
-use crate::failure::{Failure, Result};
-use crate::report::{Report, mib};
+use crate::failure::Result;
+use crate::report::{self, Report, mib};
 
 /// Side of the picture that the memory is told for, unless the model's factor is larger.
 const SIDE: usize = 512;
@@ -30,7 +30,7 @@ struct Facts {
 pub(super) fn run(context: &Context<'_>, arguments: &Info) -> Result<()> {
     let path = arguments.path.as_deref().or(context.options.model.as_deref());
     let load = Instant::now();
-    let (model, parts) = open_any_parts(context, path)?;
+    let (model, parts) = engine::open_any_parts(context.options, path)?;
     let load_s = load.elapsed().as_secs_f64();
     let options = engine::session_options(context.options);
     let side = SIDE.max(model.config().downscale());
@@ -39,11 +39,7 @@ pub(super) fn run(context: &Context<'_>, arguments: &Info) -> Result<()> {
     let decode = || vaekl::plan_decode(&model, &options, latent_side, latent_side);
     let facts = Facts {
         name: path.map_or("embedded".into(), |path| path.display().to_string()),
-        parts: match parts {
-            Parts::Both => "encoder and decoder",
-            Parts::Encoder => "encoder",
-            Parts::Decoder => "decoder",
-        },
+        parts: report::parts(parts),
         info: model.info().clone(),
         config: serde_json::from_str(&model.config().to_json()).expect("to_json gives an object"),
         side,
@@ -54,17 +50,6 @@ pub(super) fn run(context: &Context<'_>, arguments: &Info) -> Result<()> {
     report.set_seconds("load_s", load_s);
     report.set("cpu_level", Level::detect()?.name());
     context.finish(report, path, &facts.text())
-}
-
-/// Opens whatever the checkpoint has: both halves, or the one that is there.
-fn open_any_parts(context: &Context<'_>, path: Option<&Path>) -> Result<(Model, Parts)> {
-    let open = |parts| engine::open_model(context.options, path, parts).map(|model| (model, parts));
-    open(Parts::Both).or_else(|failure| match failure {
-        Failure::Library(ref error) if error.kind() == ErrorKind::Model => {
-            open(Parts::Decoder).or_else(|_| open(Parts::Encoder)).map_err(|_| failure)
-        }
-        _ => Err(failure),
-    })
 }
 
 impl Facts {

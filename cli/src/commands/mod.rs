@@ -1,6 +1,7 @@
 //! The subcommands.
 
 mod context;
+mod convert;
 mod decode;
 mod encode;
 mod info;
@@ -20,5 +21,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Command::Decode(arguments) => decode::run(&context, arguments),
         Command::Plan(arguments) => plan::run(&context, arguments),
         Command::Info(arguments) => info::run(&context, arguments),
+        Command::Convert(arguments) => convert::run(&context, arguments),
     }
 }

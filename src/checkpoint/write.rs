@@ -1,0 +1,213 @@
+#![forbid(unsafe_code)]
+//! Writing safetensors: the bytes that the `safetensors` crate and Python's package write, a tensor
+//! at a time.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use half::{bf16, f16};
+use safetensors::Dtype;
+use safetensors::tensor::TensorInfo;
+
+use super::tensor::Tensor;
+use crate::base::atomic_file::AtomicFile;
+use crate::base::encoding::{Dense, Encoding};
+use crate::base::error::{Error, Result};
+use crate::base::storage::Storage;
+use crate::base::weight::{LayerWeight, WeightSource};
+
+/// The longest header that readers take.
+const MOST: usize = 100_000_000;
+/// Bytes that are converted at a time.
+const CHUNK: usize = 1 << 16;
+
+/// A tensor as a file will have it.
+pub(crate) struct FileTensor<'a> {
+    name: String,
+    shape: Vec<usize>,
+    dtype: Dense,
+    tensor: &'a Tensor,
+}
+
+impl<'a> FileTensor<'a> {
+    /// `tensor` under `name`, in `shape`, which has as many elements. Its type is `storage`; `None`
+    /// for its own, or for `f32` if it is quantised or scaled.
+    pub(crate) fn new(
+        tensor: &'a Tensor,
+        name: String,
+        shape: Vec<usize>,
+        storage: Option<Storage>,
+    ) -> Self {
+        let dtype = match storage {
+            Some(Storage::F32) => Dense::F32,
+            Some(Storage::F16) => Dense::F16,
+            Some(Storage::Bf16) => Dense::Bf16,
+            None => own(tensor).unwrap_or(Dense::F32),
+        };
+        Self { name, shape, dtype, tensor }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The type of the elements in the file.
+    pub(crate) fn dtype(&self) -> Encoding {
+        match self.dtype {
+            Dense::F32 => Encoding::F32,
+            Dense::F16 => Encoding::F16,
+            Dense::Bf16 => Encoding::Bf16,
+            Dense::F64 => Encoding::F64,
+        }
+    }
+
+    /// Size in the file.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.tensor.len() as u64 * self.dtype().block().1 as u64
+    }
+
+    fn file_dtype(&self) -> Dtype {
+        match self.dtype {
+            Dense::F32 => Dtype::F32,
+            Dense::F16 => Dtype::F16,
+            Dense::Bf16 => Dtype::BF16,
+            Dense::F64 => Dtype::F64,
+        }
+    }
+
+    /// Writes the elements: their bytes if the type does not change.
+    fn write(&self, file: &mut AtomicFile) -> Result<()> {
+        if let Some(dtype) = own(self.tensor) {
+            let bytes = self
+                .tensor
+                .row_major_bytes()
+                .map_err(|error| error.within(format!("tensor {}", self.tensor.name)))?;
+            match dtype == self.dtype {
+                true => put(file, &bytes),
+                false => self.convert(dtype, &bytes, file),
+            }
+        } else {
+            let weight = LayerWeight::of(self.tensor)?;
+            let weight = weight.dense();
+            self.convert(weight.dtype, weight.bytes, file)
+        }
+    }
+
+    /// Rounds elements of type `from` to nearest, ties to even; those of f64 by way of f32, as in
+    /// torch.
+    fn convert(&self, from: Dense, bytes: &[u8], file: &mut AtomicFile) -> Result<()> {
+        match from {
+            Dense::F32 => self.round(bytes, file, |b| f64::from(f32::from_le_bytes(b))),
+            Dense::F16 => self.round(bytes, file, |b| f16::from_le_bytes(b).to_f64()),
+            Dense::Bf16 => self.round(bytes, file, |b| bf16::from_le_bytes(b).to_f64()),
+            Dense::F64 => self.round(bytes, file, f64::from_le_bytes),
+        }
+    }
+
+    fn round<const N: usize>(
+        &self,
+        bytes: &[u8],
+        file: &mut AtomicFile,
+        read: impl Fn([u8; N]) -> f64,
+    ) -> Result<()> {
+        let mut chunk = Vec::with_capacity(CHUNK);
+        for (i, &element) in bytes.as_chunks().0.iter().enumerate() {
+            let value = read(element);
+            let finite = match self.dtype {
+                Dense::F32 => {
+                    let rounded = value as f32;
+                    chunk.extend_from_slice(&rounded.to_le_bytes());
+                    rounded.is_finite()
+                }
+                Dense::F16 => {
+                    let rounded = f16::from_f32(value as f32);
+                    chunk.extend_from_slice(&rounded.to_le_bytes());
+                    rounded.is_finite()
+                }
+                Dense::Bf16 => {
+                    let rounded = bf16::from_f32(value as f32);
+                    chunk.extend_from_slice(&rounded.to_le_bytes());
+                    rounded.is_finite()
+                }
+                Dense::F64 => {
+                    chunk.extend_from_slice(&value.to_le_bytes());
+                    value.is_finite()
+                }
+            };
+            if value.is_finite() && !finite {
+                let (name, dtype) = (&self.tensor.name, self.dtype());
+                return Err(Error::invalid(format!(
+                    "tensor {name}: values that {dtype} has expected, {value} found at {i}"
+                )));
+            }
+            if chunk.len() + size_of::<f64>() > CHUNK {
+                put(file, &chunk)?;
+                chunk.clear();
+            }
+        }
+        put(file, &chunk)
+    }
+}
+
+/// The type of a tensor whose elements are in the file themselves, in any order.
+fn own(tensor: &Tensor) -> Option<Dense> {
+    tensor.dtype.dense().filter(|_| tensor.scale.is_none())
+}
+
+/// Writes `tensors` with `metadata` as one file, in the crate's order: larger types first, then by
+/// name. Converted elements take the memory of one tensor at a time.
+///
+/// # Errors
+/// `InvalidArgument` if an element overflows its new type, naming the tensor; `Io`, naming the
+/// file; those of loading a tensor.
+pub(crate) fn write(
+    file: &mut AtomicFile,
+    mut tensors: Vec<FileTensor<'_>>,
+    metadata: &BTreeMap<String, String>,
+) -> Result<()> {
+    tensors.sort_by(|a, b| b.file_dtype().cmp(&a.file_dtype()).then_with(|| a.name.cmp(&b.name)));
+    let header = header(&tensors, metadata)?;
+    if header.len() > MOST {
+        let (path, found) = (file.path().display(), header.len());
+        return Err(Error::invalid(format!(
+            "{path}: a header of at most {MOST} bytes expected, {found} found"
+        )));
+    }
+    put(file, &(header.len() as u64).to_le_bytes())?;
+    put(file, header.as_bytes())?;
+    for tensor in &tensors {
+        tensor.write(file)?;
+        // Only one tensor at a time is resident.
+        tensor.tensor.release();
+    }
+    file.finish()
+}
+
+/// The header, padded with spaces so that the data are aligned to 8 bytes. Its metadata are sorted,
+/// which those of the crate are not.
+fn header(tensors: &[FileTensor<'_>], metadata: &BTreeMap<String, String>) -> Result<String> {
+    let wrong = |error: serde_json::Error| Error::internal(format!("a header: {error}"));
+    let mut text =
+        format!("{{\"__metadata__\":{}", serde_json::to_string(metadata).map_err(wrong)?);
+    let mut start = 0;
+    for tensor in tensors {
+        let end = start + tensor.bytes() as usize;
+        let info = TensorInfo {
+            dtype: tensor.file_dtype(),
+            shape: tensor.shape.clone(),
+            data_offsets: (start, end),
+        };
+        let name = serde_json::to_string(&tensor.name).map_err(wrong)?;
+        let info = serde_json::to_string(&info).map_err(wrong)?;
+        text += &format!(",{name}:{info}");
+        start = end;
+    }
+    text.push('}');
+    let padded = text.len().next_multiple_of(8);
+    text.extend(std::iter::repeat_n(' ', padded - text.len()));
+    Ok(text)
+}
+
+fn put(file: &mut AtomicFile, bytes: &[u8]) -> Result<()> {
+    file.write_all(bytes).map_err(|error| Error::io(file.path().display(), error))
+}

@@ -1,0 +1,71 @@
+#![forbid(unsafe_code)]
+//! A folder for outputs, which is removed again if it is new and they fail.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use crate::base::error::{Error, Result};
+
+/// A folder for outputs. Dropped before [`NewFolder::complete`], it removes the folders that it has
+/// made, with the files that came into them.
+#[derive(Default)]
+pub(super) struct NewFolder {
+    /// The folders made, each in the one before.
+    made: Vec<PathBuf>,
+    files: Vec<PathBuf>,
+}
+
+impl NewFolder {
+    /// Makes `folder`, and the folders it is in, where they are not there.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a path without a name; `Io`, naming the path.
+    pub(super) fn make(folder: &Path) -> Result<Self> {
+        let failed = |error| Error::io(folder.display(), error);
+        if folder.as_os_str().is_empty() {
+            return Err(Error::invalid("folder: a path expected, \"\" found"));
+        }
+        if folder.exists() && !folder.is_dir() {
+            let error = io::Error::new(ErrorKind::NotADirectory, "a folder expected, a file found");
+            return Err(failed(error));
+        }
+        let missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+        let mut missing: Vec<&Path> = folder.ancestors().take_while(missing).collect();
+        let mut new = Self::default();
+        while let Some(path) = missing.pop() {
+            match fs::create_dir(path) {
+                Ok(()) => new.made.push(path.to_owned()),
+                // Another process was faster.
+                Err(_) if path.is_dir() => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        Ok(new)
+    }
+
+    /// Notes a file that has come into the folder.
+    pub(super) fn committed(&mut self, file: PathBuf) {
+        self.files.push(file);
+    }
+
+    /// Leaves the folders where they are.
+    pub(super) fn complete(mut self) {
+        self.made.clear();
+    }
+}
+
+impl Drop for NewFolder {
+    fn drop(&mut self) {
+        if self.made.is_empty() {
+            return;
+        }
+        // What fails here has nobody to be told; a folder with files of others stays.
+        for file in &self.files {
+            let _ = fs::remove_file(file);
+        }
+        for folder in self.made.iter().rev() {
+            let _ = fs::remove_dir(folder);
+        }
+    }
+}

@@ -1,0 +1,280 @@
+#![forbid(unsafe_code)]
+//! Saves a model: as diffusers' folder, or as one file.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::config::Config;
+use super::new_folder::NewFolder;
+use super::open::Model;
+use crate::base::atomic_file::AtomicFile;
+use crate::base::encoding::Encoding;
+use crate::base::error::{Error, Result};
+use crate::base::storage::Storage;
+use crate::checkpoint::{
+    CONFIG, CONFIG_KEY, FileTensor, Tensor, WeightNames, index, original_name, shape_out,
+    state_dict_place, write,
+};
+
+/// How a saved file names its tensors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SaveLayout {
+    /// The names of diffusers: `decoder.mid_block.attentions.0.to_q.weight`, `[out, in]`.
+    #[default]
+    Diffusers,
+    /// The names of the original ("LDM"): `decoder.mid.attn_1.q.weight`, `[out, in, 1, 1]`.
+    Original,
+}
+
+/// Options for saving a model. `SaveOptions::default()` changes no tensor.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct SaveOptions {
+    /// The type of all tensors, rounded to nearest, ties to even. Default: each tensor's own;
+    /// `f32` for one that is quantised or has 8 bits.
+    pub dtype: Option<Storage>,
+    /// The names of the tensors; a folder has those of diffusers.
+    pub layout: SaveLayout,
+    /// The most bytes of tensors in a file of a folder; a larger tensor has a file of its own.
+    /// Default: one file.
+    pub max_shard_size: Option<u64>,
+    /// Variant of the weights in a folder: `fp16` makes
+    /// `diffusion_pytorch_model.fp16.safetensors`.
+    pub variant: Option<String>,
+}
+
+impl SaveOptions {
+    /// Sets [`SaveOptions::dtype`].
+    #[must_use]
+    pub fn with_dtype(self, dtype: Storage) -> Self {
+        Self { dtype: Some(dtype), ..self }
+    }
+
+    /// Sets [`SaveOptions::layout`].
+    #[must_use]
+    pub fn with_layout(self, layout: SaveLayout) -> Self {
+        Self { layout, ..self }
+    }
+
+    /// Sets [`SaveOptions::max_shard_size`].
+    #[must_use]
+    pub fn with_max_shard_size(self, max_shard_size: u64) -> Self {
+        Self { max_shard_size: Some(max_shard_size), ..self }
+    }
+
+    /// Sets [`SaveOptions::variant`].
+    #[must_use]
+    pub fn with_variant(self, variant: impl Into<String>) -> Self {
+        Self { variant: Some(variant.into()), ..self }
+    }
+}
+
+/// What was saved.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Saved {
+    /// The files, weights first.
+    pub files: Vec<PathBuf>,
+    /// Size of the tensors in bytes, in the types they were saved in.
+    pub weight_bytes: u64,
+    /// Number of tensors of each type.
+    pub dtypes: BTreeMap<Encoding, usize>,
+}
+
+impl Saved {
+    fn new(tensors: &[FileTensor<'_>]) -> Self {
+        let mut saved = Self { files: Vec::new(), weight_bytes: 0, dtypes: BTreeMap::new() };
+        for tensor in tensors {
+            saved.weight_bytes += tensor.bytes();
+            *saved.dtypes.entry(tensor.dtype()).or_default() += 1;
+        }
+        saved
+    }
+}
+
+impl Model {
+    /// Saves the model as diffusers' `AutoencoderKL.save_pretrained` does: `config.json` and
+    /// `diffusion_pytorch_model.safetensors`, or shards and their index, which `from_pretrained`
+    /// opens. `config.json` is the checkpoint's own, byte for byte, unless an option of opening has
+    /// overridden it. A model opened without one half is saved without it.
+    ///
+    /// `folder` is made if it is not there. All files are written before the first of them takes
+    /// its name; then weights of an earlier save of the same variant are removed. The folder may be
+    /// the one that the model was opened from. One tensor at a time is in memory.
+    ///
+    /// ```
+    /// use vaekl::{Model, SaveOptions, Storage};
+    ///
+    /// # let folder = std::env::temp_dir().join(format!("vaekl-save-{}", std::process::id()));
+    /// let model = Model::open("cli/model")?;
+    /// model.save_pretrained(&folder, &SaveOptions::default().with_dtype(Storage::Bf16))?;
+    /// assert_eq!(Model::open(&folder)?.config(), model.config());
+    /// # std::fs::remove_dir_all(&folder).unwrap();
+    /// # Ok::<(), vaekl::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidArgument` if an option does not apply, or a value overflows the type asked for,
+    /// naming the tensor. `Io`, naming the file. After an error, a new folder is removed, and a
+    /// folder that was there has the files it had, unless a renaming failed.
+    pub fn save_pretrained(
+        &self,
+        folder: impl AsRef<Path>,
+        options: &SaveOptions,
+    ) -> Result<Saved> {
+        let folder = folder.as_ref();
+        if options.layout != SaveLayout::Diffusers {
+            let message = "layout: the original one is that of a single file, a folder found";
+            return Err(Error::invalid(message));
+        }
+        let names = WeightNames::new(options.variant.as_deref())?;
+        if options.max_shard_size == Some(0) {
+            return Err(Error::invalid("max_shard_size: 1 byte or more expected, 0 found"));
+        }
+        let tensors = self.file_tensors(options);
+        let mut saved = Saved::new(&tensors);
+
+        let mut new = NewFolder::make(folder)?;
+        let weights = names.files(tensors, options.max_shard_size);
+        let index = index(&weights);
+        let mut files = Vec::new();
+        let metadata = BTreeMap::from([format()]);
+        for weight_file in weights {
+            let mut file = AtomicFile::create(folder.join(weight_file.name))?;
+            write(&mut file, weight_file.tensors, &metadata)?;
+            files.push(file);
+        }
+        if let Some(index) = index {
+            files.push(text_file(&folder.join(names.index()), &index)?);
+        }
+        // Last: whoever finds it finds the weights too.
+        files.push(text_file(&folder.join(CONFIG), &self.config_file())?);
+
+        saved.files = files.iter().map(|file| file.path().to_owned()).collect();
+        for file in files {
+            let path = file.path().to_owned();
+            file.commit()?;
+            new.committed(path);
+        }
+        new.complete();
+        remove_stale(folder, &names, &saved.files)?;
+        Ok(saved)
+    }
+
+    /// Saves the model as one `.safetensors` file, which has the configuration in its metadata, as
+    /// `vaekl.config`: [`Model::open`] then guesses nothing. It may be the file that the model was
+    /// opened from. One tensor at a time is in memory.
+    ///
+    /// # Errors
+    /// Those of [`Model::save_pretrained`]. After an error, a file at `path` is what it was.
+    pub fn save_file(&self, path: impl AsRef<Path>, options: &SaveOptions) -> Result<Saved> {
+        let path = path.as_ref();
+        if let Some(variant) = &options.variant {
+            let message = format!("variant: none expected for a single file, {variant:?} found");
+            return Err(Error::invalid(message));
+        }
+        if let Some(size) = options.max_shard_size {
+            let message = format!("max_shard_size: none expected for a single file, {size} found");
+            return Err(Error::invalid(message));
+        }
+        let tensors = self.file_tensors(options);
+        let mut saved = Saved::new(&tensors);
+        let metadata = BTreeMap::from([format(), (CONFIG_KEY.to_owned(), self.config_file())]);
+        let mut file = AtomicFile::create(path)?;
+        write(&mut file, tensors, &metadata)?;
+        file.commit()?;
+        saved.files.push(path.to_owned());
+        Ok(saved)
+    }
+
+    /// The tensors of the model as a file has them, in the order of diffusers' state dict.
+    fn file_tensors<'m>(&'m self, options: &SaveOptions) -> Vec<FileTensor<'m>> {
+        let original = options.layout == SaveLayout::Original;
+        let levels = self.config().block_out_channels.len();
+        let mut tensors: Vec<_> = self.tensors().iter().collect();
+        tensors.sort_by_cached_key(|(name, _)| state_dict_place(name));
+        let file_tensor = |(name, tensor): (&String, &'m Tensor)| {
+            let shape = shape_out(name, &tensor.shape, original);
+            let name = if original { original_name(name, levels) } else { name.clone() };
+            FileTensor::new(tensor, name, shape, options.dtype)
+        };
+        tensors.into_iter().map(file_tensor).collect()
+    }
+
+    /// The text of `config.json`.
+    fn config_file(&self) -> String {
+        self.config_text().map_or_else(|| as_diffusers_writes(self.config()), str::to_owned)
+    }
+}
+
+/// What every file of torch's tensors says of itself.
+fn format() -> (String, String) {
+    ("format".into(), "pt".into())
+}
+
+/// A configuration as diffusers writes it: sorted, indented by two.
+fn as_diffusers_writes(config: &Config) -> String {
+    let json: Value = serde_json::from_str(&config.to_json()).expect("to_json gives JSON");
+    let fields: BTreeMap<&String, &Value> = json.as_object().into_iter().flatten().collect();
+    let text = serde_json::to_string_pretty(&fields).expect("values are JSON");
+    format!("{text}\n")
+}
+
+fn text_file(path: &Path, text: &str) -> Result<AtomicFile> {
+    let mut file = AtomicFile::create(path)?;
+    file.write_all(text.as_bytes()).map_err(|error| Error::io(path.display(), error))?;
+    file.finish()?;
+    Ok(file)
+}
+
+/// Removes weights of the same variant that an earlier save left, which a reader might take for
+/// this one's: diffusers removes the shards.
+fn remove_stale(folder: &Path, names: &WeightNames, saved: &[PathBuf]) -> Result<()> {
+    let failed = |path: &Path, error: io::Error| Error::io(path.display(), error);
+    for entry in fs::read_dir(folder).map_err(|error| failed(folder, error))? {
+        let name = entry.map_err(|error| failed(folder, error))?.file_name();
+        let path = folder.join(&name);
+        let stale = names.has(&name.to_string_lossy()) && !saved.contains(&path);
+        if stale && !path.is_dir() {
+            fs::remove_file(&path).map_err(|error| failed(&path, error))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names every field, so that a new one does not compile until it has its method.
+    #[test]
+    fn every_option_has_a_method() {
+        let options = SaveOptions::default()
+            .with_dtype(Storage::Bf16)
+            .with_layout(SaveLayout::Original)
+            .with_max_shard_size(5)
+            .with_variant("fp16");
+        let SaveOptions { dtype, layout, max_shard_size, variant } = options;
+        assert_eq!((dtype, layout), (Some(Storage::Bf16), SaveLayout::Original));
+        assert_eq!((max_shard_size, variant.as_deref()), (Some(5), Some("fp16")));
+    }
+
+    #[test]
+    fn a_configuration_is_sorted_and_indented() {
+        let list = || Some(vec![0.5, -1.0, 2.0, 0.25]);
+        let config =
+            Config { latents_mean: list(), latents_std: Some(vec![1.0; 4]), ..Config::default() };
+        let text = as_diffusers_writes(&config);
+        assert!(
+            text.starts_with("{\n  \"_class_name\": \"AutoencoderKL\",\n  \"act_fn\": \"silu\"")
+        );
+        assert!(text.contains("\n  \"latents_mean\": [\n    0.5,\n    -1.0,\n    2.0,"), "{text}");
+        assert!(text.ends_with("\n}\n"), "{text}");
+        assert_eq!(Config::from_json(&text).unwrap(), config);
+    }
+}
