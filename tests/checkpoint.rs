@@ -101,8 +101,8 @@ fn files_that_are_no_safetensors() {
     bytes[10] = 0xff;
     refused(&scratch, bytes, format, &[]);
     let unsupported = ErrorKind::Unsupported;
-    refused(&scratch, b"PK\x03\x04rest of a zip file", unsupported, &["PyTorch", "convert"]);
-    refused(&scratch, b"\x80\x02}q\x00. a pickle", unsupported, &["PyTorch", "convert"]);
+    refused(&scratch, b"PK\x03\x04rest of a zip file", format, &["without its end record"]);
+    refused(&scratch, b"\x80\x02}q\x00. a pickle", unsupported, &["not of torch.save"]);
     refused(&scratch, b"GGUF\x03\x00\x00\x00 and more", unsupported, &["GGUF", "convert"]);
 }
 
@@ -263,7 +263,7 @@ fn folders_that_are_incomplete() {
     scratch.write("config.json", "{}");
     assert!(message(ErrorKind::Io).contains("diffusion_pytorch_model.safetensors is missing"));
     scratch.write("diffusion_pytorch_model.bin", "");
-    assert!(message(ErrorKind::Unsupported).contains("convert"));
+    assert!(message(ErrorKind::Format).contains("diffusion_pytorch_model.bin: the file is empty"));
     scratch.write(
         "diffusion_pytorch_model.safetensors.index.json",
         r#"{"weight_map": {"a": "../a"}}"#,

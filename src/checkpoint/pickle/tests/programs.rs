@@ -159,12 +159,12 @@ fn opcodes_that_pytorch_does_not_write_are_named() {
 }
 
 #[test]
-fn limits_hold() {
+fn every_limit_stops_it() {
     let many = |unit: &[u8], count: usize| unit.repeat(count);
     says(&[b"Nr\xff\xff\xff\xff"], "index 4294967295 of the memo");
     says(&[&many(b"(", 1_000_000)], "nested deeper than 1000");
     says(&[&many(b"N", MOST_STACK + 1)], "values on the stack");
-    says(&[&many(b"]0", MOST_CONTAINERS + 1)], "more than 131072 lists");
+    says(&[&many(b"]0", MOST_CONTAINERS + 1)], "more than 262144 lists");
     says(&[b"]", &many(b"Na", MOST_ITEMS + 1)], "more than 1048576 items");
     says(&[&many(b"N0", MOST_OPCODES)], "opcodes");
     says(&[&many(b"ctorch\nSize\n0", MOST_GLOBALS + 1)], "mentions of globals");
@@ -180,6 +180,12 @@ fn limits_hold() {
     says(&[b"h\x07"], "nothing at 7 in the memo");
     says(&[b"]q\x00h\x00a"], "contains itself");
     says(&[&many(b"]", 70), &many(b"a", 69)], "nested deeper than 64");
+    let named = |length: u32| {
+        [b"}X".as_slice(), &length.to_le_bytes(), &many(b"a", length as usize)].concat()
+    };
+    says(&[&named(513), &tensor("1"), b"s"], "a name of over 512 bytes");
+    let one = [b"}q\x00", &named(500)[1..], &tensor("1"), b"s"].concat();
+    says(&[b"](", &one, &many(b"h\x00", 9000), b"e"], "names of over 4194304 bytes");
 }
 
 #[test]
