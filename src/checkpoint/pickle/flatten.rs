@@ -19,8 +19,8 @@ struct Level {
     name: usize,
 }
 
-/// The tensors in dictionaries, lists and tuples, as names, sorted,
-/// with numbers of [`super::value::Arena::tensors`]. A list's items are named by their places, a dictionary's by
+/// The tensors in dictionaries, lists and tuples, as names, sorted, with numbers of
+/// [`super::value::Arena::tensors`]. A list's items are named by their places, a dictionary's by
 /// their keys, where these are texts or numbers. Everything else is passed over.
 ///
 /// # Errors
