@@ -108,6 +108,8 @@ fn files_that_are_no_safetensors() {
     refused(&scratch, b"GGUF\x01\x00\x00\x00 and more", unsupported, &["GGUF", "version 1"]);
     refused(&scratch, b"GGUF\x00\x00\x00\x03 and more", unsupported, &["big-endian"]);
     refused(&scratch, b"GGUF\x03\x00\x00\x00 and more", format, &["number of metadata"]);
+    refused(&scratch, b"PK\x03\x04rest of a zip file", format, &["without its end record"]);
+    refused(&scratch, b"\x80\x02}q\x00. a pickle", unsupported, &["not of torch.save"]);
 }
 
 #[test]

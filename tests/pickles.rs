@@ -7,7 +7,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use ndarray::Array4;
-use vaekl::{Model, ModelOptions};
+use vaekl::{Model, ModelOptions, Session, SessionOptions};
 
 fn autoencoder() -> PathBuf {
     support::data().join("pickles/autoencoder")
@@ -36,14 +36,13 @@ impl Drop for Scratch {
 
 /// The bits of a picture that a model decodes, and of what it encodes.
 fn bits(model: &Model) -> Vec<u32> {
-    let session = model.session().unwrap();
+    let mut session = Session::new(model, &SessionOptions::default()).unwrap();
     let wave = |(n, c, y, x): (usize, usize, usize, usize)| ((n + c * 7 + y * 3 + x) as f32).sin();
     let latents = Array4::from_shape_fn((1, 1, 5, 6), wave);
     let image = Array4::from_shape_fn((1, 3, 5, 6), wave);
-    let decoded = session.decode(latents.view()).unwrap();
-    let moments = session.encode(image.view()).unwrap();
-    let mode = moments.mode();
-    decoded.iter().chain(mode.iter()).map(|value| value.to_bits()).collect()
+    let decoded = session.decode(latents.view()).unwrap().sample;
+    let posterior = session.encode(image.view()).unwrap().latent_dist;
+    decoded.iter().chain(posterior.moments()).map(|value| value.to_bits()).collect()
 }
 
 /// The bits of the safetensors file.

@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! The tensors of a pickle under dotted names: `state_dict.decoder.conv_in.weight`.
 
-use super::limits::{MOST_DEPTH, MOST_NAME, MOST_TENSORS, MOST_VISITS};
+use super::limits::*;
 use super::machine::Pickle;
 use super::value::Value;
 use crate::base::error::{Error, Result};
@@ -19,14 +19,15 @@ struct Level {
     name: usize,
 }
 
-/// The tensors in dictionaries, lists and tuples, as names with numbers of
+/// The tensors in dictionaries, lists and tuples, as names, sorted, with numbers of
 /// [`super::value::Arena::tensors`]. A list's items are named by their places, a dictionary's by
 /// their keys, where these are texts or numbers. Everything else is passed over.
 ///
 /// # Errors
-/// `Format` if a container is in itself, or beyond the limits.
+/// `Format` if a container is in itself, two tensors have one name, or beyond the limits.
 pub(super) fn flatten(pickle: &Pickle<'_>) -> Result<Vec<(String, u32)>> {
-    let (mut found, mut name, mut visits) = (Vec::new(), String::new(), 0);
+    let mut found: Vec<(String, u32)> = Vec::new();
+    let (mut name, mut names, mut visits) = (String::new(), 0, 0);
     let mut path: Vec<Level> = Vec::new();
     let mut next = Some(pickle.root);
     loop {
@@ -36,6 +37,11 @@ pub(super) fn flatten(pickle: &Pickle<'_>) -> Result<Vec<(String, u32)>> {
                     return Err(Error::format(format!("more than {MOST_TENSORS} tensors")));
                 }
                 let name = if path.is_empty() { ALONE } else { &name };
+                names += name.len();
+                if names > MOST_NAMES {
+                    let message = format!("tensors with names of over {MOST_NAMES} bytes together");
+                    return Err(Error::format(message));
+                }
                 found.push((name.to_owned(), tensor));
             }
             Some(value @ (Value::List(id) | Value::Tuple(id) | Value::Dict(id))) => {
@@ -51,7 +57,7 @@ pub(super) fn flatten(pickle: &Pickle<'_>) -> Result<Vec<(String, u32)>> {
             }
             _ => {}
         }
-        let Some(level) = path.last_mut() else { return Ok(found) };
+        let Some(level) = path.last_mut() else { break };
         name.truncate(level.name);
         visits += 1;
         if visits > MOST_VISITS {
@@ -75,6 +81,11 @@ pub(super) fn flatten(pickle: &Pickle<'_>) -> Result<Vec<(String, u32)>> {
             let message = format!("a tensor with a name of over {MOST_NAME} bytes");
             return Err(Error::format(message));
         }
+    }
+    found.sort_unstable();
+    match found.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        Some(pair) => Err(Error::format(format!("two tensors have the name {}", pair[0].0))),
+        None => Ok(found),
     }
 }
 

@@ -73,10 +73,10 @@ fn rebuild(name: &str) -> Option<Rebuild> {
         "_rebuild_tensor" | "_rebuild_tensor_v2" => Rebuild::Tensor,
         "_rebuild_tensor_v3" => Rebuild::TensorV3,
         "_rebuild_parameter" | "_rebuild_parameter_with_state" => Rebuild::Parameter,
-        "_rebuild_sparse_tensor" => Rebuild::Sparse,
+        "_rebuild_sparse_tensor" | "_rebuild_sparse_csr_tensor" => Rebuild::Sparse,
         "_rebuild_qtensor" => Rebuild::Quantised,
         "_rebuild_meta_tensor_no_storage" => Rebuild::Meta,
-        "_rebuild_wrapper_subclass" => Rebuild::Subclass,
+        "_rebuild_wrapper_subclass" | "_rebuild_nested_tensor" => Rebuild::Subclass,
         "_rebuild_device_tensor_from_numpy" | "_rebuild_device_tensor_from_cpu_tensor" => {
             Rebuild::OfDevice
         }

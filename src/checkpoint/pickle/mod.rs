@@ -7,7 +7,8 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `archive`, `legacy` | the two forms of a file: a zip archive since PyTorch 1.6, pickles and raw data before |
+//! | `archive` | the form of a file since PyTorch 1.6: a zip archive |
+//! | `legacy` | the form before: pickles, then raw data |
 //! | `tensors`, `flatten` | named tensors in their storages |
 //! | `machine` | the stack machine |
 //! | `calls`, `globals` | what calls make, and the names that may be called |

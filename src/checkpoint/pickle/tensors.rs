@@ -13,7 +13,7 @@ use crate::base::error::{Error, Result};
 /// The tensors of `pickle`, named and checked. `bytes_of` gives the bytes of a storage, all of it.
 ///
 /// # Errors
-/// `Format`, naming the tensor, if it does not fit its storage, or two have one name; those of
+/// `Format`, naming the tensor, if it does not fit its storage; those of [`flatten`] and of
 /// `bytes_of`.
 pub(super) fn tensors(
     pickle: &Pickle<'_>,
@@ -21,9 +21,6 @@ pub(super) fn tensors(
 ) -> Result<RawTensors> {
     let mut raw = RawTensors::default();
     for (name, id) in flatten(pickle)? {
-        if raw.tensors.contains_key(&name) || raw.unsupported.contains_key(&name) {
-            return Err(Error::format(format!("two tensors have the name {name}")));
-        }
         let within = |error: Error| error.within(format!("tensor {name}"));
         let (storage, element, offset, shape, strides) = match pickle.arena.tensors[id as usize] {
             TensorValue::Strided { storage, element, offset, shape, strides } => {

@@ -49,13 +49,18 @@ impl Directory {
         let tail_start = length.saturating_sub((END_SIZE + MOST_COMMENT) as u64);
         let tail = contents.slice(tail_start..length).expect("in bounds");
         let tail = tail.read()?;
-        let at = (0..(tail.len() + 1).saturating_sub(END_SIZE)).rev().find(|&at| {
+        let mut ends = (0..(tail.len() + 1).saturating_sub(END_SIZE)).filter(|&at| {
             let comment = usize::from(u16::from_le_bytes([tail[at + 20], tail[at + 21]]));
             tail[at..].starts_with(END) && at + END_SIZE + comment == tail.len()
         });
-        let Some(at) = at else {
+        let Some(at) = ends.next() else {
             return Err(Error::format("truncated: a zip archive without its end record"));
         };
+        // Readers take the first or the last of them.
+        let comment = &tail[at + END_SIZE..];
+        if ends.next().is_some() || comment.windows(END.len()).any(|part| part == END) {
+            return Err(Error::format("a zip archive with two end records"));
+        }
         let at_end = tail_start + at as u64;
         let end = End::short(&mut Cursor::new(&tail, at + END.len()))?;
         let (end, records) = match End::long(contents, at_end)? {

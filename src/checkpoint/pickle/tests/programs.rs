@@ -63,7 +63,7 @@ fn names_are_keys_and_places_joined_by_dots() {
     let (a, b, c) = (tensor("1"), tensor("2"), tensor("3"));
     let parts: [&[u8]; 7] =
         [b"}(U\x01x](", &a, b"}K\x05", &b, b"seU\x01\xffNK\x07", &c, b"N]K\x01]u"];
-    assert_eq!(names(&parts), ["x.0", "x.1.5", "7"]);
+    assert_eq!(names(&parts), ["7", "x.0", "x.1.5"]);
     assert_eq!(names(&[&a]), ["tensor"]);
 }
 
@@ -159,13 +159,14 @@ fn opcodes_that_pytorch_does_not_write_are_named() {
 }
 
 #[test]
-fn limits_hold() {
+fn every_limit_stops_it() {
     let many = |unit: &[u8], count: usize| unit.repeat(count);
     says(&[b"Nr\xff\xff\xff\xff"], "index 4294967295 of the memo");
     says(&[&many(b"(", 1_000_000)], "nested deeper than 1000");
     says(&[&many(b"N", MOST_STACK + 1)], "values on the stack");
-    says(&[&many(b"]0", MOST_CONTAINERS + 1)], "more than 131072 lists");
-    says(&[b"]", &many(b"Na", MOST_ITEMS + 1)], "more than 1048576 items");
+    says(&[&many(b"]0", MOST_CONTAINERS + 1)], "more than 262144 lists");
+    let thousand = [b"(".as_slice(), &many(b"N", 1000), b"e"].concat();
+    says(&[b"]", &many(&thousand, MOST_ITEMS / 1000 + 1)], "more than 1048576 items");
     says(&[&many(b"N0", MOST_OPCODES)], "opcodes");
     says(&[&many(b"ctorch\nSize\n0", MOST_GLOBALS + 1)], "mentions of globals");
     says(&[b"c", &many(b"a", 1 << 20)], "no line");
@@ -180,6 +181,12 @@ fn limits_hold() {
     says(&[b"h\x07"], "nothing at 7 in the memo");
     says(&[b"]q\x00h\x00a"], "contains itself");
     says(&[&many(b"]", 70), &many(b"a", 69)], "nested deeper than 64");
+    let named = |length: u32| {
+        [b"}X".as_slice(), &length.to_le_bytes(), &many(b"a", length as usize)].concat()
+    };
+    says(&[&named(513), &tensor("1"), b"s"], "a name of over 512 bytes");
+    let one = [b"}q\x00", &named(500)[1..], &tensor("1"), b"s"].concat();
+    says(&[b"](", &one, &many(b"h\x00", 9000), b"e"], "names of over 4194304 bytes");
 }
 
 #[test]
@@ -193,13 +200,13 @@ fn nesting_without_end_and_laughs_by_the_billion_are_cut_short() {
     }
     // The lists below stay on the stack: a tuple takes them all.
     says(&[b"(", &bytes, b"t"], "items to look at");
-    // The same, of tensors with long names.
+    // The same, of tensors.
     let mut bytes = [tensor("1"), b"q\x00".to_vec()].concat();
     for level in 0..8_u8 {
         bytes.extend([b'}', b'q', level + 1, b'(']);
         for key in 0..8_u8 {
-            bytes.extend([b'U', 60]);
-            bytes.extend([key + b'a'; 60]);
+            bytes.extend([b'U', 10]);
+            bytes.extend([key + b'a'; 10]);
             bytes.extend([b'h', level]);
         }
         bytes.push(b'u');

@@ -1,1 +1,0 @@
-//! Archives made here: what is read, and what is refused.
