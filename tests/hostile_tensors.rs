@@ -88,23 +88,3 @@ fn every_truncation_and_many_flipped_bytes_are_survived() {
         }
     }
 }
-
-#[test]
-fn a_gguf_file_of_version_2_is_read_like_one_of_version_3() {
-    let (mut bytes, options) = weights("gguf", "model.gguf");
-    assert_eq!(bytes[..5], *b"GGUF\x03");
-    bytes[4] = 2;
-    let model = Model::from_bytes(bytes, &options).unwrap();
-    assert_eq!(model.info().layout, "original");
-    assert_eq!(model.info().foreign_tensors, 0);
-    // Ten kinds of blocks and four of floats.
-    assert_eq!(model.info().dtypes.len(), 14, "{:?}", model.info().dtypes);
-}
-
-#[test]
-fn scales_are_no_tensors_of_the_model() {
-    let model = Model::open(Fixture::open("scaled_fp8").path()).unwrap();
-    assert_eq!(model.info().foreign_tensors, 0);
-    let dtypes: Vec<&str> = model.info().dtypes.keys().map(|dtype| dtype.name()).collect();
-    assert_eq!(dtypes, ["f16", "f8_e4m3", "f8_e5m2"]);
-}

@@ -21,6 +21,9 @@ use crate::base::error::{Error, Result};
 const ARRAY: i8 = 1;
 const COMPLEX: i8 = 2;
 const SCALAR: i8 = 3;
+/// Bytes of a name with those of all maps around it. A small file could have many names in one map
+/// with a long one.
+const MOST_NAME: usize = 256;
 /// Marks the map of an array that is too large for one extension.
 const CHUNKED: &str = "__msgpack_chunked_array__";
 /// Map of the parameters in a training state, which also has steps and moments.
@@ -83,6 +86,10 @@ fn add(raw: &mut RawTensors, path: &[String], value: Value) -> Result<()> {
     };
     let Array { dtype, shape, contents } = array.map_err(|error| within(path, error))?;
     let (name, is_kernel) = renamed(path);
+    if name.len() > MOST_NAME {
+        let message = format!("a name of at most {MOST_NAME} bytes expected, {} found", name.len());
+        return Err(Error::format(message));
+    }
     if raw.tensors.contains_key(&name) || raw.unsupported.contains_key(&name) {
         return Err(at(path, format!("a second tensor that means {name}")));
     }

@@ -81,3 +81,48 @@ pub(super) fn parse(contents: &Contents) -> Result<(RawTensors, Format)> {
     }?;
     Ok((raw, format))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::path::Path;
+
+    use super::*;
+    use crate::base::buffer::Bytes;
+    use crate::base::weight::WeightSource;
+
+    /// A file that cannot be mapped gives the same tensors, and only its header is read at first.
+    #[test]
+    fn tensors_of_a_file_are_those_of_its_bytes() {
+        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+        for (name, format) in [
+            ("flax/diffusion_flax_model.msgpack", Format::Flax),
+            ("flax_state/model.msgpack", Format::Flax),
+            ("gguf/model.gguf", Format::Gguf),
+            ("scaled_fp8/diffusion_pytorch_model.safetensors", Format::Safetensors),
+        ] {
+            let path = data.join(name);
+            let bytes = Contents::Memory(Bytes::new(std::fs::read(&path).unwrap()));
+            let file = Contents::file(File::open(&path).unwrap()).unwrap();
+            let ((found, of_file), (expected, of_bytes)) =
+                (parse(&file).unwrap(), parse(&bytes).unwrap());
+            assert_eq!((of_file, of_bytes), (format, format), "{name}");
+            assert!(found.tensors.keys().eq(expected.tensors.keys()), "{name}");
+            assert!(found.tensors.len() > 50, "{name}");
+            assert_eq!(found.metadata, expected.metadata, "{name}");
+            for (tensor, expected) in found.tensors.values().zip(expected.tensors.values()) {
+                assert_eq!(tensor.memory().resident, 0);
+                assert_eq!(tensor.to_f32().unwrap(), expected.to_f32().unwrap(), "{}", tensor.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_gguf_file_says_what_it_is() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/gguf/model.gguf");
+        let bytes = Contents::Memory(Bytes::new(std::fs::read(path).unwrap()));
+        let metadata = parse(&bytes).unwrap().0.metadata;
+        assert_eq!(metadata["general.architecture"], "vae");
+        assert_eq!(metadata["general.name"], "A small autoencoder");
+    }
+}

@@ -16,10 +16,13 @@ use crate::base::error::{Error, ErrorKind, Result};
 
 /// Tensors of a file, and keys of its metadata. Whole pipelines have some thousands.
 const MOST: u64 = 1 << 16;
-/// Bytes of a name or key. The specification has 64 for names, 65535 for keys.
-const MOST_NAME: u64 = (1 << 16) - 1;
+/// Bytes of a name or key: 64 MB for all of them. ggml has room for 64 in a name.
+const MOST_NAME: u64 = 1 << 10;
 /// Bytes of a text that is read. Longer ones, such as licences, are skipped.
-const MOST_TEXT: u64 = 1 << 12;
+const MOST_TEXT: u64 = 1 << 10;
+/// Texts and arrays in arrays, which are skipped one by one. Vocabularies of language models have
+/// some hundred thousand; a sparse file of gigabytes costs nothing to make.
+const MOST_SKIPPED: u64 = 1 << 22;
 /// Dimensions of a tensor, as in ggml.
 const MOST_DIMENSIONS: u32 = 4;
 /// Axes of a true shape.
@@ -120,6 +123,8 @@ struct Metadata {
     /// True shapes by the names of tensors.
     shapes: BTreeMap<String, Vec<usize>>,
     texts: BTreeMap<String, String>,
+    /// Texts and arrays in arrays that were announced.
+    skipped: u64,
 }
 
 /// Types of values in metadata by their numbers; sizes are in [`size`].
@@ -173,44 +178,48 @@ impl Metadata {
                 self.texts.insert(key, text);
             }
         } else {
-            skip(reader, kind, 0).map_err(|error| error.within(&key))?;
+            self.skip(reader, kind, 0).map_err(|error| error.within(&key))?;
         }
         Ok(())
     }
-}
 
-/// Skips a value of type `kind` that lies in `depth` arrays.
-fn skip(reader: &mut Reader<'_>, kind: u32, depth: usize) -> Result<()> {
-    if let Some(size) = size(kind) {
-        reader.part(size, "a number")?;
-    } else if kind == TEXT {
-        let length = read_u64(reader, "the length of a text")?;
-        reader.part(length, "a text")?;
-    } else if kind == ARRAY {
-        let kind = read_u32(reader, "the type of an array")?;
-        let count = read_u64(reader, "the length of an array")?;
-        if depth == MOST_DEPTH {
-            return Err(Error::format(format!("over {MOST_DEPTH} arrays in each other")));
-        }
-        // A text has its length, an array a type and a length.
-        let least = size(kind).unwrap_or(if kind == ARRAY { 12 } else { 8 });
-        let left = reader.left();
-        if count > left / least {
+    /// Skips a value of type `kind` that lies in `depth` arrays.
+    fn skip(&mut self, reader: &mut Reader<'_>, kind: u32, depth: usize) -> Result<()> {
+        if let Some(size) = size(kind) {
+            reader.part(size, "a number")?;
+        } else if kind == TEXT {
+            let length = read_u64(reader, "the length of a text")?;
+            reader.part(length, "a text")?;
+        } else if kind == ARRAY {
+            let kind = read_u32(reader, "the type of an array")?;
+            let count = read_u64(reader, "the length of an array")?;
+            if depth == MOST_DEPTH {
+                return Err(Error::format(format!("over {MOST_DEPTH} arrays in each other")));
+            }
+            // A text has its length, an array a type and a length.
+            let least = size(kind).unwrap_or(if kind == ARRAY { 12 } else { 8 });
+            let left = reader.left();
+            if count > left / least {
+                return Err(Error::format(format!(
+                    "truncated or corrupt: an array of {count} values in {left} bytes"
+                )));
+            }
+            if size(kind).is_some() {
+                reader.part(count * least, "an array")?;
+            } else {
+                self.skipped = self.skipped.saturating_add(count);
+                if self.skipped > MOST_SKIPPED {
+                    return Err(Error::format(format!("over {MOST_SKIPPED} texts in arrays")));
+                }
+                (0..count).try_for_each(|_| self.skip(reader, kind, depth + 1))?;
+            }
+        } else {
             return Err(Error::format(format!(
-                "truncated or corrupt: an array of {count} values in {left} bytes"
+                "a type of metadata from 0 to 12 expected, {kind} found"
             )));
         }
-        if size(kind).is_some() {
-            reader.part(count * least, "an array")?;
-        } else {
-            (0..count).try_for_each(|_| skip(reader, kind, depth + 1))?;
-        }
-    } else {
-        return Err(Error::format(format!(
-            "a type of metadata from 0 to 12 expected, {kind} found"
-        )));
+        Ok(())
     }
-    Ok(())
 }
 
 /// A whole number of type `kind`, from 0.
@@ -372,4 +381,27 @@ fn encoding(kind: u32) -> std::result::Result<Encoding, String> {
         40 => "nvfp4".into(),
         _ => format!("ggml type {kind}"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::buffer::Bytes;
+
+    /// A file of zeros, which are empty texts, without a tensor.
+    #[test]
+    fn arrays_of_texts_end() {
+        let parsed = |count: u64| {
+            let mut bytes = b"GGUF\x03\0\0\0".to_vec();
+            bytes.extend([0, 1, 1].iter().flat_map(|number: &u64| number.to_le_bytes()));
+            bytes.push(b'a');
+            bytes.extend([ARRAY, TEXT].iter().flat_map(|kind| kind.to_le_bytes()));
+            bytes.extend(count.to_le_bytes());
+            bytes.resize(bytes.len() + 8 * count as usize, 0);
+            parse(&Contents::Memory(Bytes::new(bytes))).map(|_| ())
+        };
+        parsed(1000).unwrap();
+        let error = parsed(MOST_SKIPPED + 1).unwrap_err();
+        assert!(error.message().contains("a: over 4194304 texts"), "{error}");
+    }
 }

@@ -11,8 +11,8 @@ const MOST_DEPTH: usize = 32;
 /// Values of a file, keys of maps among them. A pipeline has some thousands of tensors, each with a
 /// name.
 const MOST_VALUES: u64 = 1 << 17;
-/// Bytes of a text. Texts are names of layers and types.
-const MOST_TEXT: u64 = 1 << 12;
+/// Bytes of a text: 128 MB for all of them. Texts are names of layers and types.
+const MOST_TEXT: u64 = 1 << 10;
 
 /// A value.
 pub(super) enum Value {
@@ -268,7 +268,7 @@ mod tests {
             (vec![0xdd, 0xff, 0xff, 0xff, 0xff, 0], "4294967295 values in 1 bytes"),
             (vec![0xdf, 0xff, 0xff, 0xff, 0xff, 0], "8589934590 values in 1 bytes"),
             (vec![0xc6, 0xff, 0xff, 0xff, 0xff, 0], "bytes of 4294967295 bytes"),
-            (vec![0xdb, 0xff, 0xff, 0xff, 0xff, 0], "at most 4096"),
+            (vec![0xdb, 0xff, 0xff, 0xff, 0xff, 0], "at most 1024"),
             (vec![0xa1, 0xff], "UTF-8"),
             (vec![0xc1], "0xc1"),
         ] {
