@@ -209,6 +209,13 @@ struct ModelOptions : vaekl_model_options {
   ModelOptions() : vaekl_model_options(detail::defaults(vaekl_model_options_init)) {}
 };
 
+/// Options for saving a model: the fields of vaekl_save_options at their defaults; the string is
+/// owned.
+struct SaveOptions : vaekl_save_options {
+  std::string variant;
+  SaveOptions() : vaekl_save_options(detail::defaults(vaekl_save_options_init)) {}
+};
+
 /// Reports progress, on the thread of the call. Return true to go on, false to cancel. It must not
 /// use the session. An exception cancels the call, which then throws it.
 using Progress = std::function<bool(std::uint64_t done, std::uint64_t total)>;
@@ -300,6 +307,12 @@ inline vaekl_model_options to_c(const ModelOptions &options) noexcept {
   return c;
 }
 
+inline vaekl_save_options to_c(const SaveOptions &options) noexcept {
+  vaekl_save_options c = options;
+  c.variant = or_null(options.variant);
+  return c;
+}
+
 inline vaekl_session_options to_c(const SessionOptions &options) noexcept {
   vaekl_session_options c = options;
   c.scratch_dir = or_null(options.scratch_dir);
@@ -372,6 +385,14 @@ class Model {
     for (std::uint32_t i = 0; const char *line = vaekl_model_notice(get(), i); ++i)
       lines.emplace_back(line);
     return lines;
+  }
+
+  /// Saves the model: to one file, with its configuration, if `path` ends in .safetensors, else to
+  /// a diffusers folder. They may be those that it was opened from.
+  Fallible<void> save(const std::string &path, const SaveOptions &options = {}) const {
+    const auto c = detail::to_c(options);
+    vaekl_error error;
+    return detail::check(vaekl_model_save(get(), path.c_str(), &c, &error), error);
   }
 
   /// What a session with `options` needs to decode one latent, or to encode one picture, of this

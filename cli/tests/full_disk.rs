@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use common::{Folder, noise, npy};
 
@@ -15,6 +15,19 @@ limit = int(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 os.execv(sys.argv[2], sys.argv[2:])
 ";
+
+/// Runs the command in `folder` with files of at most `limit` bytes.
+fn limited(folder: &Folder, arguments: &[&str], limit: usize) -> Output {
+    let command = folder.command(arguments);
+    Command::new("python3")
+        .args(["-c", LIMITED, &limit.to_string()])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .current_dir(command.get_current_dir().unwrap())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
 
 #[test]
 fn a_cut_output_is_never_a_success() {
@@ -30,15 +43,7 @@ fn a_cut_output_is_never_a_success() {
         // The last bytes are the ones that encoders write in their destructors.
         let ends = [1, 4, 5, 12, 13, 40].map(|left| whole - left);
         for limit in (0..4).map(|quarter| quarter * whole / 4).chain(ends) {
-            let command = folder.command(arguments);
-            let output = Command::new("python3")
-                .args(["-c", LIMITED, &limit.to_string()])
-                .arg(command.get_program())
-                .args(command.get_args())
-                .current_dir(command.get_current_dir().unwrap())
-                .stdin(Stdio::null())
-                .output()
-                .unwrap();
+            let output = limited(&folder, &arguments, limit);
             let stderr = String::from_utf8_lossy(&output.stderr);
             let what = format!("{name}, {limit} of {whole} bytes: {stderr}");
             assert_eq!(output.status.code(), Some(1), "{what}");
@@ -48,4 +53,31 @@ fn a_cut_output_is_never_a_success() {
             assert_eq!(folder.files(), before, "{what}");
         }
     }
+}
+
+#[test]
+fn a_cut_model_is_never_a_success() {
+    let folder = Folder::new();
+    folder.succeed(["convert", "-o", "old", "-q"]);
+    folder.succeed(["convert", "-o", "old.safetensors", "-q"]);
+    let weights = "old/diffusion_pytorch_model.safetensors";
+    let size = folder.read(weights).len();
+    let there = ["old/config.json", weights, "old.safetensors"].map(|name| folder.read(name));
+    for (output, file) in [
+        ("old", weights),
+        ("new/vae", "new/vae/diffusion_pytorch_model.safetensors"),
+        ("old.safetensors", "old.safetensors"),
+        ("new.safetensors", "new.safetensors"),
+    ] {
+        for limit in [0, 9, size / 2, size - 1] {
+            let output = limited(&folder, &["convert", "-o", output], limit);
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{stderr}");
+            assert!(stderr.starts_with(&format!("vaekl: {file}: ")), "{stderr}");
+            assert_eq!(folder.files(), ["old", "old.safetensors"], "{stderr}");
+            assert_eq!(std::fs::read_dir(folder.path("old")).unwrap().count(), 2, "{stderr}");
+        }
+    }
+    let found = ["old/config.json", weights, "old.safetensors"].map(|name| folder.read(name));
+    assert!(found == there);
 }

@@ -211,3 +211,59 @@ fn header(tensors: &[FileTensor<'_>], metadata: &BTreeMap<String, String>) -> Re
 fn put(file: &mut AtomicFile, bytes: &[u8]) -> Result<()> {
     file.write_all(bytes).map_err(|error| Error::io(file.path().display(), error))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::contents::Contents;
+    use super::*;
+    use crate::base::buffer::Bytes;
+
+    /// Name, type, shape and bytes of the tensors that a file with `tensors` has.
+    fn saved(tensors: &[(Tensor, Option<Storage>)]) -> Vec<(String, Dtype, Vec<usize>, Vec<u8>)> {
+        let name = format!("vaekl-write-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let mut file = AtomicFile::create(&path).unwrap();
+        let entries = tensors.iter().map(|(tensor, storage)| {
+            FileTensor::new(tensor, tensor.name.clone(), tensor.shape.clone(), *storage)
+        });
+        write(&mut file, entries.collect(), &BTreeMap::new()).unwrap();
+        file.commit().unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let found = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let mut all = Vec::new();
+        for (name, view) in found.iter() {
+            all.push((name.to_owned(), view.dtype(), view.shape().to_vec(), view.data().to_vec()));
+        }
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        all
+    }
+
+    fn halves(values: &[f32]) -> Vec<u8> {
+        values.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect()
+    }
+
+    #[test]
+    fn strided_and_scaled_tensors_become_plain_ones() {
+        let values = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+        let contents = || Contents::Memory(Bytes::new(halves(&values)));
+        let (shape, dtype) = (vec![3, 2], Encoding::F16);
+        let turned = |name: &str| {
+            Tensor::strided(name.into(), dtype, shape.clone(), &[1, 3], contents()).unwrap()
+        };
+        let mut scaled = Tensor::new("c".into(), dtype, shape.clone(), contents()).unwrap();
+        scaled.scale = Some(0.5);
+        let found =
+            saved(&[(turned("a"), None), (turned("b"), Some(Storage::F32)), (scaled, None)]);
+        let order = [1.0, 4.0, 2.0, 5.0, 3.0, 6.0];
+        let floats = |values: [f32; 6]| values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let expected: [(&str, Dtype, Vec<u8>); 3] = [
+            ("a", Dtype::F16, halves(&order)),
+            ("b", Dtype::F32, floats(order)),
+            ("c", Dtype::F32, floats(values.map(|value| value / 2.0))),
+        ];
+        for (found, (name, dtype, bytes)) in found.iter().zip(expected) {
+            assert_eq!(found, &(name.to_owned(), dtype, shape.clone(), bytes));
+        }
+    }
+}

@@ -1,7 +1,8 @@
 //! Floor 8: the C interface, `include/vaekl.h`.
 //!
 //! `tests/header.rs` generates the header from this folder, one section per file: [`status`],
-//! [`types`], [`model`], [`save`], [`turn`], [`session`], [`plan`], [`decode`], [`stream`] and [`encode`].
+//! [`types`], [`model`], [`save`], [`turn`], [`session`], [`plan`], [`decode`], [`stream`] and
+//! [`encode`].
 //! Every `pub` item is in the header, with documentation for a C reader. The other files pass
 //! values between the languages: [`guard`] turns results and panics into statuses, [`args`]
 //! pointers into references, [`options`] growing structs into complete ones, [`pixels`] and

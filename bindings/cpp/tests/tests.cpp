@@ -327,6 +327,24 @@ TEST(errors_name_the_wrong_size) {
   CHECK(same(MUST(session.decode(fixture())).pixels, picture()));
 }
 
+TEST(a_saved_model_is_the_same) {
+  const std::string path = data("saved-by-cpp.safetensors");
+  vaekl::SaveOptions options;
+  options.layout = VAEKL_KEYS_ORIGINAL;
+  MUST(model().save(path, options));
+  {
+    const auto saved = MUST(vaekl::Model::open(path));
+    CHECK(saved.info().guessed == 0 && std::string(saved.config()) == model().config());
+    auto session = MUST(vaekl::Session::create(saved));
+    CHECK(same(MUST(session.decode(fixture())).pixels, picture()));
+  }
+  options.variant = "fp16";
+  FAILS(model().save(path, options), VAEKL_ERR_INVALID_ARGUMENT, "variant");
+  FAILS(model().save(data("folder"), options), VAEKL_ERR_INVALID_ARGUMENT, "layout");
+  FAILS(model().save(data("none/a.safetensors")), VAEKL_ERR_IO, "no folder");
+  CHECK(std::remove(path.c_str()) == 0);
+}
+
 TEST(versions_and_constants) {
   CHECK(vaekl_version() ==
         (VAEKL_VERSION_MAJOR << 16 | VAEKL_VERSION_MINOR << 8 | VAEKL_VERSION_PATCH));

@@ -44,5 +44,11 @@ def test_diffusers(data, monkeypatch):
     assert isinstance(test_diffusers.run(pipe, height=64, width=64), np.ndarray)
 
 
+def test_saving(vae, tmp_path, monkeypatch):
+    run(EXAMPLES[2], tmp_path, monkeypatch, vae=vae)
+    saved = vaekl.AutoencoderKL.from_pretrained(tmp_path / "saved")
+    assert saved.info.weight_bytes * 2 == vae.info.weight_bytes
+
+
 def test_no_example_is_left_out():
-    assert len(EXAMPLES) == 2
+    assert len(EXAMPLES) == 3

@@ -1,7 +1,6 @@
 //! `vaekl info [MODEL]`.
 
 use std::fmt::Write;
-use std::path::Path;
 use std::time::Instant;
 
 use serde_json::{Map, Value, json};

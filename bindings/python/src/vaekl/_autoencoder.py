@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 from typing import Any, Iterator, Literal, overload
 
-from . import _config
+from . import _config, _saving
 from ._arrays import A, dtype_constant, dtype_name, empty, image_structs, latent_struct
 from ._config import Config
 from ._distribution import AutoencoderKLOutput, DecoderOutput, DiagonalGaussianDistribution
@@ -163,6 +163,64 @@ class AutoencoderKL(DropIn):
         for notice in model.notices:
             warnings.warn(f"{name}: {notice}", ModelWarning, stacklevel=3)
         return cls(model, _config.of_model(model.config, config, name), _options(dtype, options))
+
+    # ---- saving
+
+    def save_pretrained(
+        self,
+        save_directory: StrPath,
+        is_main_process: bool = True,
+        save_function: Any = None,
+        safe_serialization: bool = True,
+        variant: str | None = None,
+        max_shard_size: int | str | None = "10GB",
+        push_to_hub: bool = False,
+        *,
+        torch_dtype: Any = None,
+        dtype: Any = None,
+        **unknown: Any,
+    ) -> None:
+        """Saves config.json and the weights to a folder, as diffusers' class does.
+
+        Files of an earlier save are replaced once all new ones are written. The folder may be the
+        one that this autoencoder was opened from.
+
+        Args:
+            save_directory: The folder, which is made if it is not there.
+            variant: "fp16" makes diffusion_pytorch_model.fp16.safetensors.
+            max_shard_size: Most bytes of weights in a file, as a number or as "500MB" (TB, GB, MB,
+                KB: powers of 1000; TiB, GiB, MiB, KiB: of 1024); None for one file.
+            dtype, torch_dtype: Type of the saved weights: float32, float16 or bfloat16. Default:
+                their own, whatever the type of the activations is.
+            is_main_process: False saves nothing.
+            safe_serialization, save_function, push_to_hub: For diffusers' sake; True, None, False.
+        """
+        _saving.check(save_function, safe_serialization, push_to_hub, unknown)
+        folder = _saving.folder(save_directory)
+        if is_main_process:
+            self._open().model.save(
+                folder,
+                dtype=dtype or torch_dtype,
+                max_shard_size=_saving.shard_size(max_shard_size),
+                variant=variant,
+            )
+
+    def save_single_file(
+        self,
+        path: StrPath,
+        *,
+        layout: str = "diffusers",
+        torch_dtype: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        """Saves one .safetensors file, which `from_single_file` opens without a guess.
+
+        Args:
+            path: The file.
+            layout: Names of the tensors, "diffusers" or "original".
+            dtype, torch_dtype: As in `save_pretrained`.
+        """
+        self._open().model.save(_saving.file(path), layout=layout, dtype=dtype or torch_dtype)
 
     # ---- settings
 

@@ -87,6 +87,28 @@ class Model:
         """The configuration, read, inferred or guessed, in the form of a config.json."""
         return str(ffi.string(lib.vaekl_model_config(self.handle)).decode())
 
+    def save(
+        self,
+        path: StrPath,
+        *,
+        dtype: Any = None,
+        layout: str = "diffusers",
+        max_shard_size: int = 0,
+        variant: str | None = None,
+    ) -> None:
+        """Saves to a file, if `path` ends in .safetensors, or to a diffusers folder."""
+        struct = options("vaekl_save_options")
+        if dtype is not None:
+            struct.dtype = dtype_constant(dtype, "dtype")
+        struct.layout = constant("KEYS", layout, "layout")
+        struct.max_shard_size = max_shard_size
+        name, keep = path_bytes(path, "path"), None
+        if variant is not None:
+            keep = struct.variant = path_bytes(variant, "variant")
+        error = ffi.new("vaekl_error *")
+        check(lib.vaekl_model_save(self.handle, name, struct, error), error)
+        del keep
+
 
 def _model_options(
     *,
