@@ -7,6 +7,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `open` | the checkpoint: a folder, a file or bytes, with its names understood |
+//! | `tensor_file` | a file of tensors that need not be a model, for callers |
 //! | `folder` | diffusers' folders: configuration, variants, shards |
 //! | `safetensors`, `format` | the format that is read; what a file of another one is told |
 //! | `keys` | the names of all layouts |
@@ -22,9 +23,11 @@ mod keys;
 mod open;
 mod safetensors;
 mod tensor;
+mod tensor_file;
 mod text;
 
 pub(crate) use keys::KeyLayout;
 pub(crate) use open::Checkpoint;
 pub(crate) use tensor::Tensor;
+pub use tensor_file::TensorFile;
 pub(crate) use text::read_text;

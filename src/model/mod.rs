@@ -7,6 +7,7 @@ pub(crate) mod config;
 mod decoder;
 mod encoder;
 mod family;
+mod fingerprint;
 mod halo;
 mod infer;
 pub(crate) mod network;
