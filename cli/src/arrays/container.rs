@@ -1,124 +1,146 @@
-//! Arrays in files: `.npy` and `.safetensors`, pictures or latents `[batch, channels, h, w]`.
+//! The named arrays of a file of any format.
 
-use std::borrow::Cow;
-use std::io::Write;
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
-use ndarray::{Array4, ArrayView4};
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors, View};
+use ndarray::Dimension;
+use vaekl::{Encoding, TensorFile};
 
-use crate::element::Element;
+use super::npy::{self, Header, RawArray};
+use super::npz::Npz;
+use super::pick::Entry;
 use crate::failure::{AtPath, Failure, Result};
-use crate::npy::{self, RawArray};
-use crate::output::{Format, Target};
 
-/// Reads `[batch, channels, h, w]`, or `[channels, h, w]` as a batch of one. A `.safetensors` file
-/// holds one tensor, or one under the first of `names` that is there.
-pub(crate) fn read(path: &Path, names: &[&str]) -> Result<Array4<f32>> {
-    let bytes = std::fs::read(path).at(path)?;
-    let read = match Format::of(path)? {
-        Format::Npy => npy::read(&bytes),
-        Format::Safetensors => read_safetensors(&bytes, names),
-        _ => Err("expected a .npy or .safetensors file".into()),
-    };
-    let RawArray { shape, dtype, data } = read.map_err(|message| Failure::at(path, message))?;
-    let dims = match shape[..] {
-        [batch, channels, h, w] => (batch, channels, h, w),
-        [channels, h, w] => (1, channels, h, w),
-        _ => {
-            return Err(Failure::at(
-                path,
-                format!("shape {shape:?}, expected [batch, channels, height, width]"),
-            ));
-        }
-    };
-    if data.is_empty() {
-        return Err(Failure::at(path, format!("shape {shape:?} holds nothing")));
+/// What reads a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ContainerFormat {
+    /// A NumPy array, which has no name.
+    Npy,
+    /// NumPy's zip archive of arrays.
+    Npz,
+    /// A file of tensors that the library reads.
+    Tensors,
+}
+
+/// An array in memory.
+#[derive(Debug)]
+pub(crate) struct Array {
+    pub(crate) shape: Vec<usize>,
+    /// In C order, as many as the shape says.
+    pub(crate) values: Vec<f32>,
+}
+
+/// An open file of arrays.
+pub(crate) struct Container {
+    path: PathBuf,
+    contents: Contents,
+}
+
+enum Contents {
+    Npy(Vec<u8>),
+    Npz(Npz),
+    Tensors(TensorFile),
+}
+
+impl Container {
+    /// Opens `path`, whatever its extension.
+    pub(crate) fn open(path: &Path, format: ContainerFormat) -> Result<Self> {
+        let at = |message: String| Failure::at(path, message);
+        let contents = match format {
+            ContainerFormat::Npy => Contents::Npy(std::fs::read(path).at(path)?),
+            ContainerFormat::Npz => {
+                let file = std::fs::File::open(path).at(path)?;
+                Contents::Npz(Npz::open(file).map_err(at)?)
+            }
+            ContainerFormat::Tensors => Contents::Tensors(TensorFile::open(path)?),
+        };
+        Ok(Self { path: path.to_owned(), contents })
     }
-    let array = Array4::from_shape_vec(dims, dtype.to_f32(data));
-    let array = array.expect("the readers check the length");
-    check_range(dtype, data, &array).map_err(|message| Failure::at(path, message))?;
-    Ok(array)
-}
 
-/// Writes `array` as `f32`; `name` is the tensor's in a `.safetensors` file.
-pub(crate) fn write(target: &mut Target, name: &str, array: ArrayView4<'_, f32>) -> Result<()> {
-    let format = target.format();
-    target.write(|file| {
-        if format == Format::Npy {
-            return npy::write(file, array.shape(), array.iter().copied());
-        }
-        let tensor = [(name, LittleEndian(array))];
-        let bytes = safetensors::serialize(tensor, None).map_err(std::io::Error::other)?;
-        file.write_all(&bytes)
-    })
-}
-
-fn read_safetensors<'file>(
-    bytes: &'file [u8],
-    names: &[&str],
-) -> std::result::Result<RawArray<'file>, String> {
-    let file = SafeTensors::deserialize(bytes)
-        .map_err(|error| format!("not a valid .safetensors file: {error}"))?;
-    let tensor = pick(&file, names)?;
-    let dtype = match tensor.dtype() {
-        Dtype::F32 => Element::F32,
-        Dtype::F16 => Element::F16,
-        Dtype::BF16 => Element::Bf16,
-        Dtype::F64 => Element::F64,
-        other => return Err(format!("elements are {other:?}, expected F32, F16, BF16 or F64")),
-    };
-    Ok(RawArray { shape: tensor.shape().to_vec(), dtype, data: tensor.data() })
-}
-
-fn pick<'data>(
-    file: &SafeTensors<'data>,
-    names: &[&str],
-) -> std::result::Result<TensorView<'data>, String> {
-    let named = names.iter().find_map(|name| file.tensor(name).ok());
-    match (named, file.tensors().pop(), file.len()) {
-        (Some(tensor), ..) | (None, Some((_, tensor)), 1) => Ok(tensor),
-        (.., count) => {
-            let names = names.join(" or ");
-            Err(format!("{count} tensors, expected one, or one named {names}"))
+    /// Its arrays. What is wrong with one is said when it is read.
+    pub(crate) fn entries(&self) -> Vec<Entry> {
+        match &self.contents {
+            Contents::Npy(bytes) => {
+                let header = Header::read(bytes).ok();
+                let shape = header.filter(|it| it.floats().is_ok()).map(|header| header.shape);
+                vec![Entry { name: String::new(), shape }]
+            }
+            Contents::Npz(npz) => npz.entries(),
+            Contents::Tensors(file) => {
+                let readable = file.names().map(|name| Entry {
+                    name: name.to_owned(),
+                    shape: file.shape(name).map(<[usize]>::to_vec),
+                });
+                let others = file.unreadable().keys();
+                readable
+                    .chain(others.map(|name| Entry { name: name.clone(), shape: None }))
+                    .collect()
+            }
         }
     }
+
+    /// What the file says of itself.
+    pub(crate) fn metadata(&self) -> BTreeMap<String, String> {
+        match &self.contents {
+            Contents::Npy(_) => BTreeMap::new(),
+            Contents::Npz(npz) => npz.texts().clone(),
+            Contents::Tensors(file) => file.metadata().clone(),
+        }
+    }
+
+    /// The array `name`, one of [`Container::entries`].
+    pub(crate) fn read(&self, name: &str) -> Result<Array> {
+        let at = |message: String| Failure::at(&self.path, message);
+        match &self.contents {
+            Contents::Npy(bytes) => npy::read(bytes).and_then(|raw| floats(&raw)).map_err(at),
+            Contents::Npz(npz) => {
+                let bytes = npz.read(name).map_err(at)?;
+                npy::read(&bytes).and_then(|raw| floats(&raw)).map_err(at)
+            }
+            Contents::Tensors(file) => {
+                if let Some(found) = file.unreadable().get(name) {
+                    return Err(at(format!("elements are {found}, expected floats")));
+                }
+                let array = file.to_f32(name)?;
+                let shape = array.shape().to_vec();
+                if file.encoding(name) == Some(Encoding::F64)
+                    && let Some((index, _)) = array.indexed_iter().find(|(_, it)| it.is_infinite())
+                {
+                    let what = "is infinite, or exceeds the range of f32";
+                    return Err(at(format!("the value at {:?} {what}", index.slice())));
+                }
+                Ok(Array { shape, values: array.into_raw_vec_and_offset().0 })
+            }
+        }
+    }
 }
 
-/// Names a number of 64 bits that is none of 32. Infinities in the file are left to the library.
-fn check_range(
-    dtype: Element,
-    data: &[u8],
-    array: &Array4<f32>,
-) -> std::result::Result<(), String> {
-    if dtype != Element::F64 {
-        return Ok(());
+/// The elements as f32. A number of 64 bits that is none of 32 is an error; infinities in the file
+/// are left to the library.
+fn floats(raw: &RawArray<'_>) -> std::result::Result<Array, String> {
+    let values = raw.dtype.to_f32(raw.data);
+    if raw.dtype.size() == size_of::<f64>() {
+        let wide = raw.data.as_chunks().0.iter().map(|&bytes| f64::from_le_bytes(bytes));
+        let mut pairs = wide.zip(&values).enumerate();
+        let lost = pairs.find(|(_, (wide, narrow))| wide.is_finite() && narrow.is_infinite());
+        if let Some((at, (wide, _))) = lost {
+            let place = place(at, &raw.shape);
+            return Err(format!("{wide:e} at {place} exceeds the range of f32"));
+        }
     }
-    let values = data.as_chunks().0.iter().map(|&bytes| f64::from_le_bytes(bytes));
-    let mut pairs = values.zip(array.indexed_iter());
-    match pairs.find(|(value, (_, narrow))| value.is_finite() && narrow.is_infinite()) {
-        Some((value, ((b, c, y, x), _))) => Err(format!(
-            "{value:e} at batch {b}, channel {c}, row {y}, column {x} exceeds the range of f32"
-        )),
-        None => Ok(()),
-    }
+    Ok(Array { shape: raw.shape.clone(), values })
 }
 
-/// A contiguous copy for the `safetensors` crate, made when it asks for it.
-struct LittleEndian<'a>(ArrayView4<'a, f32>);
-
-impl View for LittleEndian<'_> {
-    fn dtype(&self) -> Dtype {
-        Dtype::F32
+/// Element `at` of an array of `shape`, for a person.
+fn place(at: usize, shape: &[usize]) -> String {
+    let mut rest = at;
+    let mut index = vec![0; shape.len()];
+    for (index, side) in index.iter_mut().zip(shape).rev() {
+        (*index, rest) = (rest % side, rest / side);
     }
-    fn shape(&self) -> &[usize] {
-        self.0.shape()
-    }
-    fn data(&self) -> Cow<'_, [u8]> {
-        self.0.iter().flat_map(|value| value.to_le_bytes()).collect()
-    }
-    fn data_len(&self) -> usize {
-        self.0.len() * size_of::<f32>()
+    match index[..] {
+        [b, c, y, x] => format!("batch {b}, channel {c}, row {y}, column {x}"),
+        [c, y, x] => format!("batch 0, channel {c}, row {y}, column {x}"),
+        _ => format!("{index:?}"),
     }
 }
