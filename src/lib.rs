@@ -63,6 +63,7 @@ pub use base::atomic_file::AtomicFile;
 pub use base::encoding::Encoding;
 pub use base::error::{Error, ErrorKind, Result};
 pub use base::storage::Storage;
+pub use checkpoint::TensorFile;
 pub use latents::{DiagonalGaussian, Generator};
 pub use model::{
     Activation, Config, Guess, Model, ModelInfo, ModelOptions, Parts, Preset, SaveLayout,

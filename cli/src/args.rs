@@ -24,8 +24,14 @@ IMAGE may also be an array in [-1, 1], .npy or .safetensors: [batch, channels, h
 [channels, height, width], 16-, 32- or 64-bit floats, or bf16 in .safetensors. Arrays are not \
 resized; the encoder ignores rows and columns that do not fill a latent.
 
-LATENTS are such an array, of any range. A .safetensors file holds one tensor, or one named \
-'latents' or 'moments' ('image' or 'sample' for pictures).
+In a .safetensors file a picture is the only tensor, or the one named 'image' or 'sample'.
+
+LATENTS are such an array, of any range: .npy, .npz (caches of trainers too), .safetensors, \
+ComfyUI's .latent, or a .pt, .pth or .bin of PyTorch. They are the tensor named 'latents', \
+'latent_tensor', 'latent', 'samples', 'moments' or 'sample', or the only one that can be, or the \
+one of --tensor. What encode writes as .npz, .safetensors or .latent says what it is (raw, scaled \
+or moments, and of which model), and decode believes it: it refuses what contradicts, and says \
+what it had to assume.
 
 Outputs appear complete or not at all, and replace existing files. Pictures have 8 bits per \
 sample (png and webp lossless, jpeg at quality 95); arrays are f32 and unclamped.
@@ -59,25 +65,31 @@ Examples:
 const ENCODE: &str = "Encode a picture to latents, written as f32.
 
 The latents are raw, as AutoencoderKL.encode returns them; with --scaled they are scaled for the \
-diffusion model.";
+diffusion model. A .npz, .safetensors or .latent (ComfyUI's, for raw latents) says which; a .npy \
+cannot.";
 
 const ENCODE_EXAMPLES: &str = "\
 Examples:
   vaekl encode photo.jpg -o latents.npy
   vaekl encode photo.jpg -o latents.safetensors --posterior sample --seed 42 --scaled
+  vaekl encode photo.jpg -o photo.latent                     # for ComfyUI
   vaekl encode photo.jpg -o moments.npy --posterior moments   # mean, then log-variance";
 
 const DECODE: &str = "Decode latents to a picture.
 
 Latents are raw, as AutoencoderKL.decode takes them; with --scaled they are those of the diffusion \
-model. Moments, with twice the latent channels, are decoded by their mean. Pictures are clamped to \
+model. A file that says that its latents are scaled is unscaled without the flag. Moments, with \
+twice the latent channels, are decoded by their mean. FLUX's packed latents, [batch, patches, 4 * \
+channels], need --size. Pictures are clamped to \
 8 bits; .npy and .safetensors hold unclamped f32. A batch goes to one array file, or to pictures \
 OUT_0.png, OUT_1.png, ...";
 
 const DECODE_EXAMPLES: &str = "\
 Examples:
   vaekl decode latents.npy -o out.png
-  vaekl decode latents.safetensors -o out.npy --model vae/ --scaled";
+  vaekl decode latents.safetensors -o out.npy --model vae/ --scaled
+  vaekl decode cache.npz -o out.png --model vae/ --tensor latents_64x64
+  vaekl decode packed.pt -o out.png --model flux/vae --scaled --size 1024x768";
 
 const PLAN: &str = "Show what a decode or an encode needs, without doing it: memory of the \
 process, workspace, scratch file, multiply-adds.
@@ -164,7 +176,7 @@ pub(crate) struct Reconstruct {
 pub(crate) struct Encode {
     /// Picture (png, jpeg, webp) or array (.npy, .safetensors)
     pub(crate) image: PathBuf,
-    /// Output file: .npy or .safetensors
+    /// Output file: .npy, .npz, .safetensors or .latent
     #[arg(short, long, value_name = "LATENTS")]
     pub(crate) output: PathBuf,
     /// Which value of the posterior to write
@@ -180,14 +192,21 @@ pub(crate) struct Encode {
 
 #[derive(Args)]
 pub(crate) struct Decode {
-    /// Latents (.npy, .safetensors)
+    /// Latents (.npy, .npz, .safetensors, .latent, .pt, .pth, .bin)
     pub(crate) latents: PathBuf,
     /// Output file: .png, .jpg, .webp, .npy or .safetensors
     #[arg(short, long, value_name = "IMAGE")]
     pub(crate) output: PathBuf,
-    /// The latents are scaled: undo the model's factor, shift and statistics first
+    /// The latents are scaled: undo the model's factor, shift and statistics first. Not needed for
+    /// a file that says so itself
     #[arg(long)]
     pub(crate) scaled: bool,
+    /// Name of the tensor, in a file of several
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tensor: Option<String>,
+    /// Width and height of the picture in pixels, for packed latents of FLUX
+    #[arg(long, value_name = "WxH", value_parser = size)]
+    pub(crate) size: Option<(usize, usize)>,
 }
 
 #[derive(Args)]

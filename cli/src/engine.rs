@@ -14,6 +14,7 @@ use crate::args::{AttentionKind, Options, StorageKind, TilingKind};
 use crate::embedded;
 use crate::failure::{Failure, Result};
 use crate::interrupt::Interrupt;
+use crate::latents::{Kind, Label};
 use crate::png_rows::PngReader;
 use crate::progress;
 use crate::report::{self, Report};
@@ -63,6 +64,18 @@ impl<'a> Engine<'a> {
     /// The model's configuration.
     pub(crate) fn config(&self) -> &Config {
         self.session.model().config()
+    }
+
+    /// What latents of `kind` are that this model makes or takes.
+    pub(crate) fn label(&self, kind: Kind) -> Label {
+        let model = self.session.model();
+        let guessed = model.info().guessed.iter().find(|guess| guess.what == "preset");
+        let family = match (&self.options.model, self.options.preset) {
+            (None, _) => Some("embedded"),
+            (Some(_), Some(preset)) => Some(preset.name()),
+            (Some(_), None) => guessed.map(|guess| guess.value.as_str()),
+        };
+        Label::of(kind, model, family)
     }
 
     /// The type of activations between layers.

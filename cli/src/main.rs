@@ -10,21 +10,21 @@
 //! | `sample` | pictures or arrays as the encoder takes them and the decoder gives them |
 //! | `picture`, `png_rows` | png, jpeg and webp files, whole; png files row by row |
 //! | `resize`, `raster` | Pillow's Lanczos; pictures in memory |
-//! | `array_file`, `npy`, `element` | `.npy` and `.safetensors` files |
+//! | `latents` | latents in files, and what the files say of them |
+//! | `arrays` | `.npy`, `.npz`, `.safetensors` and PyTorch's files |
 //! | `output` | files that appear whole or not at all |
 //! | `report` | what is printed at the end |
 //! | `interrupt`, `progress`, `failure` | Ctrl-C, the bar, errors and exit codes |
 #![forbid(unsafe_code)]
 
 mod args;
-mod array_file;
+mod arrays;
 mod commands;
-mod element;
 mod embedded;
 mod engine;
 mod failure;
 mod interrupt;
-mod npy;
+mod latents;
 mod output;
 mod picture;
 mod png_rows;

@@ -77,20 +77,15 @@ pub(crate) fn abandon(failure: &Failure) -> ! {
 }
 
 /// An output in progress: an [`AtomicFile`] and its format.
-pub(crate) struct Target {
+pub(crate) struct Target<F = Format> {
     file: AtomicFile,
-    format: Format,
+    format: F,
 }
 
 impl Target {
-    /// Makes the temporary file, which proves before the work that the folder is writable.
+    /// A target for pictures, in the format of the extension.
     pub(crate) fn create(path: &Path) -> Result<Self> {
-        let format = Format::of(path)?;
-        // Listed under the same lock: `abandon` finds no file that is there and not listed.
-        let mut temporary = temporary();
-        let file = AtomicFile::create(path)?;
-        temporary.push(file.temporary().to_owned());
-        Ok(Self { file, format })
+        Self::create_as(path, Format::of(path)?)
     }
 
     /// A target for picture `index` of a batch: `out.png` becomes `out_0.png`.
@@ -100,6 +95,17 @@ impl Target {
         name.push(self.path().extension().unwrap_or_default());
         Self::create(&self.path().with_file_name(name))
     }
+}
+
+impl<F: Copy> Target<F> {
+    /// Makes the temporary file, which proves before the work that the folder is writable.
+    pub(crate) fn create_as(path: &Path, format: F) -> Result<Self> {
+        // Listed under the same lock: `abandon` finds no file that is there and not listed.
+        let mut temporary = temporary();
+        let file = AtomicFile::create(path)?;
+        temporary.push(file.temporary().to_owned());
+        Ok(Self { file, format })
+    }
 
     /// The path of the finished file.
     pub(crate) fn path(&self) -> &Path {
@@ -107,7 +113,7 @@ impl Target {
     }
 
     /// The format of the file.
-    pub(crate) fn format(&self) -> Format {
+    pub(crate) fn format(&self) -> F {
         self.format
     }
 

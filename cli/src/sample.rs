@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use ndarray::{Array4, ArrayView4, Axis, Slice};
 use vaekl::Config;
 
-use crate::array_file;
+use crate::arrays;
 use crate::failure::{Failure, Result};
 use crate::output::{Format, Target};
 use crate::picture::{self, PictureFile};
@@ -45,7 +45,7 @@ pub(crate) fn open(
 ) -> Result<(Input, Option<String>)> {
     let factor = config.downscale();
     if Format::of(path).is_ok_and(Format::is_array) {
-        let array = array_file::read(path, &["image", "sample"])?;
+        let array = arrays::read(path, &["image", "sample"])?;
         let (_, _, height, width) = array.dim();
         let (whole_width, whole_height) = whole_latents(path, "array", (width, height), factor)?;
         let remark = format!(
@@ -135,7 +135,7 @@ impl SampleTarget {
     /// Writes pictures of the shape promised to [`SampleTarget::new`].
     pub(crate) fn write(&mut self, samples: ArrayView4<'_, f32>) -> Result<()> {
         match &mut self.targets[..] {
-            [target] if target.format().is_array() => array_file::write(target, "sample", samples),
+            [target] if target.format().is_array() => arrays::write(target, "sample", samples),
             targets => targets
                 .iter_mut()
                 .zip(samples.axis_iter(Axis(0)))

@@ -59,7 +59,10 @@ fn outputs_are_checked_before_the_work() {
         }
     }
     let line = folder.fail(1, ["encode", &picture(), "-o", "latents.png"]);
-    assert!(line.contains("latents.png: latents are written as .npy or .safetensors"), "{line}");
+    assert!(
+        line.contains("latents.png: latents are written as .npy, .npz, .safetensors or .latent"),
+        "{line}"
+    );
 }
 
 #[test]
@@ -196,10 +199,10 @@ fn latents_that_make_no_sense() {
         ("none.npy", "holds nothing"),
         ("cut.npy", "do not make shape"),
         ("text.npy", "not a .npy file"),
-        ("cut.safetensors", "not a valid .safetensors file"),
-        ("two.safetensors", "2 tensors, expected one, or one named latents or moments"),
+        ("cut.safetensors", "truncated, or not safetensors"),
+        ("two.safetensors", "2 tensors (a, b), expected one, or one named latents, latent_tensor"),
         ("int.safetensors", "elements are I32"),
-        ("latents.png", "expected a .npy or .safetensors file"),
+        ("latents.png", "latents are read from .npy, .npz"),
     ];
     folder.write("latents.png", &tiny_png());
     for (input, part) in cases {
@@ -217,7 +220,7 @@ fn a_latent_that_is_not_finite_is_named() {
         let at = 2 * 20 + 3 * 5 + 1;
         let values = noise(channels * 20).enumerate().map(|(i, v)| if i == at { bad } else { v });
         folder.write("bad.npy", &npy(&[1, channels, 4, 5], values));
-        let line = folder.fail(1, ["decode", "bad.npy", "-o", "out.png"]);
+        let line = folder.fail(1, ["decode", "bad.npy", "-o", "out.png", "-q"]);
         let expected = format!("bad.npy: latents: {text} at channel 2, row 3, column 1");
         assert!(line.contains(&expected), "{line}");
     }

@@ -56,7 +56,7 @@ fn a_plan_is_what_the_decode_then_needs() {
 fn a_budget_that_cannot_be_kept_is_refused_with_the_least_that_can() {
     let folder = Folder::new();
     latents(&folder);
-    let line = folder.fail(1, ["decode", "latents.npy", "-o", "out.png", "--memory", "20M"]);
+    let line = folder.fail(1, ["decode", "latents.npy", "-o", "out.png", "--memory", "20M", "-q"]);
     for part in ["latents.npy: ", "20 MiB", "at least", "with a scratch folder"] {
         assert!(line.contains(part), "{part}: {line}");
     }
@@ -116,7 +116,8 @@ fn limits_that_make_no_sense_are_said() {
     assert!(line.contains("multiples of the model's factor, which is 8"), "{line}");
     latents(&folder);
     let limits = ["--memory", "60M", "--scratch", "/not/there"];
-    let line = folder.fail(1, ["decode", "latents.npy", "-o", "out.png"].iter().chain(&limits));
+    let line =
+        folder.fail(1, ["decode", "latents.npy", "-o", "out.png", "-q"].iter().chain(&limits));
     assert!(line.contains("/not/there"), "{line}");
 }
 
@@ -145,6 +146,6 @@ fn tiles_are_asked_for_and_said() {
     folder.json(["decode", "latents.npy", "-o", "whole.png"]);
     assert!(folder.read("tiled.png") != folder.read("whole.png"));
     let tiles = ["--tiling", "diffusers", "--tile-size", "8", "--tile-overlap", "8"];
-    let line = folder.fail(1, ["decode", "latents.npy", "-o", "no.png"].iter().chain(&tiles));
+    let line = folder.fail(1, ["decode", "latents.npy", "-o", "no.png", "-q"].iter().chain(&tiles));
     assert!(line.contains("tile overlap"), "{line}");
 }

@@ -7,6 +7,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `open` | the checkpoint: a folder, a file or bytes, with its names understood |
+//! | `tensor_file` | a file of tensors that need not be a model, for callers |
 //! | `folder` | diffusers' folders: configuration, variants, shards |
 //! | `format` | the formats, each known by its first bytes |
 //! | `safetensors` | safetensors files |
@@ -46,6 +47,7 @@ mod relatives;
 mod safetensors;
 mod scales;
 mod tensor;
+mod tensor_file;
 mod text;
 mod weight_files;
 mod write;
@@ -56,6 +58,7 @@ pub(crate) use keys::KeyLayout;
 pub(crate) use names_out::{original_name, shape_out, state_dict_place};
 pub(crate) use open::{CONFIG_KEY, Checkpoint};
 pub(crate) use tensor::Tensor;
+pub use tensor_file::TensorFile;
 pub(crate) use text::read_text;
 pub(crate) use weight_files::{WeightNames, index};
 pub(crate) use write::{FileTensor, write};

@@ -105,6 +105,13 @@ impl Tensor {
         self.shape.iter().product()
     }
 
+    /// Whether elements share bytes of the file, as along an axis of stride 0: a few bytes may then
+    /// be more elements than any memory has.
+    pub(crate) fn shares_elements(&self) -> bool {
+        let bytes = self.dtype.bytes(self.len());
+        bytes.is_none_or(|bytes| bytes as u64 > self.contents.len())
+    }
+
     /// Whether the file has the elements themselves in row-major order, so that their bytes can be
     /// copied.
     pub(crate) fn is_plain(&self) -> bool {

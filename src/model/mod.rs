@@ -8,6 +8,7 @@ pub(crate) mod config;
 mod decoder;
 mod encoder;
 mod family;
+mod fingerprint;
 mod flax;
 mod halo;
 mod infer;

@@ -10,6 +10,7 @@ use super::build::{Builder, Totals};
 use super::check;
 use super::config::Config;
 use super::family::{Direction, Family};
+use super::fingerprint::fingerprint;
 use super::infer::{Guess, guess_family, infer};
 use super::presets::Preset;
 use crate::base::buffer::Bytes;
@@ -123,6 +124,10 @@ pub struct ModelInfo {
     pub layout: String,
     /// The variant opened, such as `fp16`; `None` for weights that are not a variant.
     pub variant: Option<String>,
+    /// 16 hexadecimal digits made of the values of biases and norms, without reading the weights.
+    /// Equal for a model in any layout and format, and for a part of [`Parts`], as long as the file
+    /// has the same of these vectors, with equal values as f32: a copy in f16 has another.
+    pub fingerprint: String,
     /// Source of the configuration, for a person: a path, or "inferred from shapes".
     pub config_source: String,
     /// The parts of the configuration that were guessed.
@@ -254,6 +259,8 @@ impl Model {
         let own = checkpoint.config.as_ref();
         let own = own.filter(|(text, _)| !overridden && !of_another_class(text));
         let (saved, config_text) = (builder.tensors(), own.map(|(text, _)| text.clone()));
+        let fingerprint =
+            fingerprint(&checkpoint).map_err(|error| error.within(&checkpoint.source))?;
         let Totals { tensors, parameters, bytes, dtypes } = builder.totals();
         let layout = match checkpoint.layout {
             KeyLayout::Diffusers => "diffusers",
@@ -273,6 +280,7 @@ impl Model {
                 prefix => format!("{layout}, behind {prefix}"),
             },
             variant: checkpoint.variant,
+            fingerprint,
             config_source,
             guessed,
         };

@@ -9,9 +9,9 @@ use vaekl::Parts;
 
 use super::context::Context;
 use crate::args::Decode;
-use crate::array_file;
 use crate::engine::{self, Engine};
 use crate::failure::{Failure, Result};
+use crate::latents::{self, Kind, Request};
 use crate::output::Target;
 use crate::png_rows::{self, PngRows};
 use crate::report::{self, Report};
@@ -20,7 +20,7 @@ use crate::sample::SampleTarget;
 pub(super) fn run(context: &Context<'_>, arguments: &Decode) -> Result<()> {
     let target = Target::create(&arguments.output)?;
     let mut engine = Engine::open(context.options, &context.interrupt, Parts::Decoder)?;
-    let latents = read_latents(context, arguments, &engine)?;
+    let (latents, kind) = read_latents(context, arguments, &engine)?;
 
     let factor = engine.config().downscale();
     let (batch, _, latent_h, latent_w) = latents.dim();
@@ -53,6 +53,7 @@ pub(super) fn run(context: &Context<'_>, arguments: &Decode) -> Result<()> {
     report.set("width", width);
     report.set("height", height);
     report.set("batch", batch);
+    report.set("latents", kind.name());
     report.set_output(&paths);
     let text = format!(
         "{}: {width}x{height}, decode {decode_s:.2} s, {}",
@@ -122,25 +123,31 @@ fn decode_rows(
     Ok(decoded)
 }
 
-/// Raw latents of the file; of moments, the mean.
+/// Raw latents of the file, of moments the mean, and what the file has.
 fn read_latents(
     context: &Context<'_>,
     arguments: &Decode,
     engine: &Engine<'_>,
-) -> Result<Array4<f32>> {
-    let path = &arguments.latents;
-    let mut latents = array_file::read(path, &["latents", "moments"])?;
-    let expected = engine.config().latent_channels;
-    let found = latents.dim().1;
-    if found == 2 * expected && !arguments.scaled {
-        context.remark(&format!("{}: moments, decoding their mean", path.display()));
-        latents = latents.slice_axis(Axis(1), Slice::from(..expected)).to_owned();
-    } else if found != expected {
-        let what = format!("latents of {found} channels, expected {expected}");
-        return Err(Failure::at(path, what));
+) -> Result<(Array4<f32>, Kind)> {
+    let request = Request {
+        path: &arguments.latents,
+        tensor: arguments.tensor.as_deref(),
+        scaled: arguments.scaled,
+        size: arguments.size,
+        model: &engine.label(Kind::Raw),
+        factor: engine.config().downscale(),
+    };
+    let (mut latents, kind, remark) = latents::read(&request)?;
+    if let Some(remark) = remark {
+        context.remark(&remark);
     }
-    if arguments.scaled {
-        engine.unscale(latents.view_mut())?;
+    match kind {
+        Kind::Raw => {}
+        Kind::Scaled => engine.unscale(latents.view_mut())?,
+        Kind::Moments => {
+            let mean = Slice::from(..engine.config().latent_channels);
+            latents = latents.slice_axis(Axis(1), mean).to_owned();
+        }
     }
-    Ok(latents)
+    Ok((latents, kind))
 }

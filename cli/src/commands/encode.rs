@@ -6,16 +6,17 @@ use vaekl::{Generator, Parts};
 
 use super::context::Context;
 use crate::args::{Encode, Posterior};
-use crate::array_file;
 use crate::engine::Engine;
 use crate::failure::{Failure, Result};
-use crate::output::{Format, Target};
+use crate::latents::{self, Kind, LatentsFormat, Written};
+use crate::output::Target;
 use crate::report::Report;
 use crate::sample::{self, Input};
 
 pub(super) fn run(context: &Context<'_>, arguments: &Encode) -> Result<()> {
-    check_usage(arguments)?;
-    let mut target = Target::create(&arguments.output)?;
+    let format = LatentsFormat::of(&arguments.output)?;
+    let kind = kind(arguments, format)?;
+    let mut target = Target::create_as(&arguments.output, format)?;
     let mut engine = Engine::open(context.options, &context.interrupt, Parts::Encoder)?;
     let fits = |height, width| engine.fits_encode(height, width);
     let (input, remark) = sample::open(&arguments.image, engine.config(), true, fits)?;
@@ -43,7 +44,8 @@ pub(super) fn run(context: &Context<'_>, arguments: &Encode) -> Result<()> {
         engine.scale(latents.view_mut())?;
     }
 
-    array_file::write(&mut target, name, latents.view())?;
+    let label = engine.label(kind);
+    latents::write(&mut target, &Written { latents: latents.view(), name, label: &label })?;
     context.interrupt.check()?;
     target.commit()?;
 
@@ -56,25 +58,38 @@ pub(super) fn run(context: &Context<'_>, arguments: &Encode) -> Result<()> {
     report.set("batch", batch);
     report.set("shape", json!(latents.shape()));
     report.set("tensor", name);
+    report.set("latents", kind.name());
+    report.set("format", format.name());
     report.set_output(std::slice::from_ref(&arguments.output));
     let text = format!(
-        "{}: {name} {:?}, encode {encode_s:.2} s, {}",
+        "{}: {name} {:?}, {} in {}, encode {encode_s:.2} s, {}",
         arguments.output.display(),
         latents.shape(),
+        kind.name(),
+        format.name(),
         engine.summary()
     );
     context.finish(report, context.options.model.as_deref(), &text)
 }
 
-fn check_usage(arguments: &Encode) -> Result<()> {
-    if !Format::of(&arguments.output)?.is_array() {
-        return Err(Failure::at(&arguments.output, "latents are written as .npy or .safetensors"));
-    }
+/// What is to be written, if the options make sense.
+fn kind(arguments: &Encode, format: LatentsFormat) -> Result<Kind> {
+    let kind = match (arguments.posterior, arguments.scaled) {
+        (Posterior::Moments, true) => {
+            return Err(Failure::Usage("--scaled is for latents, not for moments".into()));
+        }
+        (Posterior::Moments, false) => Kind::Moments,
+        (_, true) => Kind::Scaled,
+        (_, false) => Kind::Raw,
+    };
     if arguments.seed.is_some() && arguments.posterior != Posterior::Sample {
         return Err(Failure::Usage("--seed needs --posterior sample".into()));
     }
-    if arguments.scaled && arguments.posterior == Posterior::Moments {
-        return Err(Failure::Usage("--scaled is for latents, not for moments".into()));
+    if format == LatentsFormat::Latent && kind != Kind::Raw {
+        return Err(Failure::Usage(format!(
+            "ComfyUI's .latent is for raw latents, not for {} ones: write .safetensors or .npz",
+            kind.name()
+        )));
     }
-    Ok(())
+    Ok(kind)
 }

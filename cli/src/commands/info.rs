@@ -60,6 +60,7 @@ impl Facts {
         report.set("weight_bytes", info.weight_bytes);
         report.set("tensors", info.tensors);
         report.set("foreign_tensors", info.foreign_tensors);
+        report.set("fingerprint", info.fingerprint.as_str());
         report.set("layout", info.layout.as_str());
         report.set("variant", info.variant.clone());
         report.set("config_source", info.config_source.as_str());
@@ -92,6 +93,7 @@ impl Facts {
             ("parts", self.parts.into()),
             ("parameters", format!("{} in {} tensors", info.parameters, info.tensors)),
             ("dtypes", dtypes.join(", ")),
+            ("fingerprint", info.fingerprint.clone()),
             ("layout", info.layout.clone()),
             ("foreign", format!("{} tensors, left alone", info.foreign_tensors)),
             ("weights", mib(info.weight_bytes)),

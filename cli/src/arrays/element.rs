@@ -1,12 +1,11 @@
-//! The types of the elements of an array file.
+//! The types of the elements of NumPy's arrays.
 
-use half::{bf16, f16};
+use half::f16;
 
 /// A type of floats, little-endian in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Element {
     F16,
-    Bf16,
     F32,
     F64,
 }
@@ -15,7 +14,7 @@ impl Element {
     /// Bytes of an element.
     pub(crate) fn size(self) -> usize {
         match self {
-            Self::F16 | Self::Bf16 => 2,
+            Self::F16 => 2,
             Self::F32 => 4,
             Self::F64 => 8,
         }
@@ -28,7 +27,6 @@ impl Element {
         }
         match self {
             Self::F16 => map(data, |bytes| f16::from_le_bytes(bytes).to_f32()),
-            Self::Bf16 => map(data, |bytes| bf16::from_le_bytes(bytes).to_f32()),
             Self::F32 => map(data, f32::from_le_bytes),
             Self::F64 => map(data, |bytes| f64::from_le_bytes(bytes) as f32),
         }

@@ -8,7 +8,7 @@
 
 use std::io::{self, Write};
 
-use crate::element::Element;
+use super::element::Element;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
@@ -23,31 +23,86 @@ pub(crate) struct RawArray<'file> {
     pub(crate) data: &'file [u8],
 }
 
+/// The head of a `.npy` file.
+#[derive(Debug)]
+pub(crate) struct Header {
+    /// Type of the elements as NumPy writes it, such as `'<f4'`.
+    descr: String,
+    fortran_order: bool,
+    /// Lengths of the axes.
+    pub(crate) shape: Vec<usize>,
+    /// Bytes of the file before the elements.
+    pub(crate) length: usize,
+}
+
+impl Header {
+    /// The longest that is read; NumPy itself reads no longer one of an untrusted file.
+    pub(crate) const LONGEST: usize = 10_000;
+
+    /// The beginning of a `.npy` file, which may be all of it.
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, String> {
+        let (text, data) = split(bytes).ok_or("not a .npy file, or cut off in its header")?;
+        let length = bytes.len() - data.len();
+        if length > Self::LONGEST {
+            return Err(format!(".npy header of {length} bytes, which is too long"));
+        }
+        let text = std::str::from_utf8(text).map_err(|_| ".npy header is not text")?;
+        let field = |name| value_of(text, name).ok_or(format!(".npy header has no '{name}'"));
+        let descr = field("descr")?;
+        let fortran_order = !field("fortran_order")?.starts_with("False");
+        let shape = parse_shape(field("shape")?).ok_or(".npy header has no valid shape")?;
+        let descr = match quoted(descr) {
+            Some(name) => format!("'{name}'"),
+            None => descr.split(',').next().unwrap_or(descr).trim().to_owned(),
+        };
+        Ok(Self { descr, fortran_order, shape, length })
+    }
+
+    /// The type of the elements, if they are floats in C order.
+    pub(crate) fn floats(&self) -> Result<Element, String> {
+        let dtype = match &*self.descr {
+            "'<f2'" => Element::F16,
+            "'<f4'" => Element::F32,
+            "'<f8'" => Element::F64,
+            found => return Err(format!("elements are {found}, expected '<f2', '<f4' or '<f8'")),
+        };
+        if self.fortran_order {
+            return Err("array is in Fortran order; save numpy.ascontiguousarray of it".into());
+        }
+        Ok(dtype)
+    }
+
+    /// The number of characters, if the array is a single string.
+    pub(crate) fn text(&self) -> Option<usize> {
+        let characters = self.descr.strip_prefix("'<U")?.strip_suffix('\'')?;
+        characters.parse().ok().filter(|_| self.shape.is_empty())
+    }
+
+    /// Bytes of the elements, if these have `size` bytes each.
+    pub(crate) fn data_bytes(&self, size: usize) -> Option<usize> {
+        self.shape.iter().try_fold(size, |bytes, &dim| bytes.checked_mul(dim))
+    }
+}
+
 /// Reads the bytes of a `.npy` file. The message of an error does not name the file.
 pub(crate) fn read(bytes: &[u8]) -> Result<RawArray<'_>, String> {
-    let (header, data) = split(bytes).ok_or("not a .npy file, or cut off in its header")?;
-    let header = std::str::from_utf8(header).map_err(|_| ".npy header is not text")?;
-    let field = |name| value_of(header, name).ok_or(format!(".npy header has no '{name}'"));
-
-    let descr = field("descr")?;
-    let dtype = match quoted(descr) {
-        Some("<f2") => Element::F16,
-        Some("<f4") => Element::F32,
-        Some("<f8") => Element::F64,
-        _ => {
-            let found = descr.split(',').next().unwrap_or(descr).trim();
-            return Err(format!("elements are {found}, expected '<f2', '<f4' or '<f8'"));
-        }
-    };
-    if !field("fortran_order")?.starts_with("False") {
-        return Err("array is in Fortran order; save numpy.ascontiguousarray of it".into());
-    }
-    let shape = parse_shape(field("shape")?).ok_or(".npy header has no valid shape")?;
-    let expected = shape.iter().try_fold(dtype.size(), |n, &dim| n.checked_mul(dim));
-    if expected != Some(data.len()) {
+    let header = Header::read(bytes)?;
+    let (dtype, data) = (header.floats()?, &bytes[header.length..]);
+    if header.data_bytes(dtype.size()) != Some(data.len()) {
+        let shape = &header.shape;
         return Err(format!("{} bytes of elements do not make shape {shape:?}", data.len()));
     }
-    Ok(RawArray { shape, dtype, data })
+    Ok(RawArray { shape: header.shape, dtype, data })
+}
+
+/// The text of a `.npy` file whose header has so many `characters`, from its elements.
+pub(crate) fn text(data: &[u8], characters: usize) -> Option<String> {
+    let (codes, rest) = data.as_chunks();
+    let whole = rest.is_empty() && codes.len() == characters;
+    let text: Option<String> =
+        codes.iter().map(|&code| char::from_u32(u32::from_le_bytes(code))).collect();
+    // NumPy fills up with zeros.
+    text.filter(|_| whole).map(|text| text.trim_end_matches('\0').to_owned())
 }
 
 /// Writes `data` in C order as `<f4`.
@@ -56,9 +111,23 @@ pub(crate) fn write(
     shape: &[usize],
     data: impl Iterator<Item = f32>,
 ) -> io::Result<()> {
+    write_header(out, "<f4", shape)?;
+    for value in data {
+        out.write_all(&value.to_le_bytes())?;
+    }
+    Ok(())
+}
+
+/// Writes a text, which is not empty, as an array without axes.
+pub(crate) fn write_text(out: &mut impl Write, text: &str) -> io::Result<()> {
+    write_header(out, &format!("<U{}", text.chars().count()), &[])?;
+    text.chars().try_for_each(|character| out.write_all(&u32::from(character).to_le_bytes()))
+}
+
+fn write_header(out: &mut impl Write, descr: &str, shape: &[usize]) -> io::Result<()> {
     let dims: String = shape.iter().map(|dim| format!("{dim}, ")).collect();
     let dims = dims.trim_end();
-    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({dims}), }}");
+    let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({dims}), }}");
     let unpadded = MAGIC.len() + 4 + header.len() + 1;
     header.extend(std::iter::repeat_n(' ', unpadded.next_multiple_of(64) - unpadded));
     header.push('\n');
@@ -66,11 +135,7 @@ pub(crate) fn write(
     out.write_all(MAGIC)?;
     out.write_all(&[1, 0])?;
     out.write_all(&length.to_le_bytes())?;
-    out.write_all(header.as_bytes())?;
-    for value in data {
-        out.write_all(&value.to_le_bytes())?;
-    }
-    Ok(())
+    out.write_all(header.as_bytes())
 }
 
 /// Header text and element bytes.
@@ -132,6 +197,30 @@ mod tests {
             let data = &values.map(f32::to_le_bytes).concat();
             assert_eq!(read(&bytes).unwrap(), RawArray { shape, dtype: Element::F32, data });
         }
+    }
+
+    #[test]
+    fn texts_are_written_and_read() {
+        for text in ["raw", "[0.5, -1.25]", "Größe 🎈"] {
+            let mut bytes = Vec::new();
+            write_text(&mut bytes, text).unwrap();
+            let header = Header::read(&bytes).unwrap();
+            assert!(header.floats().is_err());
+            let characters = header.text().unwrap();
+            let data = &bytes[header.length..];
+            assert_eq!(data.len(), header.data_bytes(4 * characters).unwrap());
+            assert_eq!(super::text(data, characters).as_deref(), Some(text));
+            assert_eq!(super::text(&data[1..], characters), None);
+            assert_eq!(super::text(&[0xff; 4], 1), None);
+        }
+        assert_eq!(super::text(&[b'a', 0, 0, 0, 0, 0, 0, 0], 2).as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn a_header_has_a_limit() {
+        let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }";
+        let long = format!("{header}{:>1$}", "\n", Header::LONGEST);
+        assert!(read(&file(&long, &[0; 4])).unwrap_err().contains("too long"));
     }
 
     #[test]

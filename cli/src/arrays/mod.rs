@@ -1,0 +1,24 @@
+//! Arrays in files: `.npy`, `.npz`, `.safetensors`, and files of PyTorch.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `picture` | arrays that stand for pictures: `.npy` and `.safetensors`, read and written |
+//! | `container` | the named arrays of a file of any format |
+//! | `pick` | which of them is meant |
+//! | `npz`, `npy`, `safetensors` | the formats |
+//! | `element` | the types of elements |
+
+mod container;
+mod element;
+mod npy;
+mod npz;
+mod pick;
+mod picture;
+mod safetensors;
+
+pub(crate) use container::{Array, Container, ContainerFormat};
+pub(crate) use npy::write as write_npy;
+pub(crate) use npz::write as write_npz;
+pub(crate) use pick::{Entry, alternatives, pick};
+pub(crate) use picture::{read, write};
+pub(crate) use safetensors::write as write_safetensors;

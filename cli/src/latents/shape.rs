@@ -1,0 +1,147 @@
+//! The shapes that latents come in, made `[batch, channels, h, w]`.
+
+use ndarray::Array4;
+
+use crate::arrays::Array;
+
+/// What the model and the user say of the shape.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Expected {
+    /// Latent channels of the model.
+    pub(super) channels: usize,
+    /// Pixels of a latent's side.
+    pub(super) factor: usize,
+    /// Width and height of the picture.
+    pub(super) size: Option<(usize, usize)>,
+}
+
+impl Expected {
+    /// `array` as latents or moments, and whether it was packed: `[channels, h, w]` is a batch of
+    /// one, an axis of one frame is dropped, `[batch, h * w / 4, 4 * channels]` is unpacked.
+    pub(super) fn shape(self, array: Array) -> Result<(Array4<f32>, bool), String> {
+        let Array { shape, values } = array;
+        if values.is_empty() {
+            return Err(format!("shape {shape:?} holds nothing"));
+        }
+        let dims = match shape[..] {
+            [batch, channels, h, w] | [batch, channels, 1, h, w] => (batch, channels, h, w),
+            [_, _, frames, _, _] => {
+                return Err(format!(
+                    "shape {shape:?} of {frames} frames, one expected: save one of them, \
+                     latents[:, :, 0]"
+                ));
+            }
+            [batch, patches, wide] if self.is_packed(&shape) => {
+                let latents = self.unpack(&values, [batch, patches, wide])?;
+                return Ok((latents, true));
+            }
+            [channels, h, w] => (1, channels, h, w),
+            _ => return Err(format!("shape {shape:?}, expected [batch, channels, height, width]")),
+        };
+        let (height, width) =
+            (dims.2.saturating_mul(self.factor), dims.3.saturating_mul(self.factor));
+        if let Some(size) = self.size
+            && size != (width, height)
+        {
+            return Err(format!(
+                "latents of a picture of {width}x{height}, {}x{} expected by --size",
+                size.0, size.1
+            ));
+        }
+        Ok((Array4::from_shape_vec(dims, values).expect("as many as the shape says"), false))
+    }
+
+    /// Whether `shape` is that of packed latents. One that is also `[channels, h, w]` is so only
+    /// if a size was given, and is not that of such latents.
+    fn is_packed(self, shape: &[usize]) -> bool {
+        let &[channels, h, w] = shape else { return false };
+        let plain = channels == self.channels || channels == 2 * self.channels;
+        let plain_size = (w.saturating_mul(self.factor), h.saturating_mul(self.factor));
+        w == 4 * self.channels && (!plain || self.size.is_some_and(|size| size != plain_size))
+    }
+
+    /// Takes 2x2 latents out of each patch, as `FluxPipeline._unpack_latents` of diffusers does:
+    /// the channels of a patch are `[channels, 2, 2]`.
+    fn unpack(self, values: &[f32], shape: [usize; 3]) -> Result<Array4<f32>, String> {
+        let [batch, patches, wide] = shape;
+        let Some((width, height)) = self.size else {
+            return Err(format!(
+                "packed latents {shape:?} do not say how wide they are: give the picture's --size \
+                 WxH"
+            ));
+        };
+        let (rows, columns) = (height / (2 * self.factor), width / (2 * self.factor));
+        if rows.checked_mul(columns) != Some(patches) {
+            return Err(format!(
+                "packed latents of {patches} patches, {} expected for --size {width}x{height}",
+                rows.saturating_mul(columns)
+            ));
+        }
+        let from = |(b, c, y, x): (usize, usize, usize, usize)| {
+            let patch = (b * rows + y / 2) * columns + x / 2;
+            values[patch * wide + 4 * c + 2 * (y % 2) + x % 2]
+        };
+        Ok(Array4::from_shape_fn((batch, wide / 4, 2 * rows, 2 * columns), from))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXPECTED: Expected = Expected { channels: 2, factor: 8, size: None };
+
+    fn array(shape: &[usize]) -> Array {
+        let values = (0..shape.iter().product()).map(|value: usize| value as f32).collect();
+        Array { shape: shape.to_vec(), values }
+    }
+
+    #[test]
+    fn axes_are_added_and_dropped() {
+        for shape in [&[3, 2, 4, 6][..], &[3, 2, 1, 4, 6]] {
+            let (latents, packed) = EXPECTED.shape(array(shape)).unwrap();
+            assert_eq!((latents.dim(), packed), ((3, 2, 4, 6), false));
+            assert!(latents.iter().copied().eq(array(shape).values));
+        }
+        for channels in [2, 3, 4] {
+            let (latents, _) = EXPECTED.shape(array(&[channels, 4, 6])).unwrap();
+            assert_eq!(latents.dim(), (1, channels, 4, 6));
+        }
+        // As many channels as a packed batch, as wide as its patches: not packed.
+        assert_eq!(EXPECTED.shape(array(&[2, 6, 8])).unwrap().0.dim(), (1, 2, 6, 8));
+        for (shape, part) in [
+            (&[1, 2, 3, 4, 5][..], "3 frames, one expected"),
+            (&[1, 0, 4, 4], "holds nothing"),
+            (&[4, 4], "expected [batch, channels, height, width]"),
+        ] {
+            let message = EXPECTED.shape(array(shape)).unwrap_err();
+            assert!(message.contains(part), "{message}");
+        }
+    }
+
+    #[test]
+    fn packed_latents_need_the_size() {
+        let message = EXPECTED.shape(array(&[1, 6, 8])).unwrap_err();
+        assert!(
+            message.contains("[1, 6, 8] do not say") && message.contains("--size"),
+            "{message}"
+        );
+        // 2 rows of 3 patches: the picture's sides are cut to whole patches, as in diffusers.
+        let sized = Expected { size: Some((48 + 15, 32)), ..EXPECTED };
+        for batch in [1, 2] {
+            let (latents, packed) = sized.shape(array(&[batch, 6, 8])).unwrap();
+            assert_eq!((latents.dim(), packed), ((batch, 2, 4, 6), true));
+            // Row 3, column 4 is at row 1, column 0 of patch (1, 2).
+            assert_eq!(latents[[batch - 1, 1, 3, 4]], ((batch * 6 - 1) * 8 + 4 + 2) as f32);
+        }
+        let other = Expected { size: Some((64, 32)), ..EXPECTED };
+        let message = other.shape(array(&[1, 6, 8])).unwrap_err();
+        assert_eq!(message, "packed latents of 6 patches, 8 expected for --size 64x32");
+        let message = sized.shape(array(&[1, 2, 4, 6])).unwrap_err();
+        assert_eq!(message, "latents of a picture of 48x32, 63x32 expected by --size");
+        // The same shape is both; the size tells.
+        let plain = Expected { size: Some((64, 48)), ..EXPECTED };
+        assert_eq!(plain.shape(array(&[2, 6, 8])).unwrap().0.dim(), (1, 2, 6, 8));
+        assert_eq!(sized.shape(array(&[2, 6, 8])).unwrap().0.dim(), (2, 2, 4, 6));
+    }
+}
