@@ -345,14 +345,15 @@ fn a_file_is_saved_onto_the_file_that_is_open() {
     let fixture = Fixture::open("ldm_bare");
     let path = scratch.path("model.safetensors");
     fs::copy(fixture.path(), &path).unwrap();
-    let options = ModelOptions::default().with_preset(Preset::Flux);
-    let model = Model::open_with(&path, &options).unwrap();
+    let mut config = Model::open(&path).unwrap().config().clone();
+    config.shift_factor = Some(0.1159);
+    let model = Model::open_with(&path, &ModelOptions::default().with_config(config)).unwrap();
     let bits = decoded(&model, &fixture);
     model.save_file(&path, &plain().with_layout(SaveLayout::Original)).unwrap();
     assert_eq!(decoded(&model, &fixture), bits);
     let again = Model::open(&path).unwrap();
     assert_eq!(decoded(&again, &fixture), bits);
-    // The preset is the configuration now.
+    // What was given is the configuration now.
     assert_eq!(again.config().shift_factor, Some(0.1159));
     assert!(again.info().guessed.is_empty());
     let preset = ModelOptions::default().with_preset(Preset::Sd);

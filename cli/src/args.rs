@@ -263,6 +263,9 @@ pub(crate) struct Options {
     /// Variant of a diffusers folder: fp16 opens diffusion_pytorch_model.fp16.safetensors
     #[arg(long, global = true, value_name = "NAME", help_heading = "Model")]
     pub(crate) variant: Option<String>,
+    /// Read the model's files, a layer at a time, instead of mapping them
+    #[arg(long, global = true, help_heading = "Model")]
+    pub(crate) disable_mmap: bool,
     /// Number of threads, 0 for one per physical core; never changes a byte of the output
     #[arg(long, global = true, value_name = "N", default_value_t = 0, help_heading = "Computing")]
     pub(crate) threads: usize,

@@ -45,6 +45,9 @@ impl<'a> Engine<'a> {
         let start = Instant::now();
         let model = open_model(options, options.model.as_deref(), parts)?;
         interrupt.check()?;
+        if let (Some(path), false) = (&options.model, options.quiet) {
+            remark_on(path, &model);
+        }
         let limits = session_options(options);
         let mut session = Session::new(&model, &limits)?;
         session.set_cancel_token(interrupt.token());
@@ -85,23 +88,12 @@ impl<'a> Engine<'a> {
 
     /// Scales raw latents for the diffusion model.
     pub(crate) fn scale(&self, latents: ArrayViewMut4<'_, f32>) -> Result<()> {
-        self.remark_on_scaling();
         Ok(self.config().scale_latents(latents)?)
     }
 
     /// The inverse of [`Engine::scale`].
     pub(crate) fn unscale(&self, latents: ArrayViewMut4<'_, f32>) -> Result<()> {
-        self.remark_on_scaling();
         Ok(self.config().unscale_latents(latents)?)
-    }
-
-    /// A wrong guess gives a wrong picture without an error.
-    fn remark_on_scaling(&self) {
-        if let Some(guess) = self.session.model().info().guessed_scaling()
-            && !self.options.quiet
-        {
-            report::remark(&format!("the scaling of latents was guessed: {guess}"));
-        }
     }
 
     /// Subtracts the memory of `values`, held for `input` and its result, from the session's
@@ -226,6 +218,14 @@ impl<'a> Engine<'a> {
     }
 }
 
+/// Says what was guessed of a model, and what its configuration leaves out: a wrong guess gives a
+/// wrong picture without an error.
+pub(crate) fn remark_on(path: &Path, model: &Model) {
+    for notice in model.info().notices() {
+        report::remark(&format!("{}: {notice}", path.display()));
+    }
+}
+
 /// Opens the model at `path`, or the embedded one.
 pub(crate) fn open_model(options: &Options, path: Option<&Path>, parts: Parts) -> Result<Model> {
     let Some(path) = path else {
@@ -234,6 +234,7 @@ pub(crate) fn open_model(options: &Options, path: Option<&Path>, parts: Parts) -
             ("--preset", options.preset.is_some()),
             ("--norm-num-groups", options.norm_num_groups.is_some()),
             ("--variant", options.variant.is_some()),
+            ("--disable-mmap", options.disable_mmap),
         ];
         return match given.iter().find(|(_, given)| *given) {
             Some((option, _)) => Err(Failure::Usage(format!("{option} needs a model"))),
@@ -242,6 +243,7 @@ pub(crate) fn open_model(options: &Options, path: Option<&Path>, parts: Parts) -
     };
     let mut model_options = ModelOptions::default().with_parts(parts);
     model_options.config_path = options.config.clone();
+    model_options.disable_mmap = options.disable_mmap;
     model_options.preset = options.preset;
     model_options.norm_num_groups = options.norm_num_groups;
     model_options.variant = options.variant.clone();

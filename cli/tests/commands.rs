@@ -285,12 +285,13 @@ fn info_of_a_bare_file_tells_what_was_guessed() {
     let model = model.to_str().unwrap();
     let line = folder.fail(1, ["info", model]);
     assert!(line.contains("norm_num_groups"), "{line}");
-    let report = folder.json(["info", model, "--norm-num-groups", "4", "--preset", "sdxl"]);
+    let report =
+        folder.json(["info", model, "--norm-num-groups", "4", "--preset", "sd-x4-upscaler"]);
     assert_eq!(report["layout"], "original, behind first_stage_model.");
     assert_eq!(report["config"]["block_out_channels"], serde_json::json!([8, 12, 16]));
-    assert_eq!(report["config"]["scaling_factor"], 0.13025);
+    assert_eq!(report["config"]["scaling_factor"], 0.08333);
     assert!(report["foreign_tensors"].as_u64().unwrap() > 0);
-    assert_eq!(report["config_source"], "inferred from shapes, with preset sdxl");
+    assert_eq!(report["config_source"], "inferred from shapes, with preset sd-x4-upscaler");
     let usual = "silu: shapes do not tell, all known families have it";
     assert_eq!(report["guessed"], serde_json::json!([format!("act_fn = {usual}")]));
     // 4 latent channels and three levels are the upscaler's.
@@ -301,21 +302,24 @@ fn info_of_a_bare_file_tells_what_was_guessed() {
 }
 
 #[test]
-fn a_guessed_scaling_is_said_where_it_matters() {
+fn guesses_are_said() {
     let folder = Folder::new();
     let Some(model) = repository(LDM_CHECKPOINT) else { return };
-    let model = ["--model", model.to_str().unwrap(), "--norm-num-groups", "4"];
+    let name = model.to_str().unwrap();
+    let model = ["--model", name, "--norm-num-groups", "4"];
     let picture = data("photo_40x24.png");
     let encode = ["encode", picture.to_str().unwrap(), "-o", "latents.npy"];
     let decode = ["decode", "latents.npy", "-o", "out.npy"];
     for command in [&encode[..], &decode] {
-        let scaled = [command, &model, &["--scaled"]].concat();
-        let said = String::from_utf8(folder.run(&scaled).stderr).unwrap();
-        let expected = "vaekl: the scaling of latents was guessed: preset = sd-x4-upscaler: ";
-        assert!(said.starts_with(expected) && said.lines().count() == 1, "{said}");
-        folder.succeed([&scaled[..], &["--preset", "sdxl"]].concat());
-        let raw = folder.run([command, &model].concat());
-        assert!(raw.status.success() && !String::from_utf8_lossy(&raw.stderr).contains("guessed"));
+        let line = [command, &model, &["--scaled"]].concat();
+        let said = String::from_utf8(folder.run(&line).stderr).unwrap();
+        let expected = ["guessed act_fn = silu", "guessed preset = sd-x4-upscaler: 4 latent"];
+        assert_eq!(said.lines().filter(|line| line.contains("guessed")).count(), 2, "{said}");
+        for guess in expected {
+            assert!(said.contains(&format!("vaekl: {name}: {guess}")), "{said}");
+        }
+        let quiet = folder.run([&line[..], &["--quiet"]].concat());
+        assert!(quiet.status.success() && quiet.stderr.is_empty());
     }
 }
 

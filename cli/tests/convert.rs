@@ -7,6 +7,7 @@ use serde_json::json;
 
 /// A file in the original layout, without a configuration.
 const LDM_BARE: &str = "tests/data/ldm_bare/model.safetensors";
+const LDM_CHECKPOINT: &str = "tests/data/ldm_checkpoint/model.safetensors";
 const WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
 
 #[test]
@@ -86,11 +87,15 @@ fn guesses_are_told_and_a_preset_leaves_none_of_the_scaling() {
     let output = folder.run(["convert", model, "-o", "vae"]);
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success() && stderr.lines().count() > 0, "{stderr}");
-    let told = |line: &str| line.starts_with("vaekl: the saved configuration was guessed: ");
+    let told = |line: &str| line.starts_with(&format!("vaekl: {model}: guessed "));
     assert!(stderr.lines().all(told), "{stderr}");
-    folder.json(["convert", model, "-o", "flux.safetensors", "--preset", "flux"]);
-    let info = folder.json(["info", "flux.safetensors"]);
-    assert_eq!((&info["config"]["shift_factor"], &info["guessed"]), (&json!(0.1159), &json!([])));
+    let Some(model) = repository(LDM_CHECKPOINT) else { return };
+    let model = model.to_str().unwrap();
+    let preset = ["--preset", "sd-x4-upscaler", "--norm-num-groups", "4"];
+    folder.json([&["convert", model, "-o", "x4.safetensors"], &preset[..]].concat());
+    let info = folder.json(["info", "x4.safetensors"]);
+    let expected = (&json!(0.08333), &json!([]));
+    assert_eq!((&info["config"]["scaling_factor"], &info["guessed"]), expected);
 }
 
 #[test]

@@ -26,11 +26,6 @@ impl Guess {
     fn new(what: &'static str, value: impl ToString, reason: impl Into<String>) -> Self {
         Self { what, value: value.to_string(), reason: reason.into() }
     }
-
-    /// Whether it sets scaling, shift and statistics of the latents.
-    pub(super) fn is_of_scaling(&self) -> bool {
-        ["preset", "scaling_factor"].contains(&self.what)
-    }
 }
 
 impl fmt::Display for Guess {

@@ -148,12 +148,6 @@ impl ModelInfo {
         }
         notices
     }
-
-    /// The guess that set scaling, shift and statistics of the latents; `None` if they were not
-    /// guessed.
-    pub fn guessed_scaling(&self) -> Option<&Guess> {
-        self.guessed.iter().find(|guess| guess.is_of_scaling())
-    }
 }
 
 struct Inner {

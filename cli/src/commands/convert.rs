@@ -38,8 +38,8 @@ pub(super) fn run(context: &Context<'_>, arguments: &Convert) -> Result<()> {
     let path = arguments.path.as_deref().or(context.options.model.as_deref());
     let (model, parts) = engine::open_any_parts(context.options, path)?;
     let info = model.info();
-    for guess in &info.guessed {
-        context.remark(&format!("the saved configuration was guessed: {guess}"));
+    if let (Some(path), false) = (path, context.options.quiet) {
+        engine::remark_on(path, &model);
     }
     context.interrupt.check()?;
     let saved = match to_file {

@@ -61,10 +61,13 @@ impl Facts {
         report.set("tensors", info.tensors);
         report.set("foreign_tensors", info.foreign_tensors);
         report.set("fingerprint", info.fingerprint.as_str());
+        report.set("format", info.format.as_str());
+        report.set("mapped", info.mapped);
         report.set("layout", info.layout.as_str());
         report.set("variant", info.variant.clone());
         report.set("config_source", info.config_source.as_str());
         report.set("guessed", info.guessed.iter().map(Guess::to_string).collect::<Vec<_>>());
+        report.set("unused_tensors", info.unused_tensors.clone());
         let dtypes = info.dtypes.iter().map(|(dtype, &count)| (dtype.to_string(), count.into()));
         report.set("dtypes", dtypes.collect::<Map<String, Value>>());
         report.set("config", self.config.clone());
@@ -88,12 +91,14 @@ impl Facts {
         let info = &self.info;
         let dtypes: Vec<_> =
             info.dtypes.iter().map(|(dtype, count)| format!("{count} {dtype}")).collect();
+        let access = if info.mapped { "mapped" } else { "read a layer at a time" };
         let mut lines = vec![
             ("model", self.name.clone()),
             ("parts", self.parts.into()),
             ("parameters", format!("{} in {} tensors", info.parameters, info.tensors)),
             ("dtypes", dtypes.join(", ")),
             ("fingerprint", info.fingerprint.clone()),
+            ("format", format!("{}, {access}", info.format)),
             ("layout", info.layout.clone()),
             ("foreign", format!("{} tensors, left alone", info.foreign_tensors)),
             ("weights", mib(info.weight_bytes)),
@@ -109,6 +114,7 @@ impl Facts {
         }
         lines.push(("config", info.config_source.clone()));
         lines.extend(info.guessed.iter().map(|guess| ("guessed", guess.to_string())));
+        lines.extend(info.unused_tensors.iter().map(|name| ("unused", name.clone())));
         let mut text = String::new();
         // Writing to a string cannot fail.
         for (name, value) in lines {
