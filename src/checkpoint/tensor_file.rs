@@ -86,8 +86,8 @@ impl TensorFile {
     ///
     /// # Errors
     /// `InvalidArgument` if there is no tensor of that name, `Io` if the file cannot be read,
-    /// `Format` if elements are corrupt, `Unsupported` if more than 2^24 elements share their memory,
-    /// as those of `torch.Tensor.expand` do. The message names file and tensor.
+    /// `Format` if elements are corrupt, `Unsupported` if more than 2^24 elements share their
+    /// memory, as those of `torch.Tensor.expand` do. The message names file and tensor.
     pub fn to_f32(&self, name: &str) -> Result<ArrayD<f32>> {
         let values = self.tensor(name).and_then(|tensor| {
             if tensor.shares_elements() && tensor.len() > MOST_EXPANDED {
