@@ -13,6 +13,9 @@ use super::tensor::{RawTensors, Tensor};
 use crate::base::encoding::Encoding;
 use crate::base::error::{Error, ErrorKind, Result};
 
+/// The most elements that a tensor whose elements share memory is expanded to.
+const MOST_EXPANDED: usize = 1 << 24;
+
 /// The named tensors of a file, of any format that [`Model::open`](crate::Model::open) reads: of
 /// latents, for example. The format is told by the contents, not by the file's name.
 ///
@@ -83,11 +86,11 @@ impl TensorFile {
     ///
     /// # Errors
     /// `InvalidArgument` if there is no tensor of that name, `Io` if the file cannot be read,
-    /// `Format` if elements are corrupt, `Unsupported` if elements share their memory, as those of
-    /// `torch.Tensor.expand` do. The message names file and tensor.
+    /// `Format` if elements are corrupt, `Unsupported` if more than 2^24 elements share their
+    /// memory, as those of `torch.Tensor.expand` do. The message names file and tensor.
     pub fn to_f32(&self, name: &str) -> Result<ArrayD<f32>> {
         let values = self.tensor(name).and_then(|tensor| {
-            if tensor.shares_elements() {
+            if tensor.shares_elements() && tensor.len() > MOST_EXPANDED {
                 let what = format!("tensor {name}: elements share memory: save a clone of it");
                 return Err(Error::new(ErrorKind::Unsupported, what));
             }
@@ -140,6 +143,8 @@ mod tests {
         let error = file(expanded).to_f32("x").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         assert_eq!(error.message(), "file: tensor x: elements share memory: save a clone of it");
+        let small = Tensor::strided("x".into(), Encoding::F32, vec![2, 3], &[0, 0], floats(1));
+        assert_eq!(file(small.unwrap()).to_f32("x").unwrap().len(), 6);
     }
 
     #[test]

@@ -102,9 +102,8 @@ pub(crate) fn write(
     array: ArrayView4<'_, f32>,
 ) -> io::Result<()> {
     let large = array.len() * size_of::<f32>() >= u32::MAX as usize / 2;
-    let options = SimpleFileOptions::default()
-        .compression_method(CompressionMethod::Stored)
-        .large_file(large);
+    let options =
+        SimpleFileOptions::default().compression_method(CompressionMethod::STORE).large_file(large);
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     zip.start_file(format!("{name}.npy"), options)?;
     let mut buffered = BufWriter::new(&mut zip);

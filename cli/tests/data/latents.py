@@ -1,7 +1,8 @@
 """Makes the fixtures of latents as other programs write them, in the folder latents/.
 
-Run in this folder with numpy 2.4.6, torch 2.15.0, safetensors 0.8.0 and diffusers 0.42.1. Each holds the values of
-raw.npy, which has the embedded model's 16 channels, except for those with "other" in their name.
+Run in this folder with numpy 2.4.6, torch 2.15.0, safetensors 0.8.0 and diffusers 0.42.1. Each
+holds the values of raw.npy, which has the embedded model's 16 channels, except for those with
+"other" in their name.
 """
 
 from pathlib import Path
@@ -20,9 +21,11 @@ other = torch.randn(1, 16, 6, 4, generator=torch.Generator().manual_seed(1))
 one = raw[0].numpy()
 np.save(out / "raw.npy", raw.numpy())
 
-# ComfyUI's SaveLatent writes an empty tensor as the mark of raw latents. LoadLatent divides what has none.
+# ComfyUI's SaveLatent writes an empty tensor as the mark of raw latents. LoadLatent divides what
+# has none.
 mark = {"latent_format_version_0": torch.tensor([])}
-save_file({"latent_tensor": raw, **mark}, out / "comfy.latent", metadata={"prompt": "{}", "workflow": "{}"})
+told = {"prompt": "{}", "workflow": "{}"}
+save_file({"latent_tensor": raw, **mark}, out / "comfy.latent", metadata=told)
 save_file({"latent_tensor": raw, **mark}, out / "comfy.safetensors")
 save_file({"latent_tensor": other}, out / "comfy_other.latent")
 np.save(out / "comfy_other.npy", (other.float() * (1.0 / 0.18215)).numpy())
@@ -47,4 +50,5 @@ np.save(out / "frame.npy", raw.numpy()[:, :, None])
 
 torch.save(raw, out / "tensor.pt")
 torch.save({"samples": raw.half(), "step": 5}, out / "samples.pth")
-torch.save({"step": torch.tensor(5), "z": raw.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)}, out / "strided.bin")
+strided = raw.contiguous(memory_format=torch.channels_last)
+torch.save({"step": torch.tensor(5), "z": strided}, out / "strided.bin")
