@@ -27,11 +27,9 @@ fails, or is below 100 dB. DIR needs 3 GB.
 import argparse
 import json
 import math
-import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -169,7 +167,8 @@ def flax_bytes(tensors: State, dtype: torch.dtype) -> bytes:
             joined[-2] = "proj_attn"
         old = {"to_q": "query", "to_k": "key", "to_v": "value"}
         joined[-2] = old.get(joined[-2], joined[-2])
-        value = value.permute(2, 3, 1, 0) if value.ndim == 4 else value.T if value.ndim == 2 else value
+        if value.ndim > 1:
+            value = value.permute(2, 3, 1, 0) if value.ndim == 4 else value.T
         value = value.contiguous()
         data = value.view(torch.uint8).numpy().tobytes()
         array = msgpack.packb((tuple(value.shape), names[dtype], data), use_bin_type=True)
@@ -246,15 +245,11 @@ def gguf_forms(work: Path, state: State, config: dict) -> Iterator[Form]:
         yield gguf_form(work, state, kind)
 
 
-def run(line: list) -> tuple[int, int, str]:
-    """Exit status, peak memory in bytes, and what it said."""
-    with tempfile.TemporaryFile() as said:
-        child = subprocess.Popen([str(part) for part in line], stdout=said, stderr=said)
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        said.seek(0)
-        text = said.read().decode()
-    return child.returncode, usage.ru_maxrss * 1024, text.strip()
+def run(line: list) -> tuple[int, float, str]:
+    """Exit status, the process's peak memory in MiB, and what it said to stderr."""
+    done = subprocess.run([str(part) for part in line], capture_output=True, text=True)
+    peak = 0.0 if done.returncode else json.loads(done.stdout)["peak_rss_mb"]
+    return done.returncode, peak, done.stderr.strip()
 
 
 def psnr(found: np.ndarray, reference: np.ndarray) -> float:
@@ -266,7 +261,7 @@ def psnr(found: np.ndarray, reference: np.ndarray) -> float:
 def converted(vaekl: Path, form: Form, work: Path) -> str:
     """Converts a form to a folder, which diffusers must open to the same tensors."""
     out = work / "converted"
-    line = [vaekl, "convert", form.path, "-o", out, "--quiet", *form.arguments]
+    line = [vaekl, "convert", form.path, "-o", out, "--quiet", "--json", *form.arguments]
     status, _, said = run(line)
     if status:
         return f"convert failed: {said}"
@@ -291,7 +286,7 @@ def main() -> int:
     config, state = config_of(vae), {k: v.clone() for k, v in vae.state_dict().items()}
     latents = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(14))
     reference = vae.double()
-    failed, base = 0, 0
+    failed, base = 0, 0.0
     print(f"{'format':28}{'layout':30}{'dtype':9}{'PSNR dB':>9}{'peak MiB':>10}{'ratio':>7}")
     makers: list[Callable] = [safetensors_forms, pytorch_forms, flax_forms, gguf_forms]
     for maker in makers:
@@ -306,7 +301,7 @@ def main() -> int:
             wanted = reference.decode(latents.double()).sample.numpy()
             out = options.work / "out.npy"
             line = [options.vaekl, "decode", options.work / "z.npy", "-o", out]
-            line += ["--model", form.path, "--quiet", "--threads", "2", *form.arguments]
+            line += ["--model", form.path, "--quiet", "--json", "--threads", "2", *form.arguments]
             status, peak, said = run(line)
             base = base or peak
             names = f"{form.format:28}{form.layout:30}{form.dtype:9}"
@@ -317,7 +312,7 @@ def main() -> int:
             if status:
                 print(f"{names}  FAILED {wrong}", flush=True)
             else:
-                figures = f"{quality:9.1f}{peak / 2**20:10.0f}{peak / base:7.2f}"
+                figures = f"{quality:9.1f}{peak:10.1f}{peak / base:7.2f}"
                 print(f"{names}{figures}  {wrong}", flush=True)
             failed += bool(wrong) or quality < MIN_DB
         shutil.rmtree(work)

@@ -85,8 +85,8 @@ type Model struct {
 }
 
 // Open opens a checkpoint of any format: a file, a diffusers folder, or what the local cache of the
-// Hugging Face hub has of "org/name". Nil options mean the defaults. Files are mapped: do not change
-// them while the model or one of its sessions is open.
+// Hugging Face hub has of "org/name". Nil options mean the defaults. Files are mapped: do not
+// change them while the model or one of its sessions is open.
 func Open(path string, options *ModelOptions) (*Model, error) {
 	var a args
 	defer a.free()

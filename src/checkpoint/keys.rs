@@ -9,8 +9,8 @@
 //! | `attn_1.{norm, q, k, v, proj_out}` | `attentions.0.{group_norm, to_q, to_k, to_v, to_out.0}` |
 //! | `attentions.J.{query, key, value, proj_attn}` | `attentions.J.{to_q, to_k, to_v, to_out.0}` |
 //!
-//! (the last are diffusers' deprecated names). All may be bare or behind a prefix ([`Prefix`]), with
-//! any other tensors around.
+//! (the last are diffusers' deprecated names). All may be bare or behind a prefix ([`Prefix`]),
+//! with any other tensors around.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -115,7 +115,8 @@ fn no_autoencoder(names: &BTreeSet<&str>) -> Error {
     let found = if count == 0 { String::new() } else { format!(" (such as {})", some.join(", ")) };
     Error::model(format!(
         "no autoencoder among {count} tensors{found}: neither encoder.conv_in.weight nor \
-         decoder.conv_in.weight is there, bare or behind a prefix such as first_stage_model. or vae."
+         decoder.conv_in.weight is there, bare or behind a prefix such as first_stage_model. or \
+         vae."
     ))
 }
 

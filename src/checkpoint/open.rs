@@ -42,7 +42,8 @@ pub(crate) struct Checkpoint {
 
 impl Checkpoint {
     /// Opens a single file, the folder of an autoencoder or of a pipeline (with the autoencoder in
-    /// `vae/`), or what the hub's cache has of `org/name`. With `mmap` files are mapped where the system can.
+    /// `vae/`), or what the hub's cache has of `org/name`. With `mmap` files are
+    /// mapped where the system can.
     ///
     /// # Errors
     /// `Io`, `Format`, or `Unsupported` for a checkpoint of another kind; the message names the

@@ -76,8 +76,8 @@ pub(super) fn none_unused(checkpoint: &Checkpoint, unused: &[String]) -> Result<
         more => format!(" (and {more} more)"),
     };
     Err(Error::model(format!(
-        "{}: tensor {first}{more} is in no layer of an AutoencoderKL: a model of another family, or \
-         one with layers of its own",
+        "{}: tensor {first}{more} is in no layer of an AutoencoderKL: a model of another family, \
+         or one with layers of its own",
         checkpoint.source
     )))
 }

@@ -238,12 +238,10 @@ impl Model {
             && options.config_path.is_none()
             && checkpoint.config.is_none();
         let mut builder = Builder::new(&checkpoint, &config);
-        if inferred {
-            check::absences(&checkpoint, &config, directions)?;
-        }
         let family = Family::build(&mut builder, directions)?;
         let unused = check::unused(&checkpoint, |name| builder.used(name), directions);
         if inferred {
+            check::absences(&checkpoint, &config, directions)?;
             check::none_unused(&checkpoint, &unused)?;
         }
         let overridden =

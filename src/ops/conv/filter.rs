@@ -3,8 +3,8 @@
 use crate::base::weight::{DenseWeight, LayerWeight, WeightSource};
 use crate::kernels::PackConv;
 
-/// A bank of filters. `W` is its weight `[out_channels, in_channels, kernel, kernel]`: in memory, or
-/// where the checkpoint has it.
+/// A bank of filters. `W` is its weight `[out_channels, in_channels, kernel, kernel]`: in memory,
+/// or where the checkpoint has it.
 #[derive(Clone, Copy)]
 pub(crate) struct Filter<'a, W = DenseWeight<'a>> {
     /// Path in the network, for messages.

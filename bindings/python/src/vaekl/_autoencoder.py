@@ -116,7 +116,8 @@ class AutoencoderKL(DropIn):
                 tell the architecture, `preset` the rest, and what is left is guessed:
                 a `ModelWarning` tells each guess.
             norm_num_groups: Groups of the GroupNorms of a file without a configuration; 0 for 32.
-            preset, parts, disable_mmap, dtype, torch_dtype, device, options: As in `from_pretrained`.
+            preset, parts, disable_mmap, dtype, torch_dtype, device, options: As in
+                `from_pretrained`.
         """
         given = None if config is None else _config.given(config, subfolder)
         model = Model.open(

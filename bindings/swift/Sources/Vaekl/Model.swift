@@ -14,8 +14,8 @@ public final class Model: Sendable {
     private let deallocator: (@Sendable () -> Void)?
 
     /// Opens a checkpoint of any format: a file, a diffusers folder, or what the local cache of the
-    /// Hugging Face hub has of "org/name". Files are mapped: do not change them while the model or a
-    /// session of it exists.
+    /// Hugging Face hub has of "org/name". Files are mapped: do not change them while the model or
+    /// a session of it exists.
     ///
     /// - Throws: `VaeklError` that names the file: `.io` when it cannot be read, `.format` when it
     ///   is no checkpoint or corrupt, `.model` when it makes no AutoencoderKL.
