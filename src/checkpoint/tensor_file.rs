@@ -7,9 +7,11 @@ use std::path::Path;
 
 use ndarray::ArrayD;
 
+use super::contents::Contents;
 use super::file;
 use super::format;
 use super::tensor::{RawTensors, Tensor};
+use crate::base::buffer::Bytes;
 use crate::base::encoding::Encoding;
 use crate::base::error::{Error, ErrorKind, Result};
 
@@ -50,9 +52,19 @@ impl TensorFile {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         // Not mapped: a file that another program rewrites is an error, not the end of the process.
-        let contents = file::open(path, false)?;
-        let source = path.display().to_string();
-        let (raw, _) = format::parse(&contents).map_err(|error| error.within(&source))?;
+        Self::parse(&file::open(path, false)?, path.display().to_string())
+    }
+
+    /// Opens the bytes of a file, which are shared, not copied.
+    ///
+    /// # Errors
+    /// Those of [`TensorFile::open`].
+    pub fn from_bytes(bytes: impl AsRef<[u8]> + Send + Sync + 'static) -> Result<Self> {
+        Self::parse(&Contents::Memory(Bytes::new(bytes)), "file in memory".into())
+    }
+
+    fn parse(contents: &Contents, source: String) -> Result<Self> {
+        let (raw, _) = format::parse(contents).map_err(|error| error.within(&source))?;
         Ok(Self { source, raw })
     }
 
@@ -111,8 +123,6 @@ impl TensorFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::buffer::Bytes;
-    use crate::checkpoint::contents::Contents;
 
     fn file(tensor: Tensor) -> TensorFile {
         let mut raw = RawTensors::default();
