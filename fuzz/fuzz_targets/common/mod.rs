@@ -13,6 +13,7 @@ pub fn open(bytes: &[u8]) {
     let Ok(file) = TensorFile::from_bytes(bytes.to_vec()) else { return };
     for name in file.names() {
         let shape = file.shape(name).expect("its own name");
+        let shape = file.shape(name).expect("its own name");
         let elements = shape.iter().try_fold(1_usize, |n, &side| n.checked_mul(side));
         if elements.is_some_and(|elements| elements <= MOST) {
             let _ = file.to_f32(name);
