@@ -105,7 +105,7 @@ Examples:
 const INFO: &str = "Show a model: its configuration and which parts were guessed; parameters, \
 their types and layout, memory.
 
-MODEL is a diffusers folder or a .safetensors file; default: the embedded model.";
+MODEL is what --model takes; default: the embedded model.";
 
 const INFO_EXAMPLES: &str = "\
 Examples:
@@ -221,7 +221,7 @@ pub(crate) struct Plan {
 
 #[derive(Args)]
 pub(crate) struct Info {
-    /// Diffusers folder or .safetensors file
+    /// File or folder of any format, or org/name
     #[arg(value_name = "MODEL", conflicts_with = "model")]
     pub(crate) path: Option<PathBuf>,
 }
@@ -245,7 +245,8 @@ pub(crate) struct Convert {
 /// Options of every command.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Diffusers folder or .safetensors file, in diffusers' or the original (LDM) layout [default:
+    /// A diffusers folder, a file of safetensors, PyTorch, Flax or GGUF, or org/name in the local
+    /// cache of the Hugging Face hub; in diffusers' or the original (LDM) layout [default:
     /// the embedded model]
     #[arg(long, global = true, value_name = "PATH", help_heading = "Model")]
     pub(crate) model: Option<PathBuf>,

@@ -172,7 +172,8 @@ impl fmt::Debug for Model {
 }
 
 impl Model {
-    /// Opens a diffusers folder or a `.safetensors` file with default options. The file is mapped:
+    /// Opens a checkpoint of any format with default options: a file, a diffusers folder, or what
+    /// the local cache of the Hugging Face hub has of `org/name`. Its files are mapped:
     /// it must not change while the model or a session of it exists.
     ///
     /// # Errors
@@ -182,7 +183,7 @@ impl Model {
         Self::open_with(path, &ModelOptions::default())
     }
 
-    /// Opens a diffusers folder or a `.safetensors` file, like [`Model::open`], with options.
+    /// Opens a checkpoint, like [`Model::open`], with options.
     ///
     /// ```
     /// use vaekl::{Model, ModelOptions, Parts};
@@ -200,7 +201,7 @@ impl Model {
         Self::build(Checkpoint::open(path.as_ref(), variant, mmap)?, options)
     }
 
-    /// Opens a `.safetensors` file in memory. The bytes are shared, not copied.
+    /// Opens a file of any format in memory. The bytes are shared, not copied.
     ///
     /// ```
     /// use vaekl::{Config, Model, ModelOptions};
