@@ -173,8 +173,8 @@ impl fmt::Debug for Model {
 
 impl Model {
     /// Opens a checkpoint of any format with default options: a file, a diffusers folder, or what
-    /// the local cache of the Hugging Face hub has of `org/name`. Its files are mapped:
-    /// it must not change while the model or a session of it exists.
+    /// the local cache of the Hugging Face hub has of `org/name`. Its files are mapped: they must
+    /// not change while the model or a session of it exists.
     ///
     /// # Errors
     /// `Io` if the file cannot be opened, `Format` if it is not a checkpoint or is corrupt, `Model`
