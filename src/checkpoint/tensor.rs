@@ -38,8 +38,7 @@ impl Tensor {
         shape: Vec<usize>,
         contents: Contents,
     ) -> Result<Self> {
-        let elements = shape.iter().try_fold(1_usize, |n, &side| n.checked_mul(side));
-        let expected = elements.and_then(|elements| dtype.bytes(elements));
+        let expected = count(&shape).and_then(|elements| dtype.bytes(elements));
         if expected.map(|bytes| bytes as u64) != Some(contents.len()) {
             let (size, found) =
                 (expected.map_or("too many".into(), |b| b.to_string()), contents.len());
@@ -67,8 +66,7 @@ impl Tensor {
         if strides.len() != shape.len() {
             return wrong("as many strides as axes expected");
         }
-        let elements = shape.iter().try_fold(1_usize, |n, &side| n.checked_mul(side));
-        let Some(elements) = elements else { return wrong("the shape overflows") };
+        let Some(elements) = count(&shape) else { return wrong("the shape overflows") };
         let last = shape.iter().zip(strides).try_fold(0_usize, |last, (&side, &stride)| {
             last.checked_add(side.saturating_sub(1).checked_mul(stride)?)
         });
@@ -207,6 +205,14 @@ pub(super) struct RawTensors {
     pub(super) metadata: BTreeMap<String, String>,
 }
 
+/// Number of elements; `None` if the sides that are not 0 multiply to more than the address space
+/// has, which no array may.
+fn count(shape: &[usize]) -> Option<usize> {
+    let sides = shape.iter().try_fold(1_usize, |n, &side| n.checked_mul(side.max(1)))?;
+    isize::try_from(sides).ok()?;
+    Some(if shape.contains(&0) { 0 } else { sides })
+}
+
 /// Strides of a tensor in row-major order.
 fn row_major(shape: &[usize]) -> Vec<usize> {
     let mut strides = vec![1_usize; shape.len()];
@@ -270,6 +276,18 @@ mod tests {
             (0..shape.iter().product()).flat_map(|i: usize| (i as f32).to_le_bytes()).collect();
         let contents = Contents::Memory(Bytes::new(bytes));
         Tensor::new("numbers".into(), Encoding::F32, shape.to_vec(), contents).unwrap()
+    }
+
+    #[test]
+    fn sides_that_no_array_has_are_refused_even_without_elements() {
+        let empty = || Contents::Memory(Bytes::new(Vec::new()));
+        for shape in [[0, 1 << 32, 1 << 31], [1 << 62, 0, 2], [usize::MAX, 1, 0]] {
+            let plain = Tensor::new("x".into(), Encoding::F32, shape.to_vec(), empty());
+            let strided =
+                Tensor::strided("x".into(), Encoding::F32, shape.into(), &[0; 3], empty());
+            assert!(plain.is_err() && strided.is_err(), "{shape:?}");
+        }
+        Tensor::new("x".into(), Encoding::F32, vec![0, 1 << 20, 3], empty()).unwrap();
     }
 
     #[test]
