@@ -45,11 +45,11 @@ func TestModelOptions(t *testing.T) {
 		factor  float32
 		guessed bool
 	}{
-		"decoder":   {"model", vaekl.ModelOptions{Parts: vaekl.PartDecoder}, 0.18215, false},
-		"preset":    {"model", vaekl.ModelOptions{Preset: "sdxl"}, 0.13025, false},
-		"config":    {weights, vaekl.ModelOptions{ConfigPath: "model/config.json"}, 0.18215, false},
+		"decoder":    {"model", vaekl.ModelOptions{Parts: vaekl.PartDecoder}, 0.18215, false},
+		"preset":     {"model", vaekl.ModelOptions{Preset: "sdxl"}, 0.13025, false},
+		"config":     {weights, vaekl.ModelOptions{ConfigPath: "model/config.json"}, 0.18215, false},
 		"not mapped": {"model", vaekl.ModelOptions{DisableMmap: true}, 0.18215, false},
-		"bare file": {bare, vaekl.ModelOptions{NormNumGroups: 4}, 0.18215, true},
+		"bare file":  {bare, vaekl.ModelOptions{NormNumGroups: 4}, 0.18215, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			model, err := vaekl.Open(test.path, &test.options)
