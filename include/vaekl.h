@@ -247,8 +247,7 @@ typedef struct vaekl_model_info {
   float scaling_factor;
   // The offset that VAEKL_LATENT_SCALED subtracts before that; 0 if the model has none.
   float shift_factor;
-  // Size of the weights in bytes, in the checkpoint's types; mapped if the model came from a
-  // file.
+  // Size of the weights in bytes, in the checkpoint's types.
   uint64_t weight_bytes;
   // Number of weights.
   uint64_t parameters;

@@ -514,3 +514,18 @@ fn a_file_that_is_not_mapped_gives_the_same_bits() {
     };
     assert_eq!(decode(&read), decode(&mapped));
 }
+
+#[test]
+fn the_halves_that_are_there_open_and_a_broken_one_does_not() {
+    let present = |bytes| open_bare(bytes, Parts::Present);
+    assert_eq!(present(bare(same)).unwrap().parts(), Parts::Both);
+    let decoder = |n: &str| n.starts_with("decoder.") || n.starts_with("post_quant_conv.");
+    let half = bare(|n, v| if decoder(n) { same(n, v) } else { None });
+    assert_eq!(present(half).unwrap().parts(), Parts::Decoder);
+    let half = bare(|n, v| if decoder(n) { None } else { same(n, v) });
+    assert_eq!(present(half).unwrap().parts(), Parts::Encoder);
+    // Not half of it: that would pass for a model without an encoder.
+    let lost = "encoder.mid_block.resnets.0.norm1.bias";
+    let error = present(bare(|n, v| if n == lost { None } else { same(n, v) })).unwrap_err();
+    assert!(error.message().contains(lost), "{error}");
+}

@@ -357,15 +357,15 @@ struct SessionState {
 /// outlive it.
 class Model {
  public:
-  /// Opens a diffusers folder or a .safetensors file. It is mapped: do not change it while the
-  /// model or a session of it exists.
+  /// Opens a checkpoint of any format. Its files are mapped: do not change them while the model or
+  /// a session of it exists.
   [[nodiscard]] static Fallible<Model> open(const std::string &path,
                                             const ModelOptions &options = {}) {
     const auto c = detail::to_c(options);
     return make([&](auto... out) { return vaekl_model_open(path.c_str(), &c, out...); });
   }
 
-  /// Opens a .safetensors file in memory. The bytes are not copied: they must stay valid and
+  /// Opens a file of any format in memory. The bytes are not copied: they must stay valid and
   /// unchanged until the model and all its sessions are gone.
   [[nodiscard]] static Fallible<Model> from_bytes(Span<const std::byte> bytes,
                                                   const ModelOptions &options = {}) {

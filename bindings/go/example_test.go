@@ -14,7 +14,7 @@ import (
 
 // Latents to a picture. The README shows this.
 func Example() {
-	model, err := vaekl.Open("model", nil) // a diffusers folder, or a .safetensors file
+	model, err := vaekl.Open("model", nil) // a folder or file of any format
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -250,17 +250,6 @@ pub(crate) fn open_model(options: &Options, path: Option<&Path>, parts: Parts) -
     Ok(Model::open_with(path, &model_options)?)
 }
 
-/// Opens whatever the checkpoint has: both halves, or the one that is there.
-pub(crate) fn open_any_parts(options: &Options, path: Option<&Path>) -> Result<(Model, Parts)> {
-    let open = |parts| open_model(options, path, parts).map(|model| (model, parts));
-    open(Parts::Both).or_else(|failure| match failure {
-        Failure::Library(ref error) if error.kind() == ErrorKind::Model => {
-            open(Parts::Decoder).or_else(|_| open(Parts::Encoder)).map_err(|_| failure)
-        }
-        _ => Err(failure),
-    })
-}
-
 /// The session's options from the command line.
 pub(crate) fn session_options(options: &Options) -> SessionOptions {
     let attention = match options.attention {

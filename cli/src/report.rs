@@ -75,7 +75,7 @@ pub(crate) fn peak_rss_mb() -> Option<f64> {
 /// The halves of a model, for a person.
 pub(crate) fn parts(parts: Parts) -> &'static str {
     match parts {
-        Parts::Both => "encoder and decoder",
+        Parts::Both | Parts::Present => "encoder and decoder",
         Parts::Encoder => "encoder",
         Parts::Decoder => "decoder",
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::deflate::{self, Inflated};
 use crate::base::buffer::Bytes;
-use crate::base::error::{Error, Result};
+use crate::base::error::{Error, ErrorKind, Result};
 use crate::os;
 
 /// Bytes, wherever they are. A part of them shares their memory or their file.
@@ -39,6 +39,16 @@ impl Contents {
     /// Whether the bytes are in memory, as those of a mapped file are.
     pub(super) fn is_memory(&self) -> bool {
         matches!(self, Self::Memory(_))
+    }
+
+    /// Whether more than `limit` bytes are inflated before these, or after them for naught.
+    pub(super) fn inflates_beside(&self, limit: u64) -> bool {
+        match self {
+            Self::Deflated { whole, range, .. } => {
+                whole.len > limit && (range.start, range.end) != (0, whole.len)
+            }
+            _ => false,
+        }
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -103,6 +113,10 @@ impl Contents {
                 let from = out.len();
                 let length = usize::try_from(range.end - range.start)
                     .map_err(|_| Error::format("more bytes than the address space has"))?;
+                out.try_reserve_exact(length).map_err(|_| {
+                    let message = format!("{length} bytes of a file could not be allocated");
+                    Error::new(ErrorKind::OutOfMemory, message)
+                })?;
                 out.resize(from + length, 0);
                 os::read_at(file, &mut out[from..], range.start)
                     .map_err(|error| Error::io("reading the checkpoint", error))?;

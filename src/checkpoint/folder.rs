@@ -79,7 +79,8 @@ impl Folder {
 /// The configuration beside a weight file of a diffusers folder.
 pub(super) fn config_beside(file: &Path) -> Result<Option<(String, String)>> {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
-    let of_folder = FORMS.iter().any(|(stem, _)| name.starts_with(stem));
+    let rest = FORMS.iter().find_map(|(stem, _)| name.strip_prefix(stem));
+    let of_folder = rest.is_some_and(|rest| rest.starts_with(['.', '-']));
     let config = file.with_file_name(CONFIG);
     if !of_folder || !config.is_file() {
         return Ok(None);

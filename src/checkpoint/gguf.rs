@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use super::contents::Contents;
 use super::reader::Reader;
-use super::tensor::{RawTensors, Tensor};
+use super::tensor::{RawTensors, Tensor, count};
 use crate::base::encoding::Encoding;
 use crate::base::error::{Error, ErrorKind, Result};
 
@@ -294,8 +294,7 @@ impl Info {
                 "rows of a multiple of {block} elements expected ({encoding}), {row} found"
             )));
         }
-        let elements = self.dimensions.iter().try_fold(1_usize, |n, &side| n.checked_mul(side));
-        let bytes = elements.and_then(|elements| encoding.bytes(elements));
+        let bytes = count(&self.dimensions).and_then(|elements| encoding.bytes(elements));
         let bytes = bytes
             .ok_or_else(|| self.wrong(format!("dimensions {:?} that overflow", self.dimensions)))?
             as u64;
@@ -310,8 +309,6 @@ impl Info {
     fn shape(&self, true_shape: Option<Vec<usize>>) -> Result<Vec<usize>> {
         let in_file: Vec<usize> = self.dimensions.iter().rev().copied().collect();
         let Some(shape) = true_shape else { return Ok(in_file) };
-        let count =
-            |shape: &[usize]| shape.iter().try_fold(1_usize, |n, &side| n.checked_mul(side));
         if count(&shape) != count(&in_file) {
             return Err(self.wrong(format!(
                 "a true shape with as many elements as {in_file:?} expected, {shape:?} found"

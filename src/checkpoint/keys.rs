@@ -43,10 +43,10 @@ const ROOTS: [&str; 4] = ["encoder.", "decoder.", "quant_conv.", "post_quant_con
 pub(super) fn sort(raw: RawTensors) -> Result<Sorted> {
     let RawTensors { tensors, unsupported, .. } = raw;
     // By the names without wrappers, the names in the file.
-    let mut names = BTreeMap::new();
+    let (mut names, mut twice) = (BTreeMap::new(), Vec::new());
     for name in tensors.keys().chain(unsupported.keys()) {
         if let Some(other) = names.insert(unwrapped(name), name.clone()) {
-            return Err(same(name, &other));
+            twice.push((name.clone(), other));
         }
     }
     let set: BTreeSet<&str> = names.keys().map(String::as_str).collect();
@@ -61,6 +61,10 @@ pub(super) fn sort(raw: RawTensors) -> Result<Sorted> {
     }
     let ours =
         |name: &str| inside(name).filter(|rest| ROOTS.iter().any(|root| rest.starts_with(root)));
+    // Beside the autoencoder it does not matter.
+    if let Some((one, other)) = twice.iter().find(|(one, _)| ours(&unwrapped(one)).is_some()) {
+        return Err(same(one, other));
+    }
     let own: BTreeMap<&str, String> = set
         .iter()
         .filter_map(|&name| ours(name).map(|rest| (names[name].as_str(), rest)))

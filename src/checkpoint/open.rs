@@ -67,7 +67,11 @@ impl Checkpoint {
         let contents = file::open(path, mmap)?;
         let (raw, format) = format::parse(&contents).map_err(|e| e.within(path.display()))?;
         let checkpoint = Self::new(path.display().to_string(), raw, format)?;
-        let config = folder::config_beside(path)?.or(checkpoint.config);
+        // The file's own is of this very file.
+        let config = match checkpoint.config {
+            Some(own) => Some(own),
+            None => folder::config_beside(path)?,
+        };
         Ok(Self { config, mapped: contents.is_memory(), ..checkpoint })
     }
 

@@ -42,6 +42,7 @@ impl Tensor {
         if expected.map(|bytes| bytes as u64) != Some(contents.len()) {
             let (size, found) =
                 (expected.map_or("too many".into(), |b| b.to_string()), contents.len());
+            let shape = &shape[..shape.len().min(MOST_AXES)];
             return Err(Error::format(format!(
                 "tensor {name}: {size} bytes expected for {shape:?} of {dtype}, {found} found"
             )));
@@ -129,9 +130,21 @@ impl Tensor {
 
     /// The bytes of the elements in the file's type, in row-major order. Not for blocks.
     pub(super) fn row_major_bytes(&self) -> Result<Cow<'_, [u8]>> {
+        let (_, size) = self.dtype.block();
+        let span = self.contents.len();
+        // Read from a file, a few elements far apart would cost all that lies between them.
+        if !self.contents.is_memory()
+            && span > MOST_SPARSE
+            && span / 16 > (self.len() * size) as u64
+        {
+            return Err(Error::format(format!(
+                "{} elements in {span} bytes, which are not mapped",
+                self.len()
+            )));
+        }
         let bytes = self.contents.read()?;
         let Some(strides) = &self.strides else { return Ok(bytes) };
-        Ok(Cow::Owned(match self.dtype.block().1 {
+        Ok(Cow::Owned(match size {
             1 => gather::<1>(&bytes, &self.shape, strides),
             2 => gather::<2>(&bytes, &self.shape, strides),
             4 => gather::<4>(&bytes, &self.shape, strides),
@@ -205,9 +218,17 @@ pub(super) struct RawTensors {
     pub(super) metadata: BTreeMap<String, String>,
 }
 
+/// Bytes between the elements of a strided tensor that are read without further thought.
+const MOST_SPARSE: u64 = 64 << 20;
+/// Axes of a shape: formats have 4, 8 or 64 at most.
+const MOST_AXES: usize = 64;
+
 /// Number of elements; `None` if the sides that are not 0 multiply to more than the address space
-/// has, which no array may.
-fn count(shape: &[usize]) -> Option<usize> {
+/// has, or there are too many axes, which no array may have.
+pub(super) fn count(shape: &[usize]) -> Option<usize> {
+    if shape.len() > MOST_AXES {
+        return None;
+    }
     let sides = shape.iter().try_fold(1_usize, |n, &side| n.checked_mul(side.max(1)))?;
     isize::try_from(sides).ok()?;
     Some(if shape.contains(&0) { 0 } else { sides })

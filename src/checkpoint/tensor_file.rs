@@ -10,6 +10,7 @@ use ndarray::ArrayD;
 use super::contents::Contents;
 use super::file;
 use super::format;
+use super::scales;
 use super::tensor::{RawTensors, Tensor};
 use crate::base::buffer::Bytes;
 use crate::base::encoding::Encoding;
@@ -64,7 +65,11 @@ impl TensorFile {
     }
 
     fn parse(contents: &Contents, source: String) -> Result<Self> {
-        let (raw, _) = format::parse(contents).map_err(|error| error.within(&source))?;
+        let parsed = format::parse(contents).and_then(|(mut raw, _)| {
+            scales::apply(&mut raw)?;
+            Ok(raw)
+        });
+        let raw = parsed.map_err(|error| error.within(&source))?;
         Ok(Self { source, raw })
     }
 

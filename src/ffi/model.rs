@@ -166,8 +166,7 @@ pub struct vaekl_model_info {
     pub scaling_factor: f32,
     /// The offset that VAEKL_LATENT_SCALED subtracts before that; 0 if the model has none.
     pub shift_factor: f32,
-    /// Size of the weights in bytes, in the checkpoint's types; mapped if the model came from a
-    /// file.
+    /// Size of the weights in bytes, in the checkpoint's types.
     pub weight_bytes: u64,
     /// Number of weights.
     pub parameters: u64,

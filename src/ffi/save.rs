@@ -120,5 +120,5 @@ pub unsafe extern "C" fn vaekl_model_save(
 }
 
 fn is_file_name(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "safetensors")
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("safetensors"))
 }

@@ -28,6 +28,8 @@ pub enum Parts {
     Decoder,
     /// The encoder only; the checkpoint needs no decoder.
     Encoder,
+    /// The halves that the checkpoint has; [`Model::parts`] tells which.
+    Present,
 }
 
 /// Options for opening a model. `ModelOptions::default()` opens both halves, with the checkpoint's
@@ -104,7 +106,7 @@ impl ModelOptions {
 pub struct ModelInfo {
     /// Number of parameters.
     pub parameters: u64,
-    /// Size of the parameters in bytes, in the checkpoint's own types; mapped, not resident.
+    /// Size of the parameters in bytes, in the checkpoint's own types.
     pub weight_bytes: u64,
     /// Number of tensors of each type.
     pub dtypes: BTreeMap<Encoding, usize>,
@@ -231,6 +233,14 @@ impl Model {
             Parts::Both => &[Direction::Encode, Direction::Decode],
             Parts::Encoder => &[Direction::Encode],
             Parts::Decoder => &[Direction::Decode],
+            Parts::Present => {
+                let has = |name: &str| checkpoint.tensors.contains_key(name);
+                match (has("encoder.conv_in.weight"), has("decoder.conv_in.weight")) {
+                    (true, false) => &[Direction::Encode],
+                    (false, true) => &[Direction::Decode],
+                    _ => &[Direction::Encode, Direction::Decode],
+                }
+            }
         };
         let mut guessed = Vec::new();
         let (config, config_source) = configure(&checkpoint, options, &mut guessed)
@@ -283,6 +293,16 @@ impl Model {
     /// The configuration: read, given or inferred.
     pub fn config(&self) -> &Config {
         &self.0.config
+    }
+
+    /// The halves that are open, never [`Parts::Present`].
+    pub fn parts(&self) -> Parts {
+        let has = |direction| self.network(direction).is_ok();
+        match (has(Direction::Encode), has(Direction::Decode)) {
+            (true, false) => Parts::Encoder,
+            (false, true) => Parts::Decoder,
+            _ => Parts::Both,
+        }
     }
 
     /// Properties of the model and its checkpoint.

@@ -36,7 +36,8 @@ pub(super) fn run(context: &Context<'_>, arguments: &Convert) -> Result<()> {
     }
 
     let path = arguments.path.as_deref().or(context.options.model.as_deref());
-    let (model, parts) = engine::open_any_parts(context.options, path)?;
+    let model = engine::open_model(context.options, path, Parts::Present)?;
+    let parts = model.parts();
     let info = model.info();
     if let (Some(path), false) = (path, context.options.quiet) {
         engine::remark_on(path, &model);

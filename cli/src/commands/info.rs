@@ -29,7 +29,8 @@ struct Facts {
 pub(super) fn run(context: &Context<'_>, arguments: &Info) -> Result<()> {
     let path = arguments.path.as_deref().or(context.options.model.as_deref());
     let load = Instant::now();
-    let (model, parts) = engine::open_any_parts(context.options, path)?;
+    let model = engine::open_model(context.options, path, Parts::Present)?;
+    let parts = model.parts();
     let load_s = load.elapsed().as_secs_f64();
     let options = engine::session_options(context.options);
     let side = SIDE.max(model.config().downscale());

@@ -44,3 +44,7 @@ pub(super) const MOST_AXES: usize = 64;
 /// Elements of a tensor that has more of them than its storage, because some axes repeat it. Those
 /// of an autoencoder are weights of normalisations; its largest weight has 2^23 elements.
 pub(super) const MOST_REPEATED: usize = 1 << 24;
+
+/// The largest compressed storage of which a tensor may be a part: each part inflates what is
+/// before it anew.
+pub(super) const MOST_SHARED: u64 = 1 << 20;

@@ -2,9 +2,9 @@
 //! Tensors of a pickle, in the storages of their file.
 
 use super::super::contents::Contents;
-use super::super::tensor::{RawTensors, Tensor};
+use super::super::tensor::{RawTensors, Tensor, count};
 use super::flatten::flatten;
-use super::limits::{MOST_AXES, MOST_REPEATED};
+use super::limits::{MOST_AXES, MOST_REPEATED, MOST_SHARED};
 use super::machine::Pickle;
 use super::value::{Storage, TensorValue, Value};
 use crate::base::encoding::Encoding;
@@ -74,7 +74,7 @@ impl Place {
     fn tensor(self, name: String, storage: Contents) -> Result<Tensor> {
         let Self { encoding, offset, shape, strides } = self;
         let (_, size) = encoding.block();
-        let elements = shape.iter().try_fold(1_usize, |n, &side| n.checked_mul(side));
+        let elements = count(&shape);
         // Only a tensor that repeats elements has more of them than its storage.
         let there = (storage.len() / size as u64) as usize;
         if elements.is_none_or(|elements| elements > MOST_REPEATED.max(there)) {
@@ -87,7 +87,15 @@ impl Place {
         let rest = start.and_then(|start| storage.slice(start..storage.len()));
         let outside = || Error::format(format!("tensor {name}: elements outside its storage"));
         let rest = rest.ok_or_else(outside)?;
-        Tensor::strided(name, encoding, shape, &strides, rest)
+        let tensor = Tensor::strided(name, encoding, shape, &strides, rest)?;
+        if tensor.contents.inflates_beside(MOST_SHARED) {
+            return Err(Error::format(format!(
+                "tensor {}: a part of a compressed storage of over {MOST_SHARED} bytes, which \
+                 every part would inflate anew",
+                tensor.name
+            )));
+        }
+        Ok(tensor)
     }
 }
 

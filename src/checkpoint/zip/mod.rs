@@ -29,6 +29,9 @@ const MOST_DIRECTORY: u64 = 8 << 20;
 /// The most bytes that one byte inflates to: deflate has 258 bytes in 2 bits at best.
 const MOST_RATIO: u64 = 1032;
 
+/// The largest entry that is inflated, in bytes: far above any layer's weight.
+const MOST_INFLATED: u64 = 1 << 30;
+
 /// The entries of an archive.
 pub(super) struct Archive {
     contents: Contents,
@@ -125,6 +128,11 @@ impl Entry {
             return wrong("its local header lies outside the file");
         };
         let Central { offset, packed, size, .. } = central;
+        if central.method == Method::Deflated && size > MOST_INFLATED {
+            return Err(Error::format(format!(
+                "it inflates to {size} bytes, at most {MOST_INFLATED} are inflated"
+            )));
+        }
         let Some(end) = start.checked_add(packed).filter(|&end| end <= directory) else {
             return wrong("it reaches into the zip directory");
         };

@@ -2,8 +2,7 @@
 import Foundation
 
 extension Model {
-    /// Opens the diffusers folder or .safetensors file at a file URL, such as one in the app's
-    /// bundle.
+    /// Opens the checkpoint at a file URL, such as one in the app's bundle.
     ///
     /// - Throws: as `init(path:options:)`.
     public convenience init(contentsOf url: URL, options: Options = Options()) throws {

@@ -223,8 +223,7 @@ extension Model {
         public let scalingFactor: Float
         /// The offset that `LatentScale.scaled` subtracts before that; 0 if the model has none.
         public let shiftFactor: Float
-        /// Size of the weights in bytes, in the checkpoint's types; mapped if the model came from a
-        /// file.
+        /// Size of the weights in bytes, in the checkpoint's types.
         public let weightBytes: UInt64
         /// Number of weights.
         public let parameters: UInt64
