@@ -61,7 +61,7 @@ fn a_model_goes_from_form_to_form_without_a_change() {
     let channels = info["config"]["latent_channels"].as_u64().unwrap() as usize;
     folder.write("latents.npy", &npy(&[1, channels, 3, 5], noise(channels * 15)));
     let decode = |model: &str, out: &str| {
-        folder.succeed(["decode", "latents.npy", "-o", out, "--model", model]);
+        folder.succeed(["decode", "-q", "latents.npy", "-o", out, "--model", model]);
         npy_values(&folder.read(out), &[1, 3, 24, 40])
     };
     assert_eq!(decode("vae", "a.npy"), decode("ldm.safetensors", "b.npy"));

@@ -5,7 +5,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::{Folder, data, noise, npy, npy_values, safetensors};
+use common::{Folder, data, noise, npy, npy_values, repository, safetensors};
 use safetensors::SafeTensors;
 
 const FORMATS: [&str; 4] = ["npy", "npz", "safetensors", "latent"];
@@ -112,9 +112,13 @@ fn a_file_says_what_it_is() {
     let said = metadata(&folder.read("grey.safetensors"));
     assert_eq!((&*said["vaekl.family"], &*said["vaekl.channels"]), ("AutoencoderKL", "2"));
     assert_ne!(said["vaekl.model"], fingerprint);
-    encode(&folder, "flux.safetensors", &[&model[..], &["--preset", "flux"]].concat());
-    let said = metadata(&folder.read("flux.safetensors"));
-    assert_eq!((&*said["vaekl.family"], &*said["vaekl.shift_factor"]), ("flux", "0.1159"));
+    let Some(model) = repository("tests/data/ldm_checkpoint/model.safetensors") else { return };
+    let preset = ["--preset", "sd-x4-upscaler", "--norm-num-groups", "4"];
+    let model = ["--model", model.to_str().unwrap()];
+    encode(&folder, "x4.safetensors", &[&model[..], &preset].concat());
+    let said = metadata(&folder.read("x4.safetensors"));
+    let found = (&*said["vaekl.family"], &*said["vaekl.scaling_factor"]);
+    assert_eq!(found, ("sd-x4-upscaler", "0.08333"));
 }
 
 #[test]
@@ -222,11 +226,13 @@ fn another_model_of_the_family_is_remarked() {
     encode(&folder, "own.safetensors", &model);
     assert_eq!(decode(&folder, "own.safetensors", &model).1, "");
     // Raw latents of the same model fit, whatever its factor is said to be; scaled ones do not.
-    let preset = [&model[..], &["--preset", "flux"]].concat();
+    let config = std::fs::read_to_string(grey.join("config.json")).unwrap();
+    folder.write("config.json", config.replace("0.18215", "0.25").as_bytes());
+    let preset = [&model[..], &["--config", "config.json"]].concat();
     assert_eq!(decode(&folder, "own.safetensors", &preset).1, "");
     encode(&folder, "scaled.safetensors", &[&model[..], &["--scaled"]].concat());
     let line = refuse(&folder, "scaled.safetensors", &preset);
-    assert!(line.contains("(2 channels, scaling 0.3611, shift 0.1159)"), "{line}");
+    assert!(line.contains("(2 channels, scaling 0.25"), "{line}");
     assert!(line.trim_end().ends_with("--preset its family"), "{line}");
 }
 
