@@ -113,7 +113,7 @@ fn a_file_says_what_it_is() {
     assert_eq!((&*said["vaekl.family"], &*said["vaekl.channels"]), ("AutoencoderKL", "2"));
     assert_ne!(said["vaekl.model"], fingerprint);
     let Some(model) = repository("tests/data/ldm_checkpoint/model.safetensors") else { return };
-    let preset = ["--preset", "sd-x4-upscaler", "--norm-num-groups", "4"];
+    let preset = ["--preset", "sd-x4-upscaler", "--norm-num-groups", "4", "-q"];
     let model = ["--model", model.to_str().unwrap()];
     encode(&folder, "x4.safetensors", &[&model[..], &preset].concat());
     let said = metadata(&folder.read("x4.safetensors"));
