@@ -6,6 +6,7 @@ import copy
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import threading
@@ -358,6 +359,20 @@ def test_a_single_file(data, expected, tmp_path):
     assert (vae.config.scaling_factor, vae.config.shift_factor) == (0.13025, None)
     assert vae.config.block_out_channels == [8, 8, 16, 16] and vae.config.sample_size == 1024
     assert vae.info.guessed > 0 and "force_upcast" in vae.config
+
+
+def test_a_name_is_found_in_the_hubs_local_cache(data, expected, tmp_path, monkeypatch):
+    repository = tmp_path / "hub" / "models--some--pipeline"
+    shutil.copytree(data / "model", repository / "snapshots" / "0123abcd" / "vae")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0123abcd")
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    for arguments in ({}, {"subfolder": "vae"}):
+        vae = AutoencoderKL.from_pretrained("some/pipeline", **arguments)
+        assert equal(vae.decode(expected.latents).sample, expected.decoded)
+    with pytest.raises(vaekl.MissingFileError, match="models--some--other"):
+        AutoencoderKL.from_pretrained("some/other")
 
 
 def test_presets_replace_the_configuration(data):
