@@ -46,7 +46,8 @@ pub(super) fn check_model(found: &Label, model: &Label) -> Result<Option<String>
         return Err(format!(
             "latents of {expected} expected by the model, of {found} found: --model is the one \
              they were made with{}",
-            if same_model { ", --preset its family" } else { "" }
+            // A guessed family may be the wrong one, on either side.
+            if scaling { ", --preset its family" } else { "" }
         ));
     }
     Ok(match (&found.model, &model.model) {
