@@ -3,9 +3,10 @@
 
     scripts/hostile_files.py VAEKL
 
-VAEKL is the command. Each file of tests/data/hostile is opened five times by `vaekl info`, which must
-refuse it; its time is the median of the process. Exits with 1 if a file is opened, takes over 100 ms
-or 64 MB, or leaves the file that some of them try to make. tests/hostile.rs compares what is said.
+VAEKL is the command. Each file of tests/data/hostile is opened five times by `vaekl info`, which
+must refuse it; its time is the median of the process. Exits with 1 if a file is opened, takes over
+100 ms or 64 MB, or leaves the file that some of them try to make. tests/hostile.rs compares what is
+said.
 """
 
 import os
@@ -47,8 +48,8 @@ def main():
     largest = max(figures, key=lambda name: figures[name][1])
     (most_ms, _), (_, most) = figures[slowest], figures[largest]
     made = set(Path().iterdir()) - before
-    print(f"{len(files)} files refused, slowest {slowest} {most_ms:.1f} ms, largest {largest} ", end="")
-    print(f"{most / 1e6:.1f} MB, files made: {len(made)}")
+    print(f"{len(files)} files refused, {len(made)} files made")
+    print(f"slowest {slowest} {most_ms:.1f} ms, largest {largest} {most / 1e6:.1f} MB")
     return bool(made) or most_ms > MOST_MS or most > MOST_BYTES
 
 
