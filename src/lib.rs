@@ -63,11 +63,10 @@ pub use base::atomic_file::AtomicFile;
 pub use base::encoding::Encoding;
 pub use base::error::{Error, ErrorKind, Result};
 pub use base::storage::Storage;
-pub use checkpoint::TensorFile;
+pub use checkpoint::{KeyLayout, TensorFile};
 pub use latents::{DiagonalGaussian, Generator};
 pub use model::{
-    Activation, Config, Guess, Model, ModelInfo, ModelOptions, Parts, Preset, SaveLayout,
-    SaveOptions, Saved,
+    Activation, Config, Guess, Model, ModelInfo, ModelOptions, Parts, Preset, SaveOptions, Saved,
 };
 pub use run::{
     Attention, AutoencoderKlOutput, CancelToken, DecoderOutput, Plan, Progress, RowStream, Session,

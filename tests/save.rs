@@ -12,7 +12,7 @@ use safetensors::tensor::{TensorView, serialize};
 use safetensors::{Dtype, SafeTensors};
 use support::{Fixture, f32x4};
 use vaekl::{
-    Encoding, ErrorKind, Model, ModelOptions, Parts, SaveLayout, SaveOptions, Session,
+    Encoding, ErrorKind, KeyLayout, Model, ModelOptions, Parts, SaveOptions, Session,
     SessionOptions, Storage,
 };
 
@@ -136,8 +136,8 @@ fn every_fixture_comes_back_from_a_folder_and_from_a_file() {
         assert_eq!(files(&path("-again")), first, "{name}: the folder of a folder");
 
         for (kind, layout, opened_as) in [
-            (".safetensors", SaveLayout::Diffusers, "diffusers"),
-            (".ldm.safetensors", SaveLayout::Original, "original"),
+            (".safetensors", KeyLayout::Diffusers, "diffusers"),
+            (".ldm.safetensors", KeyLayout::Original, "original"),
         ] {
             let options = plain().with_layout(layout);
             again.save_file(path(kind), &options).unwrap();
@@ -358,7 +358,7 @@ fn a_file_is_saved_onto_the_file_that_is_open() {
     config.shift_factor = Some(0.1159);
     let model = Model::open_with(&path, &ModelOptions::default().with_config(config)).unwrap();
     let bits = decoded(&model, &fixture);
-    model.save_file(&path, &plain().with_layout(SaveLayout::Original)).unwrap();
+    model.save_file(&path, &plain().with_layout(KeyLayout::Original)).unwrap();
     assert_eq!(decoded(&model, &fixture), bits);
     let again = Model::open(&path).unwrap();
     assert_eq!(decoded(&again, &fixture), bits);
@@ -381,7 +381,7 @@ fn half_a_model_is_saved_as_it_is() {
     let preset = options.clone().with_preset("sdxl".parse().unwrap());
     let source = Model::open_with(&file, &preset).unwrap().info().config_source.clone();
     assert_eq!(source, "the file's metadata, with preset sdxl");
-    for layout in [SaveLayout::Diffusers, SaveLayout::Original] {
+    for layout in [KeyLayout::Diffusers, KeyLayout::Original] {
         model.save_file(&file, &plain().with_layout(layout)).unwrap();
         let again = Model::open_with(&file, &options).unwrap();
         assert_eq!(again.info().tensors, model.info().tensors);
@@ -417,7 +417,7 @@ fn options_that_do_not_apply_are_refused() {
     let file_fails = |options: &SaveOptions| model.save_file(scratch.path("new"), options);
     for (result, kind, part) in [
         (
-            folder_fails(&plain().with_layout(SaveLayout::Original)),
+            folder_fails(&plain().with_layout(KeyLayout::Original)),
             ErrorKind::InvalidArgument,
             "layout",
         ),

@@ -117,6 +117,17 @@ impl Encoding {
     }
 }
 
+impl From<Dense> for Encoding {
+    fn from(dense: Dense) -> Self {
+        match dense {
+            Dense::F32 => Self::F32,
+            Dense::F16 => Self::F16,
+            Dense::Bf16 => Self::Bf16,
+            Dense::F64 => Self::F64,
+        }
+    }
+}
+
 impl fmt::Display for Encoding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

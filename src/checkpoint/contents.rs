@@ -18,8 +18,8 @@ pub(crate) enum Contents {
     Memory(Bytes),
     /// In a file that is not mapped.
     File { file: Arc<File>, range: Range<u64> },
-    /// A part of what `packed` inflates to, inflated whenever it is read.
-    Deflated { packed: Arc<Contents>, whole: Inflated, range: Range<u64> },
+    /// A part of what `compressed` inflates to, inflated whenever it is read.
+    Deflated { compressed: Arc<Contents>, whole: Inflated, range: Range<u64> },
     /// Pieces one after the other.
     Pieces(Vec<Contents>),
 }
@@ -31,9 +31,9 @@ impl Contents {
         Ok(Self::File { file: Arc::new(file), range })
     }
 
-    /// All that `packed` inflates to.
-    pub(super) fn deflated(packed: Contents, whole: Inflated) -> Self {
-        Self::Deflated { packed: Arc::new(packed), whole, range: 0..whole.len }
+    /// All that `compressed` inflates to.
+    pub(super) fn deflated(compressed: Contents, whole: Inflated) -> Self {
+        Self::Deflated { compressed: Arc::new(compressed), whole, range: 0..whole.len }
     }
 
     /// Whether the bytes are in memory, as those of a mapped file are.
@@ -73,9 +73,9 @@ impl Contents {
                 let range = all.start + range.start..all.start + range.end;
                 Self::File { file: Arc::clone(file), range }
             }
-            Self::Deflated { packed, whole, range: all } => {
+            Self::Deflated { compressed, whole, range: all } => {
                 let range = all.start + range.start..all.start + range.end;
-                Self::Deflated { packed: Arc::clone(packed), whole: *whole, range }
+                Self::Deflated { compressed: Arc::clone(compressed), whole: *whole, range }
             }
             Self::Pieces(pieces) => {
                 let mut at = 0;
@@ -121,8 +121,8 @@ impl Contents {
                 os::read_at(file, &mut out[from..], range.start)
                     .map_err(|error| Error::io("reading the checkpoint", error))?;
             }
-            Self::Deflated { packed, whole, range } => {
-                deflate::inflate(&packed.read()?, *whole, range.clone(), out)?;
+            Self::Deflated { compressed, whole, range } => {
+                deflate::inflate(&compressed.read()?, *whole, range.clone(), out)?;
             }
             Self::Pieces(pieces) => pieces.iter().try_for_each(|piece| piece.append(out))?,
         }
@@ -134,7 +134,7 @@ impl Contents {
         match self {
             Self::Memory(bytes) => bytes.release(),
             Self::File { .. } => {}
-            Self::Deflated { packed, .. } => packed.release(),
+            Self::Deflated { compressed, .. } => compressed.release(),
             Self::Pieces(pieces) => pieces.iter().for_each(Self::release),
         }
     }
@@ -146,8 +146,8 @@ impl Contents {
             Self::Memory(bytes) => bytes.len(),
             Self::File { .. } => 0,
             // In proportion: parts of the same bytes share them.
-            Self::Deflated { packed, whole, .. } => {
-                let share = packed.resident() as u128 * u128::from(self.len());
+            Self::Deflated { compressed, whole, .. } => {
+                let share = compressed.resident() as u128 * u128::from(self.len());
                 share.div_ceil(u128::from(whole.len.max(1))) as usize
             }
             Self::Pieces(pieces) => pieces.iter().map(Self::resident).sum(),
@@ -167,7 +167,7 @@ impl Contents {
         match self {
             Self::Memory(bytes) if bytes.releases() => bytes.len(),
             Self::Memory(_) | Self::File { .. } => 0,
-            Self::Deflated { packed, .. } => packed.passing() + deflate::WORKING,
+            Self::Deflated { compressed, .. } => compressed.passing() + deflate::WORKING,
             Self::Pieces(pieces) => pieces.iter().map(Self::touched).sum(),
         }
     }

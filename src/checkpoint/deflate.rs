@@ -44,11 +44,11 @@ pub(super) fn available() -> Result<()> {
 /// bytes after them are not inflated.
 ///
 /// # Errors
-/// `Format` if `packed` are corrupt, or inflate to other than `expected`, which is told only where
-/// `range` reaches their end. `OutOfMemory` if the part is too large.
+/// `Format` if `compressed` are corrupt, or inflate to other than `expected`, which is told only
+/// where `range` reaches their end. `OutOfMemory` if the part is too large.
 #[cfg(feature = "deflate")]
 pub(super) fn inflate(
-    packed: &[u8],
+    compressed: &[u8],
     expected: Inflated,
     range: Range<u64>,
     out: &mut Vec<u8>,
@@ -62,7 +62,7 @@ pub(super) fn inflate(
     out.try_reserve_exact(size)
         .map_err(|_| Error::new(ErrorKind::OutOfMemory, format!("no {size} bytes to inflate")))?;
     let (mut decoder, mut window) = (DecompressorOxide::default(), vec![0; WINDOW]);
-    let (mut input, mut at, mut crc) = (packed, 0_u64, Crc::new());
+    let (mut input, mut at, mut crc) = (compressed, 0_u64, Crc::new());
     loop {
         let from = (at % WINDOW as u64) as usize;
         let (status, read, written) = decompress(&mut decoder, input, &mut window, from, 0);
@@ -143,9 +143,9 @@ mod tests {
     const PACKED: [u8; 5] = [0x4b, 0x4c, 0x84, 0x01, 0x00];
     const CRC: u32 = 0x4c11_cdf0;
 
-    fn part(packed: &[u8], len: u64, range: Range<u64>) -> Result<Vec<u8>> {
+    fn part(compressed: &[u8], len: u64, range: Range<u64>) -> Result<Vec<u8>> {
         let mut out = Vec::new();
-        inflate(packed, Inflated { len, crc: CRC }, range, &mut out)?;
+        inflate(compressed, Inflated { len, crc: CRC }, range, &mut out)?;
         Ok(out)
     }
 
@@ -158,7 +158,8 @@ mod tests {
 
     #[test]
     fn what_does_not_agree_is_refused() {
-        let error = |packed: &[u8], len: u64| part(packed, len, 0..len).unwrap_err().to_string();
+        let error =
+            |compressed: &[u8], len: u64| part(compressed, len, 0..len).unwrap_err().to_string();
         assert!(error(&PACKED, 9).contains("more than 9"));
         assert!(error(&PACKED, 11).contains("11 inflated bytes expected, 10 found"));
         assert!(error(&PACKED[..2], 10).contains("end or break"));

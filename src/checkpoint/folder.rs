@@ -106,10 +106,8 @@ impl Weights {
         {
             return Ok(found);
         }
-        let wanted = FORMS.map(|(stem, extension)| match variant {
-            Some(variant) => format!("{stem}.{variant}{extension}"),
-            None => format!("{stem}{extension}"),
-        });
+        let wanted =
+            FORMS.map(|(stem, extension)| format!("{}{extension}", stem_of(stem, variant)));
         let [first, others @ ..] = &wanted;
         let there = if there.is_empty() { "none".into() } else { there.join(", ") };
         let others = others.join(", ");
@@ -120,12 +118,8 @@ impl Weights {
     /// The file or the index of a variant, or of none.
     fn of_variant(folder: &Path, variant: Option<&str>) -> Option<Self> {
         FORMS.into_iter().find_map(|(stem, extension)| {
-            let (file, index) = match variant {
-                None => (format!("{stem}{extension}"), format!("{stem}{extension}.index.json")),
-                Some(v) => {
-                    (format!("{stem}.{v}{extension}"), format!("{stem}{extension}.index.{v}.json"))
-                }
-            };
+            let file = format!("{}{extension}", stem_of(stem, variant));
+            let index = index_of(stem, extension, variant);
             [(file, false), (index, true)].into_iter().find_map(|(name, sharded)| {
                 let path = folder.join(name);
                 path.is_file().then(|| Self { path, sharded, variant: variant.map(str::to_owned) })
@@ -160,6 +154,17 @@ impl Weights {
         }
         Ok(names.into_iter().map(|name| folder.join(name)).collect())
     }
+}
+
+/// The name of the weight files of a variant, or of none, without their extension.
+pub(super) fn stem_of(stem: &str, variant: Option<&str>) -> String {
+    variant.map_or_else(|| stem.to_owned(), |variant| format!("{stem}.{variant}"))
+}
+
+/// The name of the index of a variant's shards, or of those of none.
+pub(super) fn index_of(stem: &str, extension: &str, variant: Option<&str>) -> String {
+    let variant = variant.map(|variant| format!(".{variant}")).unwrap_or_default();
+    format!("{stem}{extension}.index{variant}.json")
 }
 
 /// Variants with weights in `folder`, sorted.

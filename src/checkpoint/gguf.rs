@@ -43,9 +43,9 @@ const GENERAL: &str = "general.";
 pub(super) fn parse(contents: &Contents) -> Result<RawTensors> {
     let mut reader = Reader::new(contents);
     let _mark: [u8; 4] = reader.array("the mark")?;
-    check_version(read_u32(&mut reader, "the version")?)?;
-    let tensors = read_u64(&mut reader, "the number of tensors")?;
-    let pairs = read_u64(&mut reader, "the number of metadata entries")?;
+    check_version(reader.u32("the version")?)?;
+    let tensors = reader.u64("the number of tensors")?;
+    let pairs = reader.u64("the number of metadata entries")?;
     // The least that each takes: a tensor has lengths of its name and shape, a type and an offset,
     // an entry the length of its key, a type and a byte.
     check_count(&reader, tensors, 24, "tensors")?;
@@ -150,7 +150,7 @@ impl Metadata {
     /// Reads an entry, and keeps what matters of it.
     fn entry(&mut self, reader: &mut Reader<'_>) -> Result<()> {
         let key = name(reader, "a key of metadata")?;
-        let kind = read_u32(reader, "the type of metadata")?;
+        let kind = reader.u32("the type of metadata")?;
         let wrong = |what: String| Error::format(format!("metadata {key}: {what}"));
         if key == ALIGNMENT {
             let found = natural(reader, kind).map_err(|error| error.within(&key))?;
@@ -159,8 +159,8 @@ impl Metadata {
             }
             self.alignment = found;
         } else if let (Some(tensor), ARRAY) = (key.strip_prefix(TRUE_SHAPE), kind) {
-            let kind = read_u32(reader, "the type of an array")?;
-            let count = read_u64(reader, "the length of an array")?;
+            let kind = reader.u32("the type of an array")?;
+            let count = reader.u64("the length of an array")?;
             if count > MOST_AXES {
                 return Err(wrong(format!("at most {MOST_AXES} axes expected, {count} found")));
             }
@@ -170,7 +170,7 @@ impl Metadata {
                 .map_err(|error| error.within(&key))?;
             self.shapes.insert(tensor.to_owned(), sides);
         } else if key.starts_with(GENERAL) && kind == TEXT {
-            let length = read_u64(reader, "the length of a text")?;
+            let length = reader.u64("the length of a text")?;
             if length > MOST_TEXT {
                 reader.part(length, "a text")?;
             } else {
@@ -188,11 +188,11 @@ impl Metadata {
         if let Some(size) = size(kind) {
             reader.part(size, "a number")?;
         } else if kind == TEXT {
-            let length = read_u64(reader, "the length of a text")?;
+            let length = reader.u64("the length of a text")?;
             reader.part(length, "a text")?;
         } else if kind == ARRAY {
-            let kind = read_u32(reader, "the type of an array")?;
-            let count = read_u64(reader, "the length of an array")?;
+            let kind = reader.u32("the type of an array")?;
+            let count = reader.u64("the length of an array")?;
             if depth == MOST_DEPTH {
                 return Err(Error::format(format!("over {MOST_DEPTH} arrays in each other")));
             }
@@ -252,19 +252,19 @@ struct Info {
 impl Info {
     fn read(reader: &mut Reader<'_>) -> Result<Self> {
         let name = name(reader, "the name of a tensor")?;
-        let axes = read_u32(reader, "the number of dimensions")?;
+        let axes = reader.u32("the number of dimensions")?;
         if axes > MOST_DIMENSIONS {
             return Err(Error::format(format!(
                 "tensor {name}: at most {MOST_DIMENSIONS} dimensions expected, {axes} found"
             )));
         }
-        let dimension = |_| side(read_u64(reader, "a dimension")?);
+        let dimension = |_| side(reader.u64("a dimension")?);
         let dimensions = (0..axes)
             .map(dimension)
             .collect::<Result<_>>()
             .map_err(|error| error.within(format!("tensor {name}")))?;
-        let kind = read_u32(reader, "the type of a tensor")?;
-        let offset = read_u64(reader, "the offset of a tensor")?;
+        let kind = reader.u32("the type of a tensor")?;
+        let offset = reader.u64("the offset of a tensor")?;
         Ok(Self { name, dimensions, kind, offset })
     }
 
@@ -323,21 +323,13 @@ fn side(side: u64) -> Result<usize> {
 }
 
 fn name(reader: &mut Reader<'_>, what: &str) -> Result<String> {
-    let length = read_u64(reader, what)?;
+    let length = reader.u64(what)?;
     if length > MOST_NAME {
         return Err(Error::format(format!(
             "{what}: at most {MOST_NAME} bytes expected, {length} found"
         )));
     }
     reader.text(length, what)
-}
-
-fn read_u32(reader: &mut Reader<'_>, what: &str) -> Result<u32> {
-    reader.array(what).map(u32::from_le_bytes)
-}
-
-fn read_u64(reader: &mut Reader<'_>, what: &str) -> Result<u64> {
-    reader.array(what).map(u64::from_le_bytes)
 }
 
 /// The encoding that ggml's type number `kind` is, or the name of a type that no weight has.

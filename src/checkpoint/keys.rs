@@ -19,11 +19,25 @@ use super::relatives::{Relative, of_another_model, relative};
 use super::tensor::{RawTensors, Tensor};
 use crate::base::error::{Error, Result};
 
-/// The naming layout of a checkpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum KeyLayout {
+/// How a checkpoint names its tensors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeyLayout {
+    /// The names of diffusers: `decoder.mid_block.attentions.0.to_q.weight`, `[out, in]`.
+    #[default]
     Diffusers,
+    /// The names of the original ("LDM"): `decoder.mid.attn_1.q.weight`, `[out, in, 1, 1]`.
     Original,
+}
+
+impl KeyLayout {
+    /// The name: `diffusers` or `original`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Diffusers => "diffusers",
+            Self::Original => "original",
+        }
+    }
 }
 
 /// The autoencoder's tensors, renamed, apart from the others.

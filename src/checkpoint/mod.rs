@@ -54,7 +54,7 @@ mod write;
 mod zip;
 
 pub(crate) use folder::CONFIG;
-pub(crate) use keys::KeyLayout;
+pub use keys::KeyLayout;
 pub(crate) use names_out::{original_name, shape_out, state_dict_place};
 pub(crate) use open::{CONFIG_KEY, Checkpoint};
 pub(crate) use tensor::Tensor;

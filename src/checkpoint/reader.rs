@@ -55,6 +55,16 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
+    /// The next 4 bytes as a little-endian number.
+    pub(super) fn u32(&mut self, what: &str) -> Result<u32> {
+        self.array(what).map(u32::from_le_bytes)
+    }
+
+    /// The next 8 bytes as a little-endian number.
+    pub(super) fn u64(&mut self, what: &str) -> Result<u64> {
+        self.array(what).map(u64::from_le_bytes)
+    }
+
     /// The next `length` bytes as UTF-8. The caller has bounded `length`.
     ///
     /// # Errors

@@ -9,8 +9,8 @@ use super::tensor::{RawTensors, Tensor};
 use crate::base::encoding::Encoding;
 use crate::base::error::{Error, Result};
 
-/// The longest header that is read, as in the `safetensors` crate.
-const MOST: u64 = 100_000_000;
+/// The longest header that is read or written, as in the `safetensors` crate.
+pub(super) const MOST_HEADER: u64 = 100_000_000;
 
 /// The tensors of a file, which share `contents`.
 ///
@@ -47,7 +47,7 @@ fn header(contents: &Contents) -> Result<(Metadata, Contents)> {
     let wrong = |error: &SafeTensorError| Error::format(explain(error, length));
     let number = contents.slice(0..8).ok_or_else(|| wrong(&SafeTensorError::HeaderTooSmall))?;
     let header = u64::from_le_bytes(number.read()?[..].try_into().expect("8 bytes"));
-    if header > MOST {
+    if header > MOST_HEADER {
         return Err(wrong(&SafeTensorError::HeaderTooLarge));
     }
     let too_long = || wrong(&SafeTensorError::InvalidHeaderLength);

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::folder::{EXTENSION, STEM, is_shard};
+use super::folder::{EXTENSION, STEM, index_of, is_shard, stem_of};
 use super::write::FileTensor;
 use crate::base::error::{Error, Result};
 
@@ -24,16 +24,14 @@ impl WeightNames {
     /// # Errors
     /// `InvalidArgument` if the variant cannot be a part of a file name.
     pub(crate) fn new(variant: Option<&str>) -> Result<Self> {
-        let Some(variant) = variant else {
-            return Ok(Self { variant: None, stem: STEM.into() });
-        };
-        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-        if variant.is_empty() || !variant.chars().all(fits) || is_shard(variant) {
+        let part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        let fits = |name: &&str| !name.is_empty() && name.chars().all(part) && !is_shard(name);
+        if let Some(variant) = variant.filter(|variant| !fits(variant)) {
             return Err(Error::invalid(format!(
                 "variant: a name as fp16 expected, {variant:?} found"
             )));
         }
-        Ok(Self { variant: Some(variant.into()), stem: format!("{STEM}.{variant}") })
+        Ok(Self { variant: variant.map(str::to_owned), stem: stem_of(STEM, variant) })
     }
 
     fn single(&self) -> String {
@@ -46,10 +44,7 @@ impl WeightNames {
 
     /// The name of the index of shards.
     pub(crate) fn index(&self) -> String {
-        match &self.variant {
-            None => format!("{STEM}{EXTENSION}.index.json"),
-            Some(variant) => format!("{STEM}{EXTENSION}.index.{variant}.json"),
-        }
+        index_of(STEM, EXTENSION, self.variant.as_deref())
     }
 
     /// Whether a file of this name has weights of this variant, or lists their shards.

@@ -9,6 +9,7 @@ use half::{bf16, f16};
 use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
 
+use super::safetensors::MOST_HEADER;
 use super::tensor::Tensor;
 use crate::base::atomic_file::AtomicFile;
 use crate::base::encoding::{Dense, Encoding};
@@ -16,8 +17,6 @@ use crate::base::error::{Error, Result};
 use crate::base::storage::Storage;
 use crate::base::weight::{LayerWeight, WeightSource};
 
-/// The longest header that readers take.
-const MOST: usize = 100_000_000;
 /// Bytes that are converted at a time.
 const CHUNK: usize = 1 << 16;
 
@@ -53,12 +52,7 @@ impl<'a> FileTensor<'a> {
 
     /// The type of the elements in the file.
     pub(crate) fn dtype(&self) -> Encoding {
-        match self.dtype {
-            Dense::F32 => Encoding::F32,
-            Dense::F16 => Encoding::F16,
-            Dense::Bf16 => Encoding::Bf16,
-            Dense::F64 => Encoding::F64,
-        }
+        self.dtype.into()
     }
 
     /// Size in the file.
@@ -167,10 +161,10 @@ pub(crate) fn write(
 ) -> Result<()> {
     tensors.sort_by(|a, b| b.file_dtype().cmp(&a.file_dtype()).then_with(|| a.name.cmp(&b.name)));
     let header = header(&tensors, metadata)?;
-    if header.len() > MOST {
+    if header.len() as u64 > MOST_HEADER {
         let (path, found) = (file.path().display(), header.len());
         return Err(Error::invalid(format!(
-            "{path}: a header of at most {MOST} bytes expected, {found} found"
+            "{path}: a header of at most {MOST_HEADER} bytes expected, {found} found"
         )));
     }
     put(file, &(header.len() as u64).to_le_bytes())?;

@@ -10,7 +10,8 @@ use super::options::{self, Growing, end_of};
 use super::status::{vaekl_error, vaekl_status};
 use super::types::vaekl_dtype;
 use crate::base::error::{Error, Result};
-use crate::model::{SaveLayout, SaveOptions};
+use crate::checkpoint::KeyLayout;
+use crate::model::SaveOptions;
 
 /// For vaekl_save_options.dtype only: each tensor keeps its type; one that is quantised or has 8
 /// bits becomes F32.
@@ -66,8 +67,8 @@ impl vaekl_save_options {
             options.dtype = Some(args::float_dtype(self.dtype, "options.dtype")?);
         }
         options.layout = match self.layout {
-            VAEKL_KEYS_DIFFUSERS => SaveLayout::Diffusers,
-            VAEKL_KEYS_ORIGINAL => SaveLayout::Original,
+            VAEKL_KEYS_DIFFUSERS => KeyLayout::Diffusers,
+            VAEKL_KEYS_ORIGINAL => KeyLayout::Original,
             other => {
                 return Err(args::unknown("options.layout", "a VAEKL_KEYS constant", other));
             }

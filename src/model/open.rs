@@ -16,7 +16,7 @@ use super::presets::Preset;
 use crate::base::buffer::Bytes;
 use crate::base::encoding::Encoding;
 use crate::base::error::{Error, Result};
-use crate::checkpoint::{Checkpoint, KeyLayout, Tensor, read_text};
+use crate::checkpoint::{Checkpoint, Tensor, read_text};
 
 /// Which halves of the autoencoder to open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -265,10 +265,7 @@ impl Model {
         let fingerprint =
             fingerprint(&checkpoint).map_err(|error| error.within(&checkpoint.source))?;
         let Totals { tensors, parameters, bytes, dtypes } = builder.totals();
-        let layout = match checkpoint.layout {
-            KeyLayout::Diffusers => "diffusers",
-            KeyLayout::Original => "original",
-        };
+        let layout = checkpoint.layout.name();
         let info = ModelInfo {
             parameters,
             weight_bytes: bytes,

@@ -9,27 +9,16 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::config::Config;
-use super::new_folder::NewFolder;
 use super::open::Model;
 use crate::base::atomic_file::AtomicFile;
 use crate::base::encoding::Encoding;
 use crate::base::error::{Error, Result};
+use crate::base::new_folder::NewFolder;
 use crate::base::storage::Storage;
 use crate::checkpoint::{
-    CONFIG, CONFIG_KEY, FileTensor, Tensor, WeightNames, index, original_name, shape_out,
-    state_dict_place, write,
+    CONFIG, CONFIG_KEY, FileTensor, KeyLayout, Tensor, WeightNames, index, original_name,
+    shape_out, state_dict_place, write,
 };
-
-/// How a saved file names its tensors.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SaveLayout {
-    /// The names of diffusers: `decoder.mid_block.attentions.0.to_q.weight`, `[out, in]`.
-    #[default]
-    Diffusers,
-    /// The names of the original ("LDM"): `decoder.mid.attn_1.q.weight`, `[out, in, 1, 1]`.
-    Original,
-}
 
 /// Options for saving a model. `SaveOptions::default()` changes no tensor.
 #[derive(Clone, Debug, Default)]
@@ -39,7 +28,7 @@ pub struct SaveOptions {
     /// `f32` for one that is quantised or has 8 bits.
     pub dtype: Option<Storage>,
     /// The names of the tensors; a folder has those of diffusers.
-    pub layout: SaveLayout,
+    pub layout: KeyLayout,
     /// The most bytes of tensors in a file of a folder; a larger tensor has a file of its own.
     /// Default: one file.
     pub max_shard_size: Option<u64>,
@@ -57,7 +46,7 @@ impl SaveOptions {
 
     /// Sets [`SaveOptions::layout`].
     #[must_use]
-    pub fn with_layout(self, layout: SaveLayout) -> Self {
+    pub fn with_layout(self, layout: KeyLayout) -> Self {
         Self { layout, ..self }
     }
 
@@ -128,7 +117,7 @@ impl Model {
         options: &SaveOptions,
     ) -> Result<Saved> {
         let folder = folder.as_ref();
-        if options.layout != SaveLayout::Diffusers {
+        if options.layout != KeyLayout::Diffusers {
             let message = "layout: the original one is that of a single file, a folder found";
             return Err(Error::invalid(message));
         }
@@ -194,7 +183,7 @@ impl Model {
 
     /// The tensors of the model as a file has them, in the order of diffusers' state dict.
     fn file_tensors<'m>(&'m self, options: &SaveOptions) -> Vec<FileTensor<'m>> {
-        let original = options.layout == SaveLayout::Original;
+        let original = options.layout == KeyLayout::Original;
         let levels = self.config().block_out_channels.len();
         let mut tensors: Vec<_> = self.tensors().iter().collect();
         tensors.sort_by_cached_key(|(name, _)| state_dict_place(name));
@@ -256,11 +245,11 @@ mod tests {
     fn every_option_has_a_method() {
         let options = SaveOptions::default()
             .with_dtype(Storage::Bf16)
-            .with_layout(SaveLayout::Original)
+            .with_layout(KeyLayout::Original)
             .with_max_shard_size(5)
             .with_variant("fp16");
         let SaveOptions { dtype, layout, max_shard_size, variant } = options;
-        assert_eq!((dtype, layout), (Some(Storage::Bf16), SaveLayout::Original));
+        assert_eq!((dtype, layout), (Some(Storage::Bf16), KeyLayout::Original));
         assert_eq!((max_shard_size, variant.as_deref()), (Some(5), Some("fp16")));
     }
 

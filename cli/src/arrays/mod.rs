@@ -2,7 +2,7 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `picture` | arrays that stand for pictures: `.npy` and `.safetensors`, read and written |
+//! | `picture_array` | arrays that stand for pictures, in `.npy` and `.safetensors` |
 //! | `container` | the named arrays of a file of any format |
 //! | `pick` | which of them is meant |
 //! | `npz`, `npy`, `safetensors` | the formats |
@@ -13,12 +13,12 @@ mod element;
 mod npy;
 mod npz;
 mod pick;
-mod picture;
+mod picture_array;
 mod safetensors;
 
 pub(crate) use container::{Array, Container, ContainerFormat};
 pub(crate) use npy::write as write_npy;
 pub(crate) use npz::write as write_npz;
 pub(crate) use pick::{Entry, alternatives, pick};
-pub(crate) use picture::{read, write};
+pub(crate) use picture_array::{read, write};
 pub(crate) use safetensors::write as write_safetensors;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Map, Value};
-use vaekl::{Guess, Parts, SaveLayout, SaveOptions};
+use vaekl::{Guess, KeyLayout, Parts, SaveOptions};
 
 use super::context::Context;
 use crate::args::{Convert, LayoutKind};
@@ -24,8 +24,8 @@ pub(super) fn run(context: &Context<'_>, arguments: &Convert) -> Result<()> {
     options.dtype = context.options.dtype.map(engine::storage);
     options.max_shard_size = arguments.max_shard_size;
     options.layout = match arguments.layout {
-        LayoutKind::Diffusers => SaveLayout::Diffusers,
-        LayoutKind::Ldm => SaveLayout::Original,
+        LayoutKind::Diffusers => KeyLayout::Diffusers,
+        LayoutKind::Ldm => KeyLayout::Original,
     };
     let wrong = |rule| Err(Failure::Usage(format!("{rule}, {} found", output.display())));
     if to_file && options.max_shard_size.is_some() {

@@ -4,7 +4,7 @@
 use super::element::Element;
 use super::globals::{Global, Rebuild};
 use super::limits::MOST_ARGUMENTS;
-use super::value::{Arena, Storage, TensorValue, Value, text};
+use super::value::{Arena, PickledStorage, TensorValue, Value, text};
 use crate::base::error::{Error, ErrorKind, Result};
 
 /// The arguments in a tuple, as many of them as a call looks at: it may be long, and called often.
@@ -71,7 +71,7 @@ pub(super) fn persistent(arena: &mut Arena, pickle: &[u8], id: Value) -> Result<
         _ => return Err(wrong()),
     };
     let len = natural(len)?;
-    arena.add_storage(Storage { key, element, len, view })
+    arena.add_storage(PickledStorage { key, element, len, view })
 }
 
 /// A dictionary out of nothing, of another one, of pairs, or with the maker of its values.

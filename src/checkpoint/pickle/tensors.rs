@@ -6,7 +6,7 @@ use super::super::tensor::{RawTensors, Tensor, count};
 use super::flatten::flatten;
 use super::limits::{MOST_AXES, MOST_REPEATED, MOST_SHARED};
 use super::machine::Pickle;
-use super::value::{Storage, TensorValue, Value};
+use super::value::{PickledStorage, TensorValue, Value};
 use crate::base::encoding::Encoding;
 use crate::base::error::{Error, Result};
 
@@ -17,7 +17,7 @@ use crate::base::error::{Error, Result};
 /// `bytes_of`.
 pub(super) fn tensors(
     pickle: &Pickle<'_>,
-    bytes_of: impl Fn(&Storage) -> Result<Contents>,
+    bytes_of: impl Fn(&PickledStorage) -> Result<Contents>,
 ) -> Result<RawTensors> {
     let mut raw = RawTensors::default();
     for (name, id) in flatten(pickle)? {
@@ -47,7 +47,7 @@ pub(super) fn tensors(
 }
 
 /// The part of a storage's bytes that its view has, if there is one.
-fn part(storage: &Storage, bytes: Contents) -> Result<Contents> {
+fn part(storage: &PickledStorage, bytes: Contents) -> Result<Contents> {
     let size = storage.element.size();
     if storage.len.checked_mul(size) != Some(bytes.len()) {
         let (len, element, found) = (storage.len, storage.element.name(), bytes.len());

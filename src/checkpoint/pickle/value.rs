@@ -52,7 +52,7 @@ pub(super) fn text(pickle: &[u8], value: Value) -> Option<&str> {
 
 /// A storage: elements in the file, of which tensors have parts.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Storage {
+pub(super) struct PickledStorage {
     /// The name in the file; valid UTF-8.
     pub(super) key: Span,
     pub(super) element: Element,
@@ -84,7 +84,7 @@ pub(super) struct Arena {
     containers: Vec<Vec<Value>>,
     /// Items of all containers.
     total: usize,
-    pub(super) storages: Vec<Storage>,
+    pub(super) storages: Vec<PickledStorage>,
     pub(super) tensors: Vec<TensorValue>,
 }
 
@@ -127,7 +127,7 @@ impl Arena {
 
     /// # Errors
     /// `Format` beyond the limit.
-    pub(super) fn add_storage(&mut self, storage: Storage) -> Result<Value> {
+    pub(super) fn add_storage(&mut self, storage: PickledStorage) -> Result<Value> {
         add(&mut self.storages, storage).map(Value::Storage)
     }
 

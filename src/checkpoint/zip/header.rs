@@ -37,7 +37,7 @@ pub(super) struct Central {
     pub(super) method: Method,
     pub(super) crc: u32,
     /// Bytes in the file.
-    pub(super) packed: u64,
+    pub(super) compressed: u64,
     /// Bytes when inflated.
     pub(super) size: u64,
     /// Where its local header is.
@@ -55,7 +55,7 @@ impl Central {
         let (flags, method) = (cursor.u16()?, cursor.u16()?);
         cursor.take(4)?; // Time and date.
         let crc = cursor.u32()?;
-        let (packed, size) = (cursor.u32()?.into(), cursor.u32()?.into());
+        let (compressed, size) = (cursor.u32()?.into(), cursor.u32()?.into());
         let (name, extra, comment) = (cursor.u16()?, cursor.u16()?, cursor.u16()?);
         let disk = cursor.u16()?;
         cursor.take(6)?; // Attributes.
@@ -72,7 +72,8 @@ impl Central {
         let extra = cursor.take(extra.into())?;
         cursor.take(comment.into())?;
         let within = |error: Error| error.within(format!("entry {name}"));
-        let [size, packed, offset] = widened([size, packed, offset], extra).map_err(within)?;
+        let [size, compressed, offset] =
+            widened([size, compressed, offset], extra).map_err(within)?;
         let unsupported = |what: String| Err(within(Error::new(ErrorKind::Unsupported, what)));
         if flags & ENCRYPTED != 0 {
             return unsupported("it is encrypted".into());
@@ -85,7 +86,7 @@ impl Central {
             8 => Method::Deflated,
             other => return unsupported(format!("compression method {other}")),
         };
-        Ok(Self { name, flags, method, crc, packed, size, offset })
+        Ok(Self { name, flags, method, crc, compressed, size, offset })
     }
 
     /// Checks the local header. Returns where the data begin; `None` if that is outside the file.
@@ -99,12 +100,12 @@ impl Central {
         let (flags, method) = (cursor.u16()?, cursor.u16()?);
         cursor.take(4)?; // Time and date.
         let crc = cursor.u32()?;
-        let (packed, size) = (cursor.u32()?.into(), cursor.u32()?.into());
+        let (compressed, size) = (cursor.u32()?.into(), cursor.u32()?.into());
         let (name, extra) = (u64::from(cursor.u16()?), u64::from(cursor.u16()?));
         let Some(rest) = bytes(self.offset + LOCAL_SIZE, name + extra) else { return Ok(None) };
         let rest = rest.read()?;
         let (local_name, extra_field) = rest.split_at(name as usize);
-        let [size, packed, _] = widened([size, packed, 0], extra_field)?;
+        let [size, compressed, _] = widened([size, compressed, 0], extra_field)?;
         let trailing = flags & TRAILING != 0;
         let agrees = |local: u64, central: u64| local == central || trailing && local == 0;
         let method = match method {
@@ -117,7 +118,7 @@ impl Central {
             && method == Some(self.method)
             && local_name == self.name.as_bytes()
             && agrees(crc.into(), self.crc.into())
-            && agrees(packed, self.packed)
+            && agrees(compressed, self.compressed)
             && agrees(size, self.size);
         if !same {
             let message = "its local header does not agree with the zip directory";

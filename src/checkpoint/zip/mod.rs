@@ -127,22 +127,23 @@ impl Entry {
         let Some(start) = central.check_local(contents)? else {
             return wrong("its local header lies outside the file");
         };
-        let Central { offset, packed, size, .. } = central;
+        let Central { offset, compressed, size, .. } = central;
         if central.method == Method::Deflated && size > MOST_INFLATED {
             return Err(Error::format(format!(
                 "it inflates to {size} bytes, at most {MOST_INFLATED} are inflated"
             )));
         }
-        let Some(end) = start.checked_add(packed).filter(|&end| end <= directory) else {
+        let Some(end) = start.checked_add(compressed).filter(|&end| end <= directory) else {
             return wrong("it reaches into the zip directory");
         };
         match central.method {
-            Method::Plain if packed != size => {
+            Method::Plain if compressed != size => {
                 return wrong("uncompressed, but with two sizes");
             }
-            Method::Deflated if size > packed.saturating_mul(MOST_RATIO) => {
+            Method::Deflated if size > compressed.saturating_mul(MOST_RATIO) => {
                 return Err(Error::format(format!(
-                    "{packed} bytes cannot inflate to {size}: {MOST_RATIO} times as many at most"
+                    "{compressed} bytes cannot inflate to {size}: {MOST_RATIO} times as many at \
+                     most"
                 )));
             }
             _ => {}

@@ -5,12 +5,12 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use crate::base::error::{Error, Result};
+use super::error::{Error, Result};
 
 /// A folder for outputs. Dropped before [`NewFolder::complete`], it removes the folders that it has
 /// made, with the files that came into them.
 #[derive(Default)]
-pub(super) struct NewFolder {
+pub(crate) struct NewFolder {
     /// The folders made, each in the one before.
     made: Vec<PathBuf>,
     files: Vec<PathBuf>,
@@ -21,7 +21,7 @@ impl NewFolder {
     ///
     /// # Errors
     /// `InvalidArgument` for a path without a name; `Io`, naming the path.
-    pub(super) fn make(folder: &Path) -> Result<Self> {
+    pub(crate) fn make(folder: &Path) -> Result<Self> {
         let failed = |error| Error::io(folder.display(), error);
         if folder.as_os_str().is_empty() {
             return Err(Error::invalid("folder: a path expected, \"\" found"));
@@ -45,12 +45,12 @@ impl NewFolder {
     }
 
     /// Notes a file that has come into the folder.
-    pub(super) fn committed(&mut self, file: PathBuf) {
+    pub(crate) fn committed(&mut self, file: PathBuf) {
         self.files.push(file);
     }
 
     /// Leaves the folders where they are.
-    pub(super) fn complete(mut self) {
+    pub(crate) fn complete(mut self) {
         self.made.clear();
     }
 }
