@@ -14,8 +14,8 @@
 //! let pictures = session.decode(latents.view())?.sample;
 //! assert_eq!(pictures.dim(), (1, 3, 32, 48)); // about [-1, 1], unclamped
 //!
-//! let posterior = session.encode(pictures.view())?.latent_dist;
-//! assert_eq!(posterior.mode().dim(), latents.dim());
+//! let encoded = session.encode(pictures.view())?.encoded;
+//! assert_eq!(encoded.mode().dim(), latents.dim());
 //! # Ok::<(), vaekl::Error>(())
 //! ```
 //!
@@ -64,11 +64,12 @@ pub use base::encoding::Encoding;
 pub use base::error::{Error, ErrorKind, Result};
 pub use base::storage::Storage;
 pub use checkpoint::{KeyLayout, TensorFile};
-pub use latents::{DiagonalGaussian, Generator};
+pub use latents::{DiagonalGaussian, Encoded, Generator};
 pub use model::{
-    Activation, Config, Guess, Model, ModelInfo, ModelOptions, Parts, Preset, SaveOptions, Saved,
+    Activation, Config, Family, Flux2Config, Guess, KlConfig, Model, ModelInfo, ModelOptions,
+    Parts, Preset, SaveOptions, Saved, TinyConfig, TinyVariant,
 };
 pub use run::{
-    Attention, AutoencoderKlOutput, CancelToken, DecoderOutput, Plan, Progress, RowStream, Session,
+    Attention, CancelToken, DecoderOutput, EncoderOutput, Plan, Progress, RowStream, Session,
     SessionOptions, Tiling, plan_decode, plan_encode,
 };

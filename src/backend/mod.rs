@@ -22,8 +22,10 @@ use crate::base::error::{Error, Result};
 pub(crate) use crate::base::shape::Region;
 use crate::base::shape::Shape;
 use crate::base::storage::Storage;
-pub(crate) use crate::kernels::Act;
+pub(crate) use crate::kernels::{Act, Epilogue};
 pub(crate) use crate::ops::attention::Algorithm;
+pub(crate) use crate::ops::conv::LOCAL_GRID;
+use crate::ops::conv::Way;
 pub(crate) use crate::ops::conv::{LayerFilter, Resample};
 
 /// An activation held by a backend. Not `Clone`: its holder frees it.
@@ -109,16 +111,35 @@ pub(crate) struct Norm<'a> {
     pub(crate) core: Option<Region>,
 }
 
-/// One fused operator: `normalise -> activate -> resample -> convolve -> + bias (-> + residual)`,
+/// A map of each value, applied to a convolution's input while it is loaded: `act(x * factor +
+/// offset)`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Map {
+    pub(crate) factor: f32,
+    pub(crate) offset: f32,
+    pub(crate) act: Option<Act>,
+}
+
+/// What is done to a convolution's input while it is loaded.
+#[derive(Clone, Copy)]
+pub(crate) enum Prologue<'a> {
+    Norm(Norm<'a>),
+    Map(Map),
+}
+
+/// One fused operator: `prologue -> resample -> convolve -> + bias (-> + residual) -> epilogue`,
 /// then store and gather the statistics that the next GroupNorm needs.
 #[derive(Clone, Copy)]
 pub(crate) struct Conv<'a> {
     /// One filter bank, or several with one kernel size; their outputs are concatenated.
     pub(crate) filters: &'a [LayerFilter<'a>],
-    pub(crate) norm: Option<Norm<'a>>,
+    pub(crate) prologue: Option<Prologue<'a>>,
     pub(crate) resample: Resample,
     /// Whether to add the residual, which the output slot already holds.
     pub(crate) residual: bool,
+    pub(crate) epilogue: Epilogue,
+    /// Whether each value is to be the same, to the bit, in a tile of the picture as in the whole.
+    pub(crate) local: bool,
     /// Groups of the GroupNorm that reads the output; 1 if none does, for the check that values are
     /// finite.
     pub(crate) groups: usize,
@@ -127,12 +148,15 @@ pub(crate) struct Conv<'a> {
 impl Conv<'_> {
     /// The output shape for an input of shape `input`.
     pub(crate) fn output(&self, input: Shape) -> Shape {
-        let (height, width) = match self.resample {
-            Resample::Keep => (input.height, input.width),
-            Resample::Double => (input.height * 2, input.width * 2),
-            Resample::Halve => (input.height / 2, input.width / 2),
-        };
+        let kernel = self.filters.first().map_or(1, |filter| filter.kernel);
+        let output = |length| self.resample.output(length, kernel);
+        let (height, width) = (output(input.height), output(input.width));
         Shape::new(height, width, self.filters.iter().map(|filter| filter.out_channels).sum())
+    }
+
+    /// How it goes over the picture.
+    pub(crate) fn way(&self) -> Way {
+        Way { resample: self.resample, local: self.local }
     }
 }
 
@@ -150,6 +174,18 @@ pub(crate) struct Attention<'a> {
     pub(crate) query: Columns<'a>,
     pub(crate) key: Columns<'a>,
     pub(crate) value: Columns<'a>,
+}
+
+/// Takes another activation where a mask is 0: `x * mask + other * (1 - mask)`.
+#[derive(Clone, Copy)]
+pub(crate) struct Blend<'a> {
+    /// An activation of the same shape.
+    pub(crate) other: &'a Slot,
+    /// A mask of one channel, `F32`, whose sides are a multiple of the activation's; the first pixel
+    /// of each square counts, as in nearest-neighbour interpolation.
+    pub(crate) mask: &'a Slot,
+    /// Groups of the GroupNorm that reads the result.
+    pub(crate) groups: usize,
 }
 
 /// How a run saves memory. It never changes a bit of the result.
@@ -278,4 +314,7 @@ pub(crate) trait Backend {
 
     /// Runs attention into `out`, a slot other than the operands.
     fn attention(&mut self, attention: &Attention<'_>, out: &Slot) -> Result<()>;
+
+    /// Blends in place.
+    fn blend(&mut self, blend: &Blend<'_>, slot: &Slot) -> Result<()>;
 }

@@ -4,7 +4,8 @@
 use std::ops::Range;
 
 use super::{
-    Attention, Backend, Conv, Demand, Entry, Machine, Region, Slot, SplitSlots, Strategy, Tail,
+    Attention, Backend, Blend, Conv, Demand, Entry, Machine, Region, Slot, SplitSlots, Strategy,
+    Tail,
 };
 use crate::base::error::Result;
 use crate::base::shape::Shape;
@@ -147,6 +148,11 @@ impl<M: Machine> Backend for Recorder<'_, M> {
     fn attention(&mut self, attention: &Attention<'_>, out: &Slot) -> Result<()> {
         let demand = self.machine.attention(attention, out, self.strategy)?;
         self.operator(demand);
+        Ok(())
+    }
+
+    fn blend(&mut self, _: &Blend<'_>, _: &Slot) -> Result<()> {
+        self.operator(Demand { scratch: 0, multiply_adds: 0 });
         Ok(())
     }
 }

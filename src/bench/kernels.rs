@@ -7,7 +7,9 @@ use crate::arch::Level;
 use crate::backend::Act;
 use crate::base::buffer::{AlignedBuf, Elements, ElementsMut, cast, cast_mut};
 use crate::base::error::Result;
-use crate::kernels::{AffineAct, Gemm, Init, Kernels, Prefetch, Store, Sum, TileShape, Winograd};
+use crate::kernels::{
+    AffineAct, Epilogue, Gemm, Init, Kernels, Prefetch, Store, Sum, TileShape, Winograd,
+};
 
 /// A matrix product by itself.
 #[derive(Clone, Copy, Debug)]

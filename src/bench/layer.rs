@@ -13,8 +13,8 @@ use crate::base::error::Result;
 use crate::base::shape::Shape;
 use crate::base::storage::Storage;
 use crate::base::weight::DenseWeight;
-use crate::kernels::Kernels;
 use crate::kernels::threads::Threads;
+use crate::kernels::{Epilogue, Kernels};
 use crate::ops::conv::{self, ConvInput, Filter, Geometry, Operands, Prologue, Resample};
 use crate::ops::exec::Exec;
 use crate::ops::place::{Source, Staged, Target};
@@ -63,7 +63,7 @@ pub fn layer(
         _ => Resample::Halve,
     };
     let input = Shape::new(size, size, from);
-    let geometry = Geometry::new(input, &filters, resample, usize::MAX)?;
+    let geometry = Geometry::new(input, &filters, resample.into(), usize::MAX)?;
     let normalised = kernel == 3 && resample == Resample::Keep;
     let mut source = AlignedBuf::zeroed(input.bytes(Storage::F32)?, "input")?;
     for (i, value) in cast_mut::<f32>(&mut source).iter_mut().enumerate() {
@@ -83,6 +83,7 @@ pub fn layer(
             act: Some(Act::Silu),
         }),
         residual: layer.residual,
+        epilogue: Epilogue::None,
         groups: if to.is_multiple_of(32) { 32 } else { 1 },
         staged: Staged::default(),
     };

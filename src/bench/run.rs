@@ -27,7 +27,7 @@ struct Watched<'c, 'a> {
 
 impl Watched<'_, '_> {
     fn note(&mut self, conv: &Conv<'_>, input: Shape, out: Shape, seconds: f64) -> Result<()> {
-        let geometry = Geometry::new(input, conv.filters, conv.resample, usize::MAX)?;
+        let geometry = Geometry::new(input, conv.filters, conv.way(), usize::MAX)?;
         let (method, done) = method(&geometry);
         let first = &conv.filters[0];
         let shape = format!("{input} -> {out}, {}x{}", first.kernel, first.kernel);

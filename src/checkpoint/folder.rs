@@ -1,5 +1,6 @@
 #![forbid(unsafe_code)]
-//! A diffusers folder: `config.json`, and weights in one file or in shards, possibly of a variant.
+//! A diffusers folder: `config.json`, and weights in one file or in shards, possibly of a variant;
+//! or a folder of TAESD's, with a file for each half.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -30,8 +31,8 @@ pub(super) struct Folder {
     pub(super) format: Format,
     /// Whether all of their files are mapped.
     pub(super) mapped: bool,
-    /// The text of `config.json`, and its path.
-    pub(super) config: (String, String),
+    /// The text of `config.json`, and its path; a pair of halves has none.
+    pub(super) config: Option<(String, String)>,
     /// The variant of the weights, such as `fp16`.
     pub(super) variant: Option<String>,
 }
@@ -43,8 +44,12 @@ impl Folder {
         let folder = match folder.join(CONFIG).is_file() {
             false if vae.join(CONFIG).is_file() => &vae,
             false => {
+                if let (Some(halves), None) = (Halves::find(folder)?, variant) {
+                    return halves.read(folder, mmap);
+                }
                 return Err(Error::format(format!(
-                    "{}: the folder has no {CONFIG} (and no vae/{CONFIG})",
+                    "{}: the folder has no {CONFIG} (and no vae/{CONFIG}), and no two files \
+                     NAME_encoder and NAME_decoder, .safetensors or .pth",
                     folder.display()
                 )));
             }
@@ -72,7 +77,84 @@ impl Folder {
         let format = format.ok_or_else(|| {
             Error::format(format!("{}: an index without a shard", weights.path.display()))
         })?;
-        Ok(Self { path: folder.to_owned(), raw, format, mapped, config, variant: weights.variant })
+        let (path, config) = (folder.to_owned(), Some(config));
+        Ok(Self { path, raw, format, mapped, config, variant: weights.variant })
+    }
+}
+
+/// The two files of a tiny autoencoder, as TAESD publishes them.
+struct Halves {
+    /// Each with the name of its half.
+    files: [(&'static str, PathBuf); 2],
+}
+
+/// Extensions of such files, in the order in which they are preferred.
+const OF_HALVES: [&str; 2] = [EXTENSION, ".pth"];
+
+impl Halves {
+    /// Finds the pair in `folder`; `None` if there is none.
+    ///
+    /// # Errors
+    /// `Format` if there are several.
+    fn find(folder: &Path) -> Result<Option<Self>> {
+        let entries =
+            std::fs::read_dir(folder).map_err(|error| Error::io(folder.display(), error))?;
+        let mut names = BTreeSet::new();
+        for entry in entries {
+            let name = entry.map_err(|error| Error::io(folder.display(), error))?.file_name();
+            let name = name.to_string_lossy();
+            for extension in OF_HALVES {
+                if let Some(name) = name.strip_suffix(&format!("_decoder{extension}")) {
+                    names.insert(name.to_owned());
+                }
+            }
+        }
+        let file = |name: &str, half: &str| {
+            OF_HALVES
+                .iter()
+                .map(|extension| folder.join(format!("{name}_{half}{extension}")))
+                .find(|path| path.is_file())
+        };
+        let mut pairs = names.iter().filter_map(|name| {
+            let (encoder, decoder) = (file(name, "encoder")?, file(name, "decoder")?);
+            Some(Self { files: [("encoder.", encoder), ("decoder.", decoder)] })
+        });
+        let first = pairs.next();
+        if pairs.next().is_some() {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            return Err(Error::format(format!(
+                "{}: one pair of files NAME_encoder and NAME_decoder expected, {} found",
+                folder.display(),
+                names.join(", ")
+            )));
+        }
+        Ok(first)
+    }
+
+    fn read(self, folder: &Path, mmap: bool) -> Result<Folder> {
+        let (mut raw, mut mapped, mut format) = (RawTensors::default(), true, Format::Safetensors);
+        for (half, path) in self.files {
+            let contents = file::open(&path, mmap)?;
+            let (part, found) = format::parse(&contents).map_err(|e| e.within(path.display()))?;
+            mapped &= contents.is_memory();
+            format = found;
+            let named = |name: String| {
+                let bare = name.starts_with(|first: char| first.is_ascii_digit());
+                if bare { format!("{half}{name}") } else { name }
+            };
+            let RawTensors { tensors, unsupported, .. } = part;
+            for (name, tensor) in tensors {
+                let name = named(name);
+                if raw.tensors.insert(name.clone(), tensor).is_some() {
+                    let message = format!("{}: tensor {name} is in both files", path.display());
+                    return Err(Error::format(message));
+                }
+            }
+            raw.unsupported
+                .extend(unsupported.into_iter().map(|(name, dtype)| (named(name), dtype)));
+        }
+        let (path, config, variant) = (folder.to_owned(), None, None);
+        Ok(Folder { path, raw, format, mapped, config, variant })
     }
 }
 

@@ -8,9 +8,11 @@
 //! | `decoder.up.I` (lowest resolution last) | `decoder.up_blocks.(levels - 1 - I)` |
 //! | `attn_1.{norm, q, k, v, proj_out}` | `attentions.0.{group_norm, to_q, to_k, to_v, to_out.0}` |
 //! | `attentions.J.{query, key, value, proj_attn}` | `attentions.J.{to_q, to_k, to_v, to_out.0}` |
+//! | `encoder.quant_conv`, `decoder.post_quant_conv` (FLUX.2) | `quant_conv`, `post_quant_conv` |
+//! | `encoder.N`, `decoder.N` (TAESD) | `encoder.layers.N`, `decoder.layers.(N - 1)` |
 //!
-//! (the last are diffusers' deprecated names). All may be bare or behind a prefix ([`Prefix`]),
-//! with any other tensors around.
+//! (`query` and its like are diffusers' deprecated names). All may be bare or behind a prefix
+//! ([`Prefix`]), with any other tensors around.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,7 +51,7 @@ pub(super) struct Sorted {
 }
 
 /// The first parts of an autoencoder's names.
-const ROOTS: [&str; 4] = ["encoder.", "decoder.", "quant_conv.", "post_quant_conv."];
+const ROOTS: [&str; 5] = ["encoder.", "decoder.", "quant_conv.", "post_quant_conv.", "bn.running_"];
 
 /// # Errors
 /// `Model` if there is no autoencoder, it is of another family, two tensors have the same meaning,
@@ -69,8 +71,7 @@ pub(super) fn sort(raw: RawTensors) -> Result<Sorted> {
     if let Some(Relative { family, tensor }) = relative(set.iter().filter_map(|name| inside(name)))
     {
         return Err(Error::model(format!(
-            "tensor {tensor} is of {family}, which this version does not open; AutoencoderKL \
-             expected"
+            "tensor {tensor} is of {family}, which this version does not open"
         )));
     }
     let ours =
@@ -102,7 +103,7 @@ pub(super) fn sort(raw: RawTensors) -> Result<Sorted> {
             sorted.foreign.push(name);
             continue;
         };
-        let canonical = if original { from_original(rest, levels) } else { from_deprecated(rest) };
+        let canonical = canonical(rest, original, levels);
         if let Some(other) = sorted.tensors.insert(canonical, tensor) {
             return Err(same(&name, &other.name));
         }
@@ -119,7 +120,7 @@ fn same(one: &str, other: &str) -> Error {
 fn no_autoencoder(names: &BTreeSet<&str>) -> Error {
     if let Some(Relative { family, tensor }) = relative(names.iter().map(|&name| name.to_owned())) {
         return Error::model(format!(
-            "no AutoencoderKL: tensor {tensor} is of {family}, which this version does not open"
+            "no autoencoder: tensor {tensor} is of {family}, which this version does not open"
         ));
     }
     if let Some(tensor) = of_another_model(names.iter().copied()) {
@@ -133,14 +134,44 @@ fn no_autoencoder(names: &BTreeSet<&str>) -> Error {
     let found = if count == 0 { String::new() } else { format!(" (such as {})", some.join(", ")) };
     Error::model(format!(
         "no autoencoder among {count} tensors{found}: neither encoder.conv_in.weight nor \
-         decoder.conv_in.weight is there, bare or behind a prefix such as first_stage_model. or \
+         decoder.conv_in.weight is there (nor a tiny autoencoder's layers), bare or behind a prefix such as first_stage_model. or \
          vae."
     ))
 }
 
 fn is_original(name: &str) -> bool {
     let original = [".mid.", ".down.", ".up.", ".norm_out."];
-    original.iter().any(|part| name.contains(part))
+    original.iter().any(|part| name.contains(part)) || from_taesd(name).is_some()
+}
+
+/// The name in diffusers today.
+fn canonical(name: &str, original: bool, levels: usize) -> String {
+    if let Some(name) = from_taesd(name) {
+        return name;
+    }
+    // FLUX.2's own files have the 1x1 convolutions inside the halves.
+    for (own, theirs) in
+        [("encoder.quant_conv.", "quant_conv."), ("decoder.post_quant_conv.", "post_quant_conv.")]
+    {
+        if let Some(rest) = name.strip_prefix(own) {
+            return format!("{theirs}{rest}");
+        }
+    }
+    if original { from_original(name, levels) } else { from_deprecated(name) }
+}
+
+/// The name in diffusers of a tensor of TAESD's own files, whose decoder has one module more before
+/// the first convolution; `None` for other names.
+fn from_taesd(name: &str) -> Option<String> {
+    let (half, rest) = name.split_once('.')?;
+    let (index, rest) = rest.split_once('.')?;
+    let before = match half {
+        "encoder" => 0,
+        "decoder" => 1,
+        _ => return None,
+    };
+    let index = index.parse::<usize>().ok()?.checked_sub(before)?;
+    Some(format!("{half}.layers.{index}.{rest}"))
 }
 
 /// Levels of a decoder in the original layout, whose order is reversed.
@@ -245,6 +276,23 @@ mod tests {
         ] {
             assert_eq!(from_original(original, 4), expected);
         }
+    }
+
+    #[test]
+    fn names_of_flux2_and_taesd_become_those_of_diffusers() {
+        for (own, expected) in [
+            ("encoder.quant_conv.bias", "quant_conv.bias"),
+            ("decoder.post_quant_conv.weight", "post_quant_conv.weight"),
+            ("encoder.0.weight", "encoder.layers.0.weight"),
+            ("encoder.11.pool.1.bias", "encoder.layers.11.pool.1.bias"),
+            ("decoder.1.weight", "decoder.layers.0.weight"),
+            ("decoder.3.conv.4.bias", "decoder.layers.2.conv.4.bias"),
+            ("decoder.layers.0.weight", "decoder.layers.0.weight"),
+            ("bn.running_mean", "bn.running_mean"),
+        ] {
+            assert_eq!(canonical(own, is_original(own), 4), expected);
+        }
+        assert_eq!(from_taesd("decoder.0.weight"), None);
     }
 
     #[test]

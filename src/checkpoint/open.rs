@@ -56,7 +56,7 @@ impl Checkpoint {
                 Folder::read(path, variant, mmap)?;
             let source = path.display().to_string();
             let checkpoint = Self::new(source, raw, format)?;
-            return Ok(Self { config: Some(config), mapped, variant, ..checkpoint });
+            return Ok(Self { config, mapped, variant, ..checkpoint });
         }
         if let Some(variant) = variant {
             return Err(Error::invalid(format!(
@@ -73,6 +73,12 @@ impl Checkpoint {
             None => folder::config_beside(path)?,
         };
         Ok(Self { config, mapped: contents.is_memory(), ..checkpoint })
+    }
+
+    /// Whether the autoencoder has the half `encoder` or `decoder`.
+    pub(crate) fn has_half(&self, half: &str) -> bool {
+        let has = |first: &str| self.tensors.contains_key(&format!("{half}.{first}.weight"));
+        has("conv_in") || has("layers.0")
     }
 
     /// Opens the bytes of a file.

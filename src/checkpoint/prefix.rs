@@ -26,8 +26,25 @@ const BEFORE: [&str; 15] = [
 /// Wrappers that PyTorch puts anywhere in a name: `torch.compile`, activation checkpointing, FSDP.
 const WRAPPERS: [&str; 3] = ["_orig_mod.", "_checkpoint_wrapped_module.", "_fsdp_wrapped_module."];
 
-/// The tensors by which an encoder and a decoder are known.
-const LANDMARKS: [&str; 2] = ["encoder.conv_in.weight", "decoder.conv_in.weight"];
+/// The tensors by which an encoder and a decoder are known: those of `AutoencoderKL`, of
+/// `AutoencoderTiny`, and of TAESD's own modules, one with two convolutions at its beginning.
+const LANDMARKS: [&str; 7] = [
+    "encoder.conv_in.weight",
+    "decoder.conv_in.weight",
+    "encoder.layers.0.weight",
+    "decoder.layers.0.weight",
+    "encoder.1.conv.0.weight",
+    "encoder.4.conv.0.weight",
+    "decoder.3.conv.0.weight",
+];
+
+/// A half of TAESD in a file of its own, whose names lack the half's: the block by which it is
+/// known, the convolution before it, and whether it has a module 0 with weights.
+const TAESD: [(&str, &str, bool, &str); 3] = [
+    ("1.conv.0.weight", "0.weight", true, "encoder."),
+    ("4.conv.0.weight", "2.weight", true, "encoder."),
+    ("3.conv.0.weight", "1.weight", false, "decoder."),
+];
 
 /// The first parts of the names of a half.
 const OF_A_HALF: [&str; 8] = [
@@ -46,7 +63,7 @@ const OF_A_HALF: [&str; 8] = [
 pub(super) struct Prefix {
     /// With its last point; empty for bare names.
     pub(super) text: String,
-    /// `decoder.` in a file of a decoder alone whose names lack it; otherwise empty.
+    /// `encoder.` or `decoder.` in a file of a half alone whose names lack it; otherwise empty.
     root: &'static str,
 }
 
@@ -62,9 +79,16 @@ impl Prefix {
         if let Some(text) = LANDMARKS.into_iter().flat_map(fronts).min_by_key(rank) {
             return Some(Self { text: text.to_owned(), root: "" });
         }
-        let text =
-            fronts("conv_in.weight").filter(|front| is_decoder(names, front)).min_by_key(rank)?;
-        Some(Self { text: text.to_owned(), root: "decoder." })
+        let decoders = fronts("conv_in.weight").filter(|front| is_decoder(names, front));
+        if let Some(text) = decoders.min_by_key(rank) {
+            return Some(Self { text: text.to_owned(), root: "decoder." });
+        }
+        TAESD.into_iter().find_map(|(block, conv, begins, root)| {
+            let has = |front: &str, name| names.contains(&*format!("{front}{name}"));
+            let fits = |front: &&str| has(front, conv) && has(front, "0.weight") == begins;
+            let text = fronts(block).filter(fits).min_by_key(rank)?;
+            Some(Self { text: text.to_owned(), root })
+        })
     }
 
     /// `name` without the prefix, if it has it.
@@ -74,7 +98,8 @@ impl Prefix {
 
     /// A name inside the prefix, with the name of its half.
     pub(super) fn complete(&self, rest: &str) -> String {
-        let lacks_root = OF_A_HALF.iter().any(|part| rest.starts_with(part));
+        let lacks_root = OF_A_HALF.iter().any(|part| rest.starts_with(part))
+            || rest.starts_with(|first: char| first.is_ascii_digit());
         format!("{}{rest}", if lacks_root { self.root } else { "" })
     }
 }
@@ -129,6 +154,24 @@ mod tests {
         assert_eq!(found(&both).unwrap().0, "state_dict.");
         assert_eq!(found(&["control_model.decoder.conv_in.weight"]), None);
         assert_eq!(unwrapped("_orig_mod.decoder._orig_mod.conv_in.bias"), "decoder.conv_in.bias");
+    }
+
+    #[test]
+    fn halves_of_taesd_lack_their_names() {
+        let root = |names: &[&str]| {
+            let names: BTreeSet<&str> = names.iter().copied().collect();
+            Prefix::find(&names).map(|prefix| prefix.complete("3.conv.0.weight"))
+        };
+        let (encoder, decoder) = ("encoder.3.conv.0.weight", "decoder.3.conv.0.weight");
+        for (names, expected) in [
+            (&["0.weight", "1.conv.0.weight", "3.conv.0.weight"][..], Some(encoder)),
+            (&["0.weight", "2.weight", "4.conv.0.weight"], Some(encoder)),
+            (&["1.weight", "3.conv.0.weight"], Some(decoder)),
+            (&["0.weight", "3.conv.0.weight", "1.weight"], None),
+            (&["conv.0.weight"], None),
+        ] {
+            assert_eq!(root(names).as_deref(), expected, "{names:?}");
+        }
     }
 
     #[test]

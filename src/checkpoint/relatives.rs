@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! Near relatives of `AutoencoderKL`, known by tensors that it does not have. Opened as one, they
-//! would give a wrong picture.
+//! Near relatives of the families that are opened, known by tensors that those do not have. Opened
+//! as one, they would give a wrong picture.
 
 /// A tensor of another family.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,24 +28,15 @@ impl Mark {
 }
 
 const VIDEO: &str = "AutoencoderKLTemporalDecoder (Stable Video Diffusion)";
-const FLUX2: &str = "AutoencoderKLFlux2 (FLUX.2)";
-const TINY: &str = "AutoencoderTiny (TAESD)";
 const WAN: &str = "AutoencoderKLWan (Wan, Qwen-Image)";
 
 /// Marks and families; the first that fits counts.
-const MARKS: [(Mark, &str); 22] = [
+const MARKS: [(Mark, &str); 15] = [
     (Has(".time_stack."), VIDEO),
     (Has(".time_mix"), VIDEO),
     (Has(".temporal_res_block."), VIDEO),
     (Starts("decoder.time_conv_out."), VIDEO),
     (Starts("quantize.embedding"), "VQModel (latent diffusion's vector quantiser)"),
-    (Starts("bn.running_"), FLUX2),
-    (Starts("encoder.quant_conv."), FLUX2),
-    (Starts("decoder.post_quant_conv."), FLUX2),
-    (Starts("decoder.condition_encoder."), "AsymmetricAutoencoderKL"),
-    (Starts("encoder.layers.0.weight"), TINY),
-    (Starts("decoder.layers.0.weight"), TINY),
-    (Starts("taesd_"), TINY),
     (Starts("decoder_unet."), "ConsistencyDecoderVAE"),
     (Starts("encoder.stages."), "AutoencoderDC"),
     (Starts("decoder.stages."), "AutoencoderDC"),

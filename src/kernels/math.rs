@@ -9,6 +9,8 @@ pub(crate) enum Act {
     Mish,
     Gelu,
     Relu,
+    /// `3 tanh(x / 3)`, which keeps values in [-3, 3].
+    SoftClamp,
 }
 
 const LOWEST: f32 = -87.336_54;
@@ -77,6 +79,13 @@ impl Act {
                 s.fma(half, erf(s, s.mul(x, c(std::f32::consts::FRAC_1_SQRT_2))), half)
             }
             Self::Relu => s.max(c(0.0), x),
+            Self::SoftClamp => {
+                // tanh(y) = (1 - e^-2y) / (1 + e^-2y), with the sign of y.
+                let magnitude = s.copysign(x, c(1.0));
+                let power = exp(s, s.mul(magnitude, c(-2.0 / 3.0)));
+                let tanh = s.div(s.sub(c(1.0), power), s.add(c(1.0), power));
+                s.mul(s.copysign(tanh, x), c(3.0))
+            }
         }
     }
 }

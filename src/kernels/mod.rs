@@ -26,7 +26,7 @@ pub(crate) use norm::AffineAct;
 pub(crate) use pack::PackConv;
 pub(crate) use panels::Panels;
 pub(crate) use softmax::Softmax;
-pub(crate) use store::{Store, Sum};
+pub(crate) use store::{Epilogue, Store, Sum};
 pub(crate) use winograd::{TileShape, Winograd};
 
 use crate::arch::{Isa, Level};

@@ -1,14 +1,37 @@
-//! Stores accumulators as activations: residual, rounding, and the sums of the stored values.
+//! Stores accumulators as activations: residual, epilogue, rounding, and the sums of the stored
+//! values.
 
 use std::ops::Add;
 
 use super::Kernels;
 use super::convert::Element;
+use super::math::Act;
 use crate::arch::isa::{Kernel, Simd};
 use crate::base::buffer::ElementsMut;
 
-/// `dst[p * dst_stride + c] = acc[p * acc_stride + c] (+ dst[p * dst_stride + c])`, rounded to
-/// `dst`'s type.
+/// What is done to a result, with its residual, before it is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) enum Epilogue {
+    #[default]
+    None,
+    Act(Act),
+    /// `2 x - 1`: from [0, 1] to [-1, 1].
+    Signed,
+}
+
+impl Epilogue {
+    #[inline(always)]
+    fn apply<S: Simd>(self, s: S, x: S::V) -> S::V {
+        match self {
+            Self::None => x,
+            Self::Act(act) => act.apply(s, x),
+            Self::Signed => s.fma(x, s.splat(2.0), s.splat(-1.0)),
+        }
+    }
+}
+
+/// `dst[p * dst_stride + c] = epilogue(acc[p * acc_stride + c] (+ dst[p * dst_stride + c]))`,
+/// rounded to `dst`'s type.
 pub(crate) struct Store<'a> {
     pub(crate) acc: &'a [f32],
     pub(crate) acc_stride: usize,
@@ -16,6 +39,7 @@ pub(crate) struct Store<'a> {
     pub(crate) channels: usize,
     /// Whether to add the values of `dst`.
     pub(crate) residual: bool,
+    pub(crate) epilogue: Epilogue,
     /// Whether to bypass the caches, if f32 lines allow it: for an output too large to stay in
     /// them. A line is then not read before it is written, and evicts nothing from the caches.
     pub(crate) stream: bool,
@@ -84,7 +108,7 @@ impl<T: Element> Kernel for StoreKernel<'_, T> {
             first += S::LANES;
         }
         for channel in first..channels {
-            self.column(channel);
+            self.column(s, channel);
         }
         if self.job.stream {
             s.fence();
@@ -109,6 +133,7 @@ impl<T: Element> StoreKernel<'_, T> {
                     s.prefetch(to.as_ptr().wrapping_add(PREFETCH * job.dst_stride).cast());
                     x = s.add(x, T::load(s, to));
                 }
+                x = job.epilogue.apply(s, x);
                 if job.stream {
                     T::stream(s, x, to);
                 } else {
@@ -131,7 +156,8 @@ impl<T: Element> StoreKernel<'_, T> {
     }
 
     /// A remaining channel.
-    fn column(&mut self, channel: usize) {
+    #[inline(always)]
+    fn column<S: Simd>(&mut self, s: S, channel: usize) {
         let job = self.job;
         let mut total = Sum::default();
         for pixel in 0..job.pixels {
@@ -139,6 +165,11 @@ impl<T: Element> StoreKernel<'_, T> {
             let to = &mut self.dst[pixel * job.dst_stride + channel];
             if job.residual {
                 x += to.to_f32();
+            }
+            if job.epilogue != Epilogue::None {
+                let mut lanes = [0.0; 16];
+                s.store(job.epilogue.apply(s, s.splat(x)), &mut lanes);
+                x = lanes[0];
             }
             *to = T::from_f32(x);
             let rounded = f64::from(to.to_f32());

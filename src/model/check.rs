@@ -2,7 +2,7 @@
 //! Whether a checkpoint is what its model takes it for: nothing left over inside the autoencoder,
 //! nothing missing that its family has.
 
-use super::config::Config;
+use super::config::{Config, Family};
 use super::family::Direction;
 use crate::base::error::{Error, Result};
 use crate::checkpoint::{Checkpoint, Tensor};
@@ -10,21 +10,31 @@ use crate::checkpoint::{Checkpoint, Tensor};
 /// Channels of the latents of Stable Diffusion 1, 2 and XL, and of others with their autoencoder.
 const SD_CHANNELS: usize = 4;
 
+/// Latent channels and levels of FLUX.2's autoencoder.
+const FLUX2: (usize, usize) = (32, 4);
+
 /// Checks an inferred configuration against what the family has.
 ///
 /// # Errors
-/// `Model`, naming the tensor, if a quantising convolution is missing.
+/// `Model`, naming the tensor, if a quantising convolution is missing, or statistics are.
 pub(super) fn absences(
     checkpoint: &Checkpoint,
     config: &Config,
     directions: &[Direction],
 ) -> Result<()> {
-    let both = ["encoder.conv_in.weight", "decoder.conv_in.weight"]
-        .iter()
-        .all(|name| checkpoint.tensors.contains_key(*name));
+    let Some(kl) = config.family.kl() else { return Ok(()) };
+    let shape = (config.latent_channels, kl.block_out_channels.len());
+    if matches!(config.family, Family::Kl(_)) && shape == FLUX2 {
+        return Err(Error::model(format!(
+            "{}: tensor bn.running_mean is missing: an AutoencoderKLFlux2, as 32 latent channels \
+             and 4 levels suggest, has it; another model needs a configuration",
+            checkpoint.source
+        )));
+    }
+    let both = checkpoint.has_half("encoder") && checkpoint.has_half("decoder");
     let halves = [
-        (Direction::Encode, "quant_conv", config.use_quant_conv),
-        (Direction::Decode, "post_quant_conv", config.use_post_quant_conv),
+        (Direction::Encode, "quant_conv", kl.use_quant_conv),
+        (Direction::Decode, "post_quant_conv", kl.use_post_quant_conv),
     ];
     for (direction, name, there) in halves {
         if there || !directions.contains(&direction) {
@@ -32,7 +42,7 @@ pub(super) fn absences(
         }
         let why = if config.latent_channels == SD_CHANNELS {
             "an AutoencoderKL with 4 latent channels, as of Stable Diffusion, has it"
-        } else if both && config.use_quant_conv != config.use_post_quant_conv {
+        } else if both && kl.use_quant_conv != kl.use_post_quant_conv {
             "the convolution of the other half is there"
         } else {
             continue;
@@ -69,15 +79,20 @@ pub(super) fn unused(
 
 /// # Errors
 /// `Model`, naming the first tensor, if there are any.
-pub(super) fn none_unused(checkpoint: &Checkpoint, unused: &[String]) -> Result<()> {
+pub(super) fn none_unused(
+    checkpoint: &Checkpoint,
+    config: &Config,
+    unused: &[String],
+) -> Result<()> {
     let Some(first) = unused.first() else { return Ok(()) };
     let more = match unused.len() - 1 {
         0 => String::new(),
         more => format!(" (and {more} more)"),
     };
     Err(Error::model(format!(
-        "{}: tensor {first}{more} is in no layer of an AutoencoderKL: a model of another family, \
-         or one with layers of its own",
-        checkpoint.source
+        "{}: tensor {first}{more} is in no layer of an {}: a model of another family, or one with \
+         layers of its own",
+        checkpoint.source,
+        config.family.name()
     )))
 }

@@ -1,13 +1,16 @@
 #![forbid(unsafe_code)]
-//! The families of autoencoders: the weights of a model and the blocks of its networks.
+//! The weights of a model, by family, and the blocks of its networks.
 //!
-//! A new family is one more arm in each function here, with its own lists of blocks. `config.rs`
-//! names its configuration.
+//! A new family is one more arm in each function here, with its own lists of blocks (`kl/`,
+//! `tiny/`). `config/` names its configuration.
 
-use super::build::Builder;
+use super::builder::Builder;
+use super::config::{Config, Family};
+use super::kl::{self, KlBuilder};
 use super::steps::Block;
-use super::weights::{Decoder, Encoder};
-use super::{decoder, encoder};
+use super::tiny::{self, TinyBuilder};
+use super::weights::kl::{Decoder, Encoder};
+use super::weights::tiny::Half;
 use crate::base::error::{Error, Result};
 
 /// The direction of a call.
@@ -15,41 +18,73 @@ use crate::base::error::{Error, Result};
 pub(crate) enum Direction {
     /// Latents to a picture.
     Decode,
-    /// A picture to the moments of its posterior.
+    /// A picture to the moments of its posterior, or to latents.
     Encode,
 }
 
-/// The weights of a model, by family.
-pub(super) enum Family {
-    /// `AutoencoderKL`. A half is `None` if the model was opened without it.
+/// The weights of a model. A half is `None` if the model was opened without it.
+pub(super) enum Weights {
+    /// `AutoencoderKL`, `AutoencoderKLFlux2` and `AsymmetricAutoencoderKL`.
     Kl { encoder: Option<Encoder>, decoder: Option<Decoder> },
+    /// `AutoencoderTiny`.
+    Tiny { encoder: Option<Half>, decoder: Option<Half> },
 }
 
-impl Family {
+impl Weights {
     /// Takes the weights for `directions` from a checkpoint.
     ///
     /// # Errors
     /// `Model`, naming the first tensor that is missing or has a wrong shape.
-    pub(super) fn build(builder: &mut Builder<'_>, directions: &[Direction]) -> Result<Self> {
+    pub(super) fn build(
+        builder: &mut Builder<'_>,
+        config: &Config,
+        directions: &[Direction],
+    ) -> Result<Self> {
         let wanted = |direction| directions.contains(&direction);
-        let encoder = wanted(Direction::Encode).then(|| builder.encoder()).transpose()?;
-        let decoder = wanted(Direction::Decode).then(|| builder.decoder()).transpose()?;
-        Ok(Self::Kl { encoder, decoder })
+        let (encodes, decodes) = (wanted(Direction::Encode), wanted(Direction::Decode));
+        Ok(match &config.family {
+            Family::Tiny(network) => {
+                let mut tiny = TinyBuilder::new(builder, config, network);
+                Self::Tiny {
+                    encoder: encodes.then(|| tiny.encoder()).transpose()?,
+                    decoder: decodes.then(|| tiny.decoder()).transpose()?,
+                }
+            }
+            Family::Kl(network) | Family::Asymmetric(network) => {
+                Self::build_kl(KlBuilder::new(builder, config, network), encodes, decodes)?
+            }
+            Family::Flux2(flux2) => {
+                Self::build_kl(KlBuilder::new(builder, config, &flux2.network), encodes, decodes)?
+            }
+        })
     }
 
-    /// The blocks of the network of `direction`.
+    fn build_kl(mut kl: KlBuilder<'_, '_>, encodes: bool, decodes: bool) -> Result<Self> {
+        Ok(Self::Kl {
+            encoder: encodes.then(|| kl.encoder()).transpose()?,
+            decoder: decodes.then(|| kl.decoder()).transpose()?,
+        })
+    }
+
+    /// The blocks of the network of `direction`; with what a mask needs if the decode has one.
     ///
     /// # Errors
     /// `Model` if the model was opened without it.
-    pub(super) fn blocks(&self, direction: Direction) -> Result<Vec<Block<'_>>> {
+    pub(super) fn blocks(&self, direction: Direction, masked: bool) -> Result<Vec<Block<'_>>> {
         let without = |half| Error::model(format!("the model was opened without its {half}"));
-        let Self::Kl { encoder, decoder } = self;
-        Ok(match direction {
-            Direction::Encode => {
-                encoder::blocks(encoder.as_ref().ok_or_else(|| without("encoder"))?)
+        let (no_encoder, no_decoder) = (|| without("encoder"), || without("decoder"));
+        Ok(match (self, direction) {
+            (Self::Kl { encoder, .. }, Direction::Encode) => {
+                kl::encoder::blocks(encoder.as_ref().ok_or_else(no_encoder)?)
             }
-            Direction::Decode => {
-                decoder::blocks(decoder.as_ref().ok_or_else(|| without("decoder"))?)
+            (Self::Kl { decoder, .. }, Direction::Decode) => {
+                kl::decoder::blocks(decoder.as_ref().ok_or_else(no_decoder)?, masked)
+            }
+            (Self::Tiny { encoder, .. }, Direction::Encode) => {
+                tiny::encoder(encoder.as_ref().ok_or_else(no_encoder)?)
+            }
+            (Self::Tiny { decoder, .. }, Direction::Decode) => {
+                tiny::decoder(decoder.as_ref().ok_or_else(no_decoder)?)
             }
         })
     }

@@ -4,6 +4,7 @@
 
 use super::steps::Step;
 use super::weights::Conv;
+use crate::backend::{LOCAL_GRID, Resample};
 
 impl Step<'_> {
     /// The halo that this step reads in its input, in pixels, for a tile with a halo of `after` in
@@ -15,7 +16,12 @@ impl Step<'_> {
             Self::Double(conv) => (after + border(conv)).div_ceil(2),
             Self::Halve(conv) => 2 * after + border(conv),
             Self::Resnet(block) => after + border(&block.conv1) + border(&block.conv2),
-            Self::Attention(_) => return None,
+            Self::Attention(_) | Self::Condition(_) | Self::Blend => return None,
+            Self::Tiny { resample, .. } => local(after, *resample),
+            Self::TinyBlock(block) if block.pool.is_some() => return None,
+            Self::TinyBlock(block) => {
+                block.convs.iter().fold(after, |after, _| local(after, Resample::Keep))
+            }
         })
     }
 }
@@ -31,6 +37,18 @@ pub(super) fn halos(steps: &[&Step<'_>]) -> Vec<Option<usize>> {
     }
     halos.reverse();
     halos
+}
+
+/// The halo of a local convolution in its input. Its values are computed in squares of
+/// [`LOCAL_GRID`] outputs, which are the same in a tile only if they are whole and begin at the
+/// same pixels: so its input begins at a multiple of them too.
+fn local(after: usize, resample: Resample) -> usize {
+    let after = after.next_multiple_of(LOCAL_GRID);
+    match resample {
+        Resample::Keep => after + LOCAL_GRID,
+        Resample::Double => (after + 1).div_ceil(2).next_multiple_of(2),
+        Resample::Halve | Resample::HalvePadded => 2 * after + 2,
+    }
 }
 
 /// Pixels that a convolution reads on each side of a pixel.

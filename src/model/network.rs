@@ -6,19 +6,20 @@
 //!
 //! ```text
 //! whole:  all blocks
-//! front:  the blocks that need the whole picture: up to the last that attends, the first at least
+//! front:  the blocks that need the whole picture: up to the last that attends, the first at least;
+//!         none where all steps are local
 //! rest:   the others, of all of what the front gives or of a tile with its halo
 //! ```
 
-use super::blocks::{Blocks, Settings};
-use super::config::Config;
+use super::blocks::{Blocks, Masked, Settings};
+use super::config::{Config, Family};
 pub(crate) use super::family::Direction;
 use super::halo::halos;
 use super::open::Model;
 use super::steps::{Block, Step};
 use super::window::Window;
-use crate::backend::{Backend, Slot};
-use crate::base::error::Result;
+use crate::backend::{Backend, Resample, Slot};
+use crate::base::error::{Error, Result};
 use crate::base::storage::Storage;
 
 /// The part of a network that a run executes.
@@ -31,9 +32,17 @@ pub(crate) enum Part {
     Rest(Option<Window>),
 }
 
+/// The input of a run.
+pub(crate) struct Input {
+    pub(crate) slot: Slot,
+    /// The masked picture of a decode with a mask.
+    pub(crate) masked: Option<Masked>,
+}
+
 /// A network of a model: blocks of steps.
 pub(crate) struct Network<'m> {
     direction: Direction,
+    masked: bool,
     config: &'m Config,
     blocks: Vec<Block<'m>>,
 }
@@ -44,33 +53,59 @@ impl Model {
     /// # Errors
     /// `Model` if the model was opened without it.
     pub(crate) fn network(&self, direction: Direction) -> Result<Network<'_>> {
-        let blocks = self.family().blocks(direction)?;
-        Ok(Network { direction, config: self.config(), blocks })
+        let blocks = self.weights().blocks(direction, false)?;
+        Ok(Network { direction, masked: false, config: self.config(), blocks })
+    }
+
+    /// The decoder with a mask.
+    ///
+    /// # Errors
+    /// `Model` if the model was opened without its decoder, `InvalidArgument` if its family takes
+    /// no mask.
+    pub(crate) fn masked_decoder(&self) -> Result<Network<'_>> {
+        let (direction, config) = (Direction::Decode, self.config());
+        let blocks = self.weights().blocks(direction, true)?;
+        if !matches!(config.family, Family::Asymmetric(_)) {
+            return Err(Error::invalid(format!(
+                "mask: an AsymmetricAutoencoderKL expected, {} found",
+                config.family.name()
+            )));
+        }
+        Ok(Network { direction, masked: true, config, blocks })
     }
 }
 
 impl Network<'_> {
-    /// Runs `part` of the network on `input`, and frees `input`.
+    /// Runs `part` of the network on `input`, and frees it.
     pub(crate) fn run<B: Backend>(
         &self,
         backend: &mut B,
         part: Part,
         settings: Settings,
-        input: Slot,
+        input: Input,
     ) -> Result<Slot> {
         let window = if let Part::Rest(window) = part { window } else { None };
-        let mut blocks = Blocks::new(backend, settings, window);
+        let mut blocks = Blocks::new(backend, settings, window, input.masked);
         let (steps, halos) = self.steps(part);
-        let mut x = input;
+        let mut x = input.slot;
         for (step, halo) in steps.into_iter().zip(halos) {
-            // At each doubling of the resolution a tile sheds the part of its halo that is no
-            // longer needed.
-            if let (Step::Double(_), Some(halo)) = (step, halo) {
+            if let (true, Some(halo)) = (step.trims(), halo) {
                 x = blocks.trim(x, halo)?;
             }
             x = step.run(&mut blocks, x)?;
         }
         Ok(x)
+    }
+
+    /// Whether the decode has a mask.
+    pub(crate) fn masked(&self) -> bool {
+        self.masked
+    }
+
+    /// Whether the rest, in tiles, gives the values of the whole picture, to the bit.
+    pub(crate) fn exact_in_tiles(&self) -> bool {
+        let (steps, _) = self.steps(Part::Rest(None));
+        !steps.is_empty() && steps.iter().all(|step| step.local())
     }
 
     /// The direction.
@@ -90,7 +125,7 @@ impl Network<'_> {
     pub(crate) fn out_channels(&self) -> usize {
         match self.direction {
             Direction::Decode => self.config.out_channels,
-            Direction::Encode => 2 * self.config.latent_channels,
+            Direction::Encode => self.config.encoded_channels(),
         }
     }
 
@@ -99,7 +134,7 @@ impl Network<'_> {
         let factor = self.config.downscale();
         match self.direction {
             Direction::Decode => length.saturating_mul(factor),
-            Direction::Encode => length / factor,
+            Direction::Encode => self.config.encoded_length(length),
         }
     }
 
@@ -116,7 +151,9 @@ impl Network<'_> {
     /// Channels and storage of the input of `part`.
     pub(crate) fn input(&self, part: Part, settings: Settings) -> (usize, Storage) {
         match (part, self.steps(part).0.first()) {
-            (Part::Rest(_), Some(step)) => (step.in_channels(), settings.storage),
+            (Part::Rest(_), Some(step)) if !self.steps(Part::Front).0.is_empty() => {
+                (step.in_channels(), settings.storage)
+            }
             _ => (self.in_channels(), Storage::F32),
         }
     }
@@ -129,15 +166,22 @@ impl Network<'_> {
     /// Side of the front's output divided by the side of its input.
     pub(crate) fn front_scale(&self) -> usize {
         let front = self.steps(Part::Front).0;
-        1 << front.iter().filter(|step| matches!(step, Step::Double(_))).count()
+        1 << front.iter().filter(|step| step.resample() == Resample::Double).count()
     }
 
     /// The window in the rest's output for a tile of the front's output.
     pub(crate) fn picture_window(&self, window: Window) -> Window {
         let (steps, halos) = self.steps(Part::Rest(Some(window)));
-        steps.iter().zip(halos).fold(window, |window, (step, halo)| match (step, halo) {
-            (Step::Double(_), Some(halo)) => window.trimmed(halo).1.doubled(),
-            _ => window,
+        steps.iter().zip(halos).fold(window, |window, (step, halo)| {
+            let window = match halo {
+                Some(halo) if step.trims() => window.trimmed(halo).1,
+                _ => window,
+            };
+            match step.resample() {
+                Resample::Keep => window,
+                Resample::Double => window.doubled(),
+                Resample::Halve | Resample::HalvePadded => window.halved(),
+            }
         })
     }
 
@@ -145,7 +189,12 @@ impl Network<'_> {
     /// picture.
     fn steps(&self, part: Part) -> (Vec<&Step<'_>>, Vec<Option<usize>>) {
         let attends = |block: &Block<'_>| block.iter().any(|step| step.reach(0).is_none());
-        let front = self.blocks.iter().rposition(attends).unwrap_or(0) + 1;
+        let local = |block: &Block<'_>| block.iter().all(Step::local);
+        let front = match self.blocks.iter().rposition(attends) {
+            Some(last) => last + 1,
+            None if self.blocks.iter().all(local) => 0,
+            None => 1,
+        };
         let blocks = match part {
             Part::Whole => &self.blocks[..],
             Part::Front => &self.blocks[..front],

@@ -6,12 +6,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::build::{Builder, Totals};
+use super::builder::{Builder, Totals};
 use super::check;
-use super::config::Config;
-use super::family::{Direction, Family};
+use super::config::{Config, Family};
+use super::family::{Direction, Weights};
 use super::fingerprint::fingerprint;
-use super::infer::{Guess, guess_family, infer};
+use super::flux2;
+use super::guess::Guess;
+use super::infer::{guess_preset, infer};
 use super::presets::Preset;
 use crate::base::buffer::Bytes;
 use crate::base::encoding::Encoding;
@@ -132,6 +134,10 @@ pub struct ModelInfo {
     pub fingerprint: String,
     /// Source of the configuration, for a person: a path, or "inferred from shapes".
     pub config_source: String,
+    /// The family: the name of diffusers' class, such as `AutoencoderTiny`.
+    pub family: String,
+    /// What tells the family, for a person: the class in a configuration, or a tensor.
+    pub family_source: String,
     /// The parts of the configuration that were guessed.
     pub guessed: Vec<Guess>,
 }
@@ -155,8 +161,8 @@ impl ModelInfo {
 struct Inner {
     config: Config,
     info: ModelInfo,
-    family: Family,
-    /// The tensors that `family` has, for saving.
+    weights: Weights,
+    /// The tensors that `weights` has, for saving.
     tensors: BTreeMap<String, Tensor>,
     /// The text of the configuration, if it is the checkpoint's own and nothing overrides it.
     config_text: Option<String>,
@@ -234,8 +240,7 @@ impl Model {
             Parts::Encoder => &[Direction::Encode],
             Parts::Decoder => &[Direction::Decode],
             Parts::Present => {
-                let has = |name: &str| checkpoint.tensors.contains_key(name);
-                match (has("encoder.conv_in.weight"), has("decoder.conv_in.weight")) {
+                match (checkpoint.has_half("encoder"), checkpoint.has_half("decoder")) {
                     (true, false) => &[Direction::Encode],
                     (false, true) => &[Direction::Decode],
                     _ => &[Direction::Encode, Direction::Decode],
@@ -243,17 +248,24 @@ impl Model {
             }
         };
         let mut guessed = Vec::new();
-        let (config, config_source) = configure(&checkpoint, options, &mut guessed)
-            .map_err(|error| error.within(&checkpoint.source))?;
+        let Configured { mut config, source: config_source, family_source } =
+            configure(&checkpoint, options, &mut guessed)
+                .map_err(|error| error.within(&checkpoint.source))?;
         let inferred = options.config.is_none()
             && options.config_path.is_none()
             && checkpoint.config.is_none();
-        let mut builder = Builder::new(&checkpoint, &config);
-        let family = Family::build(&mut builder, directions)?;
-        let unused = check::unused(&checkpoint, |name| builder.used(name), directions);
+        let mut builder = Builder::new(&checkpoint);
         if inferred {
             check::absences(&checkpoint, &config, directions)?;
-            check::none_unused(&checkpoint, &unused)?;
+        }
+        let weights = Weights::build(&mut builder, &config, directions)?;
+        if let Family::Flux2(flux2) = config.family.clone() {
+            flux2::read_statistics(&mut builder, &mut config, &flux2)
+                .map_err(|error| error.within(&checkpoint.source))?;
+        }
+        let unused = check::unused(&checkpoint, |name| builder.used(name), directions);
+        if inferred {
+            check::none_unused(&checkpoint, &config, &unused)?;
         }
         let overridden =
             options.config.is_some() || options.config_path.is_some() || options.preset.is_some();
@@ -282,9 +294,11 @@ impl Model {
             variant: checkpoint.variant,
             fingerprint,
             config_source,
+            family: config.family.name().to_owned(),
+            family_source,
             guessed,
         };
-        Ok(Self(Arc::new(Inner { config, info, family, tensors: saved, config_text })))
+        Ok(Self(Arc::new(Inner { config, info, weights, tensors: saved, config_text })))
     }
 
     /// The configuration: read, given or inferred.
@@ -318,9 +332,16 @@ impl Model {
     }
 
     /// The weights.
-    pub(super) fn family(&self) -> &Family {
-        &self.0.family
+    pub(super) fn weights(&self) -> &Weights {
+        &self.0.weights
     }
+}
+
+/// A configuration, and what it was made of, for a person.
+struct Configured {
+    config: Config,
+    source: String,
+    family_source: String,
 }
 
 /// The configuration given, read or inferred, in this order, and where it came from.
@@ -328,7 +349,7 @@ fn configure(
     checkpoint: &Checkpoint,
     options: &ModelOptions,
     guessed: &mut Vec<Guess>,
-) -> Result<(Config, String)> {
+) -> Result<Configured> {
     let read = |text: &str, path: &str| Config::from_json(text).map_err(|error| error.within(path));
     let there = if let Some(config) = &options.config {
         config.validate()?;
@@ -341,30 +362,35 @@ fn configure(
     } else {
         None
     };
-    let (mut config, mut source) = match (there, options.norm_num_groups) {
+    let mut configured = match (there, options.norm_num_groups) {
         (Some((config, source)), Some(groups)) => {
+            let has = config.family.kl().map_or(0, |kl| kl.norm_num_groups);
             return Err(Error::invalid(format!(
-                "norm_num_groups: none expected beside a configuration ({source}), which has {}; \
-                 {groups} found",
-                config.norm_num_groups
+                "norm_num_groups: none expected beside a configuration ({source}), which has \
+                 {has}; {groups} found"
             )));
         }
-        (Some(there), None) => there,
+        (Some((config, source)), None) => {
+            let family_source = format!("the configuration: {source}");
+            Configured { config, source, family_source }
+        }
         (None, groups) => {
-            let mut config = infer(checkpoint, groups, guessed)?;
+            let (mut config, tensor) = infer(checkpoint, groups, guessed)?;
             if options.preset.is_none() {
-                guess_family(checkpoint, &mut config, guessed);
+                guess_preset(checkpoint, &mut config, guessed);
             }
-            (config, "inferred from shapes".to_owned())
+            let (source, family_source) =
+                ("inferred from shapes".to_owned(), format!("tensor {tensor}"));
+            Configured { config, source, family_source }
         }
     };
     if let Some(preset) = options.preset {
-        preset.check(&config)?;
-        preset.apply(&mut config);
-        config.validate()?;
-        source = format!("{source}, with preset {}", preset.name());
+        preset.check(&configured.config)?;
+        preset.apply(&mut configured.config);
+        configured.config.validate()?;
+        configured.source = format!("{}, with preset {}", configured.source, preset.name());
     }
-    Ok((config, source))
+    Ok(configured)
 }
 
 #[cfg(test)]

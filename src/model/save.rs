@@ -184,7 +184,7 @@ impl Model {
     /// The tensors of the model as a file has them, in the order of diffusers' state dict.
     fn file_tensors<'m>(&'m self, options: &SaveOptions) -> Vec<FileTensor<'m>> {
         let original = options.layout == KeyLayout::Original;
-        let levels = self.config().block_out_channels.len();
+        let levels = self.config().downscale().ilog2() as usize + 1;
         let mut tensors: Vec<_> = self.tensors().iter().collect();
         tensors.sort_by_cached_key(|(name, _)| state_dict_place(name));
         let file_tensor = |(name, tensor): (&String, &'m Tensor)| {

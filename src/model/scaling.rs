@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! Converts between raw latents and those of the diffusion model.
 
-use ndarray::{ArrayViewMut4, Axis};
+use ndarray::ArrayViewMut4;
 
 use crate::base::error::{Error, Result};
 
@@ -9,6 +9,8 @@ use crate::base::error::{Error, Result};
 pub(super) struct Scaling<'a> {
     /// `latent_channels`.
     pub(super) channels: usize,
+    /// Side of the patches that `mean` and `std` are of; 1 if they are of channels.
+    pub(super) patch: usize,
     /// `scaling_factor`.
     pub(super) factor: f64,
     /// `shift_factor`.
@@ -35,10 +37,10 @@ impl Scaling<'_> {
         }
         for (field, values) in [("latents_mean", self.mean), ("latents_std", self.std)] {
             let Some(values) = values else { continue };
-            if values.len() != self.channels {
+            let expected = self.channels * self.patch * self.patch;
+            if values.len() != expected {
                 return wrong(format!(
-                    "{field}: {} numbers expected (latent_channels), {} found",
-                    self.channels,
+                    "{field}: {expected} numbers expected (latent_channels), {} found",
                     values.len()
                 ));
             }
@@ -74,20 +76,34 @@ impl Scaling<'_> {
         mut latents: ArrayViewMut4<'_, f32>,
         map: impl Fn(f64, (f64, f64)) -> f64,
     ) -> Result<()> {
-        let (expected, found) = (self.channels, latents.len_of(Axis(1)));
+        let (_, found, height, width) = latents.dim();
+        let (expected, patch) = (self.channels, self.patch);
         if found != expected {
             return Err(Error::invalid(format!(
                 "latents: {expected} channels expected, {found} found"
             )));
         }
-        for (c, mut channel) in latents.axis_iter_mut(Axis(1)).enumerate() {
-            let statistics = match (self.mean, self.std) {
-                (Some(mean), Some(std)) => (mean[c], self.factor / std[c]),
-                _ => (self.shift.unwrap_or(0.0), self.factor),
-            };
-            channel.mapv_inplace(|x| map(f64::from(x), statistics) as f32);
+        if !height.is_multiple_of(patch) || !width.is_multiple_of(patch) {
+            return Err(Error::invalid(format!(
+                "latents: sides that are multiples of {patch} expected, {width}x{height} found"
+            )));
+        }
+        let places = patch * patch;
+        let statistics: Vec<(f64, f64)> =
+            (0..expected * places).map(|index| self.statistics(index)).collect();
+        for ((_, c, y, x), value) in latents.indexed_iter_mut() {
+            let place = y % patch * patch + x % patch;
+            *value = map(f64::from(*value), statistics[c * places + place]) as f32;
         }
         Ok(())
+    }
+
+    /// Offset and factor of a channel, or of a channel of a patch.
+    fn statistics(&self, index: usize) -> (f64, f64) {
+        match (self.mean, self.std) {
+            (Some(mean), Some(std)) => (mean[index], self.factor / std[index]),
+            _ => (self.shift.unwrap_or(0.0), self.factor),
+        }
     }
 }
 
@@ -99,8 +115,14 @@ mod tests {
 
     #[test]
     fn scaling_and_its_inverse() {
-        let mut scaling =
-            Scaling { channels: 4, factor: 0.5, shift: Some(0.25), mean: None, std: None };
+        let mut scaling = Scaling {
+            channels: 4,
+            patch: 1,
+            factor: 0.5,
+            shift: Some(0.25),
+            mean: None,
+            std: None,
+        };
         let original = Array4::from_shape_fn((1, 4, 2, 2), |(_, c, y, x)| (c + y * x) as f32);
         let mut latents = original.clone();
         scaling.apply(latents.view_mut()).unwrap();

@@ -1,13 +1,14 @@
 #![forbid(unsafe_code)]
 //! The steps of a network.
 //!
-//! A family of autoencoders is a list of blocks of steps (`encoder.rs`, `decoder.rs`). Everything
-//! else follows from the list: the run, a tile's halo, and the first part, which needs the whole
+//! A family of autoencoders is a list of blocks of steps (`kl/`, `tiny/`). Everything else follows from the list: the run, a tile's halo, and the first part, which needs the whole
 //! picture.
 
-use super::blocks::Blocks;
-use super::weights::{Attention, Conv, Level, Mid, Norm, Resnet};
-use crate::backend::{Backend, Resample, Slot};
+use super::blocks::{Blocks, Edge};
+use super::weights::kl::{Attention, Level, Mid, Resnet};
+use super::weights::tiny::Block as TinyBlock;
+use super::weights::{Conv, Norm};
+use crate::backend::{Act, Backend, Resample, Slot};
 use crate::base::error::Result;
 
 /// One step: an activation in, an activation out.
@@ -24,6 +25,28 @@ pub(super) enum Step<'n> {
     Attention(&'n Attention),
     /// GroupNorm, SiLU and the last 3x3 convolution, to `F32`.
     Head(&'n Norm, &'n Conv),
+    /// Encoding the picture around a mask.
+    Condition(&'n [Conv]),
+    /// Keeping that picture where the mask is 0.
+    Blend,
+    /// A tiny autoencoder's convolution: whether the activation function follows, and where in its
+    /// half it stands.
+    Tiny {
+        conv: &'n Conv,
+        act: After,
+        resample: Resample,
+        edge: Edge,
+    },
+    TinyBlock(&'n TinyBlock),
+}
+
+/// What follows a tiny autoencoder's convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum After {
+    Nothing,
+    /// The configuration's activation function.
+    Act,
+    Relu,
 }
 
 /// Steps between two points where a network may be cut.
@@ -38,8 +61,35 @@ impl Step<'_> {
             }
             Self::Resnet(block) => block.conv1.in_channels,
             Self::Attention(block) => block.query.in_channels,
-            Self::Head(_, conv) => conv.in_channels,
+            Self::Head(_, conv) | Self::Tiny { conv, .. } => conv.in_channels,
+            Self::TinyBlock(block) => block.convs[0].in_channels,
+            Self::Condition(_) | Self::Blend => 0,
         }
+    }
+
+    /// The change of resolution.
+    pub(super) fn resample(&self) -> Resample {
+        match self {
+            Self::Double(_) => Resample::Double,
+            Self::Halve(_) => Resample::Halve,
+            Self::Tiny { resample, .. } => *resample,
+            _ => Resample::Keep,
+        }
+    }
+
+    /// Whether its values are the same in a tile as in the whole picture, to the bit.
+    pub(super) fn local(&self) -> bool {
+        match self {
+            Self::Tiny { .. } => true,
+            Self::TinyBlock(block) => block.pool.is_none(),
+            _ => false,
+        }
+    }
+
+    /// Whether a tile sheds the part of its halo that is no longer needed before this step: where
+    /// activations are largest, or the halo shrinks most.
+    pub(super) fn trims(&self) -> bool {
+        matches!(self, Self::Double(_)) || self.local()
     }
 
     /// Runs the step.
@@ -52,6 +102,17 @@ impl Step<'_> {
             Self::Resnet(block) => blocks.resnet(block, input),
             Self::Attention(block) => blocks.attention(block, input),
             Self::Head(norm, conv) => blocks.head(norm, conv, input),
+            Self::Condition(layers) => blocks.encode_condition(layers).map(|()| input),
+            Self::Blend => blocks.blend(input),
+            Self::Tiny { conv, act, resample, edge } => {
+                let act = match act {
+                    After::Nothing => None,
+                    After::Act => Some(blocks.act()),
+                    After::Relu => Some(Act::Relu),
+                };
+                blocks.tiny_conv(conv, act, *resample, *edge, input)
+            }
+            Self::TinyBlock(block) => blocks.tiny_block(block, input),
         }
     }
 }

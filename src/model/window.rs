@@ -25,6 +25,12 @@ impl Span {
         Self { before: 2 * self.before, length: 2 * self.length, after: 2 * self.after }
     }
 
+    /// The span after the resolution is halved. Only at the picture's end is anything odd.
+    fn halved(self) -> Self {
+        let half = |length: usize| length.div_ceil(2);
+        Self { before: self.before / 2, length: half(self.length), after: half(self.after) }
+    }
+
     /// This span with the halo trimmed to at most `halo` pixels.
     fn trimmed(self, halo: usize) -> Self {
         Self { before: self.before.min(halo), after: self.after.min(halo), ..self }
@@ -52,6 +58,11 @@ impl Window {
     /// The window after the resolution is doubled.
     pub(crate) fn doubled(&self) -> Self {
         Self { rows: self.rows.doubled(), columns: self.columns.doubled() }
+    }
+
+    /// The window after the resolution is halved.
+    pub(crate) fn halved(&self) -> Self {
+        Self { rows: self.rows.halved(), columns: self.columns.halved() }
     }
 
     /// The region left after trimming the halo to at most `halo` pixels, and its window.

@@ -5,6 +5,7 @@
 //! kernels. It knows nothing of slots or of the network.
 
 pub(crate) mod attention;
+pub(crate) mod blend;
 pub(crate) mod conv;
 pub(crate) mod exec;
 pub(crate) mod place;

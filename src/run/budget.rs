@@ -9,8 +9,8 @@ use crate::backend::{Backend, Strategy, WorkspaceLayout};
 use crate::base::error::Result;
 use crate::base::shape::Shape;
 use crate::base::storage::Storage;
-use crate::model::blocks::Settings;
-use crate::model::network::{Network, Part};
+use crate::model::blocks::{Masked, Settings};
+use crate::model::network::{Input, Network, Part};
 
 /// Memory of the process besides workspace and weights: code, stacks, the allocator's, and pages of
 /// the weight file that the system maps along with those read.
@@ -54,6 +54,20 @@ impl Call<'_> {
     pub(crate) fn input(&self, settings: Settings) -> (Shape, Storage) {
         let (channels, storage) = self.network.input(self.part, settings);
         (Shape::new(self.height, self.width, channels), storage)
+    }
+
+    /// Makes the inputs of the run, to be filled.
+    pub(super) fn inputs<B: Backend>(&self, backend: &mut B, settings: Settings) -> Result<Input> {
+        let (shape, storage) = self.input(settings);
+        let slot = backend.alloc(shape, storage)?;
+        if !self.network.masked() {
+            return Ok(Input { slot, masked: None });
+        }
+        let side = |length| self.network.output_length(length);
+        let (height, width) = (side(self.height), side(self.width));
+        let mut alloc = |channels| backend.alloc(Shape::new(height, width, channels), Storage::F32);
+        let picture = alloc(self.network.out_channels())?;
+        Ok(Input { slot, masked: Some(Masked { picture, mask: alloc(1)? }) })
     }
 
     /// The fastest plan that fits the limits.
@@ -123,8 +137,7 @@ impl Call<'_> {
         super::tests::recorded();
         let Resources { machine, settings, .. } = resources;
         let mut recorder = Recorder::new(&machine, strategy);
-        let (shape, storage) = self.input(settings);
-        let input = recorder.alloc(shape, storage)?;
+        let input = self.inputs(&mut recorder, settings)?;
         let output = self.network.run(&mut recorder, self.part, settings, input)?;
         let output =
             Output { shape: output.shape, bytes: output.bytes()?, spilled: output.spilled };

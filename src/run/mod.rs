@@ -30,5 +30,5 @@ pub use control::{CancelToken, Progress};
 pub use options::{Attention, SessionOptions, Tiling};
 pub use plan::Plan;
 pub use scheme::{plan_decode, plan_encode};
-pub use session::{AutoencoderKlOutput, DecoderOutput, Session};
+pub use session::{DecoderOutput, EncoderOutput, Session};
 pub use stream::RowStream;

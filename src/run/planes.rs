@@ -75,14 +75,14 @@ pub(super) fn check_size(direction: Direction, height: usize, width: usize) -> R
 
 /// The rows of `fill`; a non-finite value is an error.
 pub(super) fn finite(
-    direction: Direction,
+    what: &'static str,
     channels: usize,
     fill: &mut Fill<'_>,
 ) -> impl FnMut(usize, &mut [f32]) -> Result<()> {
     move |y, row| {
         fill(y, row)?;
         let Some(at) = row.iter().position(|value| !value.is_finite()) else { return Ok(()) };
-        let (what, x, c, value) = (input_name(direction), at / channels, at % channels, row[at]);
+        let (x, c, value) = (at / channels, at % channels, row[at]);
         Err(Error::invalid(format!("{what}: {value} at channel {c}, row {y}, column {x}")))
     }
 }

@@ -21,6 +21,7 @@ use crate::base::storage::Storage;
 use crate::kernels::Kernels;
 use crate::kernels::threads::Threads;
 use crate::model::Model;
+use crate::model::blocks::Masked;
 
 /// Threads, kernels, and the memory that calls work in.
 pub(super) struct Runner {
@@ -59,6 +60,8 @@ impl Workspace {
 /// The inputs of a run, besides its plan.
 pub(super) struct Io<'a> {
     pub(super) input: RunInput<'a>,
+    /// The masked picture of a decode that has one.
+    pub(super) masked: Option<MaskedFill<'a>>,
     pub(super) statistics: Statistics<'a>,
     pub(super) meter: &'a mut Meter,
 }
@@ -69,6 +72,21 @@ pub(super) enum RunInput<'a> {
     Rows(&'a mut Fill<'a>),
     /// Pixels of an earlier run's output, which this run leaves in place.
     Pinned(&'a Made, Pick<'a>),
+}
+
+/// Supplies the rows of a masked picture.
+pub(super) struct MaskedFill<'a> {
+    /// The picture times (1 - mask).
+    pub(super) picture: &'a mut Fill<'a>,
+    pub(super) mask: &'a mut Fill<'a>,
+}
+
+impl MaskedFill<'_> {
+    /// The same rows, for one run.
+    pub(super) fn reborrow(&mut self) -> MaskedFill<'_> {
+        let Self { picture, mask } = self;
+        MaskedFill { picture: &mut **picture, mask: &mut **mask }
+    }
 }
 
 /// The pixels of an activation that make up an input: those of `columns` of row `row(y)`.
@@ -195,7 +213,7 @@ impl Runner {
     /// Those of the input; `Cancelled`, `NonFinite`, `Io` if the scratch file fails.
     pub(super) fn run(&mut self, call: &Call<'_>, planned: &Planned, io: Io<'_>) -> Result<Made> {
         let Planned { plan, layout, machine, settings, strategy, .. } = planned;
-        let Io { mut input, statistics, meter } = io;
+        let Io { mut input, masked, statistics, meter } = io;
         let file = match &self.scratch_dir {
             Some(folder) if plan.scratch_bytes > 0 => {
                 Some(ScratchFile::create(folder, plan.scratch_bytes)?)
@@ -216,13 +234,17 @@ impl Runner {
         let mut report = |work| control.report(Progress { done: done + work, total });
         let mut cpu =
             Cpu::new(*machine, threads, *strategy, memory, &mut report).with_statistics(statistics);
-        let (shape, storage) = call.input(*settings);
-        let slot = cpu.alloc(shape, storage)?;
-        cpu.upload(&slot, &mut |y, row| match &mut input {
+        let inputs = call.inputs(&mut cpu, *settings)?;
+        cpu.upload(&inputs.slot, &mut |y, row| match &mut input {
             RunInput::Rows(fill) => fill(y, cast_mut(row)),
             RunInput::Pinned(made, pick) => made.pick(threads, pinned, pick, y, row),
         })?;
-        let slot = call.network.run(&mut cpu, call.part, *settings, slot)?;
+        if let Some(Masked { picture, mask }) = &inputs.masked {
+            let fill = masked.ok_or_else(|| Error::internal("a mask without rows"))?;
+            cpu.upload(picture, &mut |y, row| (fill.picture)(y, cast_mut(row)))?;
+            cpu.upload(mask, &mut |y, row| (fill.mask)(y, cast_mut(row)))?;
+        }
+        let slot = call.network.run(&mut cpu, call.part, *settings, inputs)?;
         meter.done += plan.multiply_adds;
         let file = file.filter(|_| slot.spilled);
         Ok(Made { slot, layout: layout.clone(), machine: *machine, file, start })

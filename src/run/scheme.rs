@@ -9,10 +9,10 @@ use super::planes::check_size;
 use super::resources::{Least, Resources};
 use super::tiling::diffusers::DiffusersTiles;
 use super::tiling::seamless::{self, SeamlessTiles};
-use crate::base::error::Result;
+use crate::base::error::{Error, Result};
 use crate::base::storage::Storage;
 use crate::model::Model;
-use crate::model::network::{Direction, Part};
+use crate::model::network::{Direction, Network, Part};
 
 /// A request: a direction, and an input of `height` x `width`.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +20,18 @@ pub(super) struct Request {
     pub(super) direction: Direction,
     pub(super) height: usize,
     pub(super) width: usize,
+    /// Whether a decode has a mask.
+    pub(super) masked: bool,
+}
+
+impl Request {
+    /// The network that it runs.
+    ///
+    /// # Errors
+    /// `Model` without such a network, `InvalidArgument` if the family takes no mask.
+    pub(super) fn network<'m>(&self, model: &'m Model) -> Result<Network<'m>> {
+        if self.masked { model.masked_decoder() } else { model.network(self.direction) }
+    }
 }
 
 /// The scheme of a call.
@@ -45,8 +57,11 @@ impl Scheme {
     /// `Model` without such a network, `InvalidArgument` for impossible tiles, `Budget` with the
     /// least sufficient budget.
     pub(super) fn choose(model: &Model, request: Request, resources: Resources) -> Result<Self> {
-        let Request { direction, height, width } = request;
-        let network = model.network(direction)?;
+        let Request { direction, height, width, masked } = request;
+        let network = request.network(model)?;
+        if masked && resources.tiles.tiling != Tiling::Exact {
+            return Err(Error::invalid("tiling: exact expected with a mask"));
+        }
         let call = Call { network: &network, part: Part::Whole, height, width };
         let runs = match (resources.tiles.tiling, direction) {
             (Tiling::Diffusers, _) => match DiffusersTiles::of(&call, resources)? {
@@ -118,7 +133,7 @@ pub fn plan_decode(
     height: usize,
     width: usize,
 ) -> Result<Plan> {
-    let request = Request { direction: Direction::Decode, height, width };
+    let request = Request { direction: Direction::Decode, height, width, masked: false };
     Ok(for_options(model, options, request)?.plan())
 }
 
@@ -132,13 +147,13 @@ pub fn plan_encode(
     height: usize,
     width: usize,
 ) -> Result<Plan> {
-    let request = Request { direction: Direction::Encode, height, width };
+    let request = Request { direction: Direction::Encode, height, width, masked: false };
     Ok(for_options(model, options, request)?.plan())
 }
 
 /// The scheme of a call for `options`, without a session.
 fn for_options(model: &Model, options: &SessionOptions, request: Request) -> Result<Scheme> {
-    let Request { direction, height, width } = request;
+    let Request { direction, height, width, .. } = request;
     let resources = Resources::of_options(options, model)?;
     check_size(direction, height, width)?;
     Scheme::choose(model, request, resources)

@@ -9,16 +9,16 @@ use ndarray::{Array4, ArrayView3, ArrayView4, ArrayViewMut3, Axis};
 use super::control::{CancelToken, OnProgress};
 use super::options::SessionOptions;
 use super::plan::Plan;
-use super::planes::{Fill, check_size, input_name, rows_of, scatter, zeros};
+use super::planes::{Fill, check_size, finite, input_name, rows_of, scatter, zeros};
 use super::rows::Pull;
-use super::runner::Runner;
+use super::runner::{MaskedFill, Runner};
 use super::scheme::{Request, Scheme};
 use crate::arch::Level;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::storage::Storage;
-use crate::latents::{DiagonalGaussian, Generator};
-use crate::model::Model;
+use crate::latents::{DiagonalGaussian, Encoded, Generator};
 use crate::model::network::Direction;
+use crate::model::{Family, Model};
 
 /// The result of [`Session::decode`]; diffusers' `DecoderOutput`.
 #[derive(Clone, Debug)]
@@ -29,11 +29,11 @@ pub struct DecoderOutput {
     pub plan: Plan,
 }
 
-/// The result of [`Session::encode`]; diffusers' `AutoencoderKLOutput`.
+/// The result of [`Session::encode`]; diffusers' `AutoencoderKLOutput`, or `AutoencoderTinyOutput`.
 #[derive(Clone, Debug)]
-pub struct AutoencoderKlOutput {
-    /// The posterior over latents.
-    pub latent_dist: DiagonalGaussian,
+pub struct EncoderOutput {
+    /// The posterior over latents, or latents.
+    pub encoded: Encoded,
     /// What each picture's encode needed.
     pub plan: Plan,
 }
@@ -165,7 +165,7 @@ impl Session {
     /// the scratch file fails, `NonFinite` if the result has NaN or infinity, `Cancelled`.
     pub fn decode(&mut self, latents: ArrayView4<'_, f32>) -> Result<DecoderOutput> {
         let (batch, _, height, width) = latents.dim();
-        let mut scheme = self.scheme(Direction::Decode, latents.dim())?;
+        let mut scheme = self.scheme(Direction::Decode, latents.dim(), false)?;
         let (factor, channels) =
             (self.model.config().downscale(), self.model.config().out_channels);
         let (rows, columns) = (height.saturating_mul(factor), width.saturating_mul(factor));
@@ -177,6 +177,63 @@ impl Session {
                 scatter(row, picture.index_axis_mut(Axis(1), y));
             });
             scheme = taken.map_err(|error| of_batch(error, b, batch))?;
+        }
+        Ok(DecoderOutput { sample, plan: scheme.plan() })
+    }
+
+    /// Decodes raw latents `[batch, latent_channels, h, w]`, keeping what lies outside of a mask:
+    /// `picture` is `[batch, out_channels, h * downscale, w * downscale]`, `mask` has one channel, 1
+    /// where the model draws and 0 where it keeps the picture, or anything between. diffusers'
+    /// `AsymmetricAutoencoderKL.decode(latents, image=picture, mask=mask)`.
+    ///
+    /// # Errors
+    /// Those of [`Session::decode`]; `InvalidArgument` if the family takes no mask, if tiles are
+    /// asked for, or for a picture or a mask of another size.
+    pub fn decode_masked(
+        &mut self,
+        latents: ArrayView4<'_, f32>,
+        picture: ArrayView4<'_, f32>,
+        mask: ArrayView4<'_, f32>,
+    ) -> Result<DecoderOutput> {
+        let (batch, _, height, width) = latents.dim();
+        let mut scheme = self.scheme(Direction::Decode, latents.dim(), true)?;
+        let config = self.model.config();
+        let (factor, channels) = (config.downscale(), config.out_channels);
+        let (rows, columns) = (height.saturating_mul(factor), width.saturating_mul(factor));
+        for (what, found, channels) in
+            [("picture", picture.dim(), channels), ("mask", mask.dim(), 1)]
+        {
+            let expected = (batch, channels, rows, columns);
+            if found != expected {
+                return Err(Error::invalid(format!(
+                    "{what}: {expected:?} (batch, channels, height, width) expected, {found:?} found"
+                )));
+            }
+        }
+        let mut sample = zeros("the pictures", [batch, channels, rows, columns])?;
+        for (b, mut made) in sample.outer_iter_mut().enumerate() {
+            let latents = latents.index_axis(Axis(0), b);
+            let (picture, mask) = (picture.index_axis(Axis(0), b), mask.index_axis(Axis(0), b));
+            let mut outside = |y: usize, row: &mut [f32]| {
+                rows_of(picture)(y, row)?;
+                let mask = mask.index_axis(Axis(0), 0);
+                for (pixel, &mask) in row.chunks_exact_mut(channels).zip(mask.row(y)) {
+                    pixel.iter_mut().for_each(|value| *value *= 1.0 - mask);
+                }
+                Ok(())
+            };
+            let mut outside = finite("picture", channels, &mut outside);
+            let mut of_mask = rows_of(mask);
+            let mut of_mask = finite("mask", 1, &mut of_mask);
+            let masked = MaskedFill { picture: &mut outside, mask: &mut of_mask };
+            let Self { model, runner, .. } = self;
+            let pulled =
+                Pull::begin_masked(model, runner, scheme, &mut rows_of(latents), Some(masked));
+            let mut pull = pulled.map_err(|error| of_batch(error, b, batch))?;
+            while let Some(y) = pull.advance(model, runner, &mut rows_of(latents))? {
+                scatter(pull.row(), made.index_axis_mut(Axis(1), y));
+            }
+            scheme = pull.into_scheme();
         }
         Ok(DecoderOutput { sample, plan: scheme.plan() })
     }
@@ -213,7 +270,7 @@ impl Session {
         on_row: &mut OnRow<'_>,
     ) -> Result<Plan> {
         let (channels, height, width) = latents.dim();
-        let scheme = self.scheme(Direction::Decode, (1, channels, height, width))?;
+        let scheme = self.scheme(Direction::Decode, (1, channels, height, width), false)?;
         let Self { model, runner, .. } = self;
         let mut fill = rows_of(latents);
         let mut pull = Pull::begin(model, runner, scheme, &mut fill)?;
@@ -234,28 +291,29 @@ impl Session {
         on_row: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<()> {
         let (channels, height, width) = latents.dim();
-        let scheme = self.scheme(Direction::Decode, (1, channels, height, width))?;
+        let scheme = self.scheme(Direction::Decode, (1, channels, height, width), false)?;
         self.take(scheme, &mut rows_of(latents), on_row)?;
         Ok(())
     }
 
     /// Encodes pictures `[batch, in_channels, height, width]` in [-1, 1], one after the other, to
     /// the posterior over latents `[batch, latent_channels, height / downscale, width /
-    /// downscale]`. Each halving of the resolution drops an odd last row or column.
+    /// downscale]`. Each halving of the resolution drops an odd last row or column. A tiny
+    /// autoencoder gives latents, without a posterior, and its halvings keep an odd last row or
+    /// column.
     ///
     /// # Errors
     /// Those of [`Session::decode`]; `Model` if the model has no encoder.
-    pub fn encode(&mut self, sample: ArrayView4<'_, f32>) -> Result<AutoencoderKlOutput> {
+    pub fn encode(&mut self, sample: ArrayView4<'_, f32>) -> Result<EncoderOutput> {
         let (batch, ..) = sample.dim();
-        let mut scheme = self.scheme(Direction::Encode, sample.dim())?;
+        let mut scheme = self.scheme(Direction::Encode, sample.dim(), false)?;
         let mut moments = self.moments(&scheme, batch)?;
         for (b, (picture, moments)) in sample.outer_iter().zip(moments.outer_iter_mut()).enumerate()
         {
             let taken = self.encode_one(scheme, &mut rows_of(picture), moments);
             scheme = taken.map_err(|error| of_batch(error, b, batch))?;
         }
-        let latent_dist = DiagonalGaussian::new(moments)?;
-        Ok(AutoencoderKlOutput { latent_dist, plan: scheme.plan() })
+        Ok(EncoderOutput { encoded: self.encoded(moments)?, plan: scheme.plan() })
     }
 
     /// Encodes one picture that `fill(y, row)` supplies row by row, top to bottom: `width *
@@ -269,17 +327,17 @@ impl Session {
         height: usize,
         width: usize,
         fill: &mut dyn FnMut(usize, &mut [f32]) -> Result<()>,
-    ) -> Result<AutoencoderKlOutput> {
+    ) -> Result<EncoderOutput> {
         let channels = self.model.config().in_channels;
-        let scheme = self.scheme(Direction::Encode, (1, channels, height, width))?;
+        let scheme = self.scheme(Direction::Encode, (1, channels, height, width), false)?;
         let mut moments = self.moments(&scheme, 1)?;
         let scheme = self.encode_one(scheme, fill, moments.index_axis_mut(Axis(0), 0))?;
-        let latent_dist = DiagonalGaussian::new(moments)?;
-        Ok(AutoencoderKlOutput { latent_dist, plan: scheme.plan() })
+        Ok(EncoderOutput { encoded: self.encoded(moments)?, plan: scheme.plan() })
     }
 
     /// Encodes pictures and decodes the posterior's mode, or a sample drawn from `seed`, without
-    /// scaling. diffusers' `AutoencoderKL.forward`.
+    /// scaling. diffusers' `AutoencoderKL.forward`; a tiny autoencoder's latents are rounded to
+    /// 8 bits in between, as its `forward` does, and nothing is drawn.
     ///
     /// # Errors
     /// Those of [`Session::encode`] and [`Session::decode`].
@@ -289,20 +347,34 @@ impl Session {
         sample_posterior: bool,
         seed: u64,
     ) -> Result<DecoderOutput> {
-        let posterior = self.encode(sample)?.latent_dist;
-        if sample_posterior {
-            self.decode(posterior.sample(&mut Generator::new(seed)).view())
-        } else {
-            self.decode(posterior.mode())
+        match self.encode(sample)?.encoded {
+            Encoded::Posterior(posterior) if sample_posterior => {
+                self.decode(posterior.sample(&mut Generator::new(seed)).view())
+            }
+            Encoded::Posterior(posterior) => self.decode(posterior.mode()),
+            Encoded::Latents(mut latents) => {
+                if let Some(tiny) = self.model.config().family.tiny() {
+                    latents.mapv_inplace(|latent| tiny.rounded(latent));
+                }
+                self.decode(latents.view())
+            }
         }
     }
 
-    /// An array for the moments `[batch, 2 * latent_channels, h, w]`.
+    /// What the network's output is of: moments, or latents.
+    fn encoded(&self, values: Array4<f32>) -> Result<Encoded> {
+        Ok(match self.model.config().family {
+            Family::Tiny(_) => Encoded::Latents(values),
+            _ => Encoded::Posterior(DiagonalGaussian::new(values)?),
+        })
+    }
+
+    /// An array for the moments `[batch, 2 * latent_channels, h, w]`, or for latents.
     fn moments(&self, scheme: &Scheme, batch: usize) -> Result<Array4<f32>> {
         let Request { height, width, .. } = scheme.request;
         let config = self.model.config();
-        let (factor, channels) = (config.downscale(), 2 * config.latent_channels);
-        zeros("the moments", [batch, channels, height / factor, width / factor])
+        let side = |length| config.encoded_length(length);
+        zeros("the moments", [batch, config.encoded_channels(), side(height), side(width)])
     }
 
     /// Encodes the picture of `fill` to `moments`: mean, then log-variance.
@@ -337,6 +409,7 @@ impl Session {
         &self,
         direction: Direction,
         (batch, channels, height, width): (usize, usize, usize, usize),
+        masked: bool,
     ) -> Result<Scheme> {
         self.runner.control.check()?;
         let (what, config) = (input_name(direction), self.model.config());
@@ -354,7 +427,7 @@ impl Session {
         }
         check_size(direction, height, width)?;
         let resources = self.runner.resources(&self.options, &self.model);
-        let request = Request { direction, height, width };
+        let request = Request { direction, height, width, masked };
         Scheme::choose(&self.model, request, resources)
             .and_then(|scheme| {
                 scheme.plan().fits_machine()?;

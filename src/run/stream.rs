@@ -84,7 +84,7 @@ impl Session {
     /// Like [`Session::stream`], for callers that keep the session separately (the C stream).
     pub(crate) fn begin_decode(&mut self, latents: ArrayView3<'_, f32>) -> Result<Decoding> {
         let (channels, height, width) = latents.dim();
-        let scheme = self.scheme(Direction::Decode, (1, channels, height, width))?;
+        let scheme = self.scheme(Direction::Decode, (1, channels, height, width), false)?;
         Decoding::begin(&self.model, &mut self.runner, scheme, latents)
     }
 

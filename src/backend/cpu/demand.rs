@@ -34,8 +34,7 @@ impl CpuMachine {
         out: Option<&Slot>,
         strategy: Strategy,
     ) -> Result<Operator<Geometry>> {
-        let geometry =
-            Geometry::new(input.shape, conv.filters, conv.resample, strategy.packed_limit)?;
+        let geometry = Geometry::new(input.shape, conv.filters, conv.way(), strategy.packed_limit)?;
         let staged = match out {
             Some(out) => Staged { input: input.staged(), output: out.staged() },
             None => Staged { input: 0, output: input.staged() },

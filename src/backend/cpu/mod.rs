@@ -13,7 +13,8 @@ pub(crate) use memory::Memory;
 use super::statistics::{Statistic, Sums};
 use super::workspace::carve;
 use super::{
-    Attention, Backend, Columns, Conv, Norm, Region, Slot, SplitSlots, Statistics, Strategy,
+    Attention, Backend, Blend, Columns, Conv, Map, Norm, Region, Slot, SplitSlots, Statistics,
+    Strategy,
 };
 use crate::base::buffer::{AlignedBuf, Elements, ElementsMut};
 use crate::base::error::{Error, ErrorKind, Result};
@@ -24,6 +25,7 @@ use crate::base::weight::LayerWeight;
 use crate::kernels::Sum;
 use crate::kernels::threads::Threads;
 use crate::ops::attention::{self, TokenRows};
+use crate::ops::blend;
 use crate::ops::conv::{self, Branches, ConvInput, Filter, Geometry, Operands, Prologue};
 use crate::ops::exec::Exec;
 use crate::ops::place::{Source, Target};
@@ -113,6 +115,7 @@ impl<'a> Cpu<'a> {
             output_pitch: to.pitch,
             prologue,
             residual: conv.residual,
+            epilogue: conv.epilogue,
             groups: conv.groups,
             staged,
         };
@@ -130,9 +133,17 @@ impl<'a> Cpu<'a> {
         Ok(())
     }
 
-    /// Normalisation and activation of `input`, if `conv` begins with them.
+    /// What is done to `input` while `conv` loads it.
     fn prologue(&mut self, conv: &Conv<'_>, input: &Slot) -> Result<Option<Prologue>> {
-        let Some(norm) = &conv.norm else { return Ok(None) };
+        let norm = match &conv.prologue {
+            None => return Ok(None),
+            Some(super::Prologue::Norm(norm)) => norm,
+            &Some(super::Prologue::Map(Map { factor, offset, act })) => {
+                let channels = input.shape.channels;
+                let (scale, shift) = (vec![factor; channels], vec![offset; channels]);
+                return Ok(Some(Prologue { scale, shift, act }));
+            }
+        };
         let statistics = self.statistics_of(norm, input)?;
         let channels = input.shape.channels;
         if statistics.len() != norm.groups
@@ -355,6 +366,50 @@ impl<'a> Backend for Cpu<'a> {
             memory.copy_within(from..from + row, to * row);
         }
         Ok(slot)
+    }
+
+    fn blend(&mut self, blend: &Blend<'_>, slot: &Slot) -> Result<()> {
+        let Blend { other, mask, groups } = *blend;
+        let Shape { width, .. } = slot.shape;
+        let step = mask.shape.width / width.max(1);
+        let fits = |slot: &Slot| {
+            let Shape { height, width, .. } = slot.shape;
+            (height * step, width * step) == (mask.shape.height, mask.shape.width)
+        };
+        if other.shape != slot.shape || step == 0 || !fits(slot) || mask.dtype != Storage::F32 {
+            let (x, other, mask) = (slot.shape, other.shape, mask.shape);
+            return Err(Error::internal(format!("{other} blended into {x} by a mask of {mask}")));
+        }
+        let scratch = self.entry(0)?.1;
+        let spilled = [self.memory.spilled(other)?, self.memory.spilled(mask)?];
+        let written = self.memory.spilled(slot)?;
+        let ranges = [self.memory.in_arena(other)?, self.memory.in_arena(mask)?];
+        let [first, second] = ranges;
+        let ranges = [first, second, self.memory.in_arena(slot)?, scratch];
+        let [from_other, from_mask, target, _] = carve(self.memory.arena, ranges);
+        let source = |spilled: Option<FileRegion<'a>>, dtype, bytes| match spilled {
+            Some(spilled) => Source::File(spilled, dtype),
+            None => Source::Memory(Elements::new(dtype, bytes)),
+        };
+        let [of_other, of_mask] = spilled;
+        let job = blend::Blend {
+            shape: slot.shape,
+            pitch: slot.pitch,
+            other_pitch: other.pitch,
+            other: source(of_other, other.dtype, from_other),
+            mask: source(of_mask, mask.dtype, from_mask),
+            step,
+            groups,
+        };
+        let target = match written {
+            Some(spilled) => Target::File(spilled, slot.dtype),
+            None => Target::Memory(ElementsMut::new(slot.dtype, target)),
+        };
+        let exec = Exec { threads: self.threads, kernels: &self.machine.kernels };
+        let mut tick = ticker(self.progress, self.multiply_adds, 0);
+        let sums = job.run(exec, target, &mut tick)?.ok_or_else(cancelled)?;
+        self.sums[slot.id] = sums;
+        Ok(())
     }
 
     fn attention(&mut self, attention: &Attention<'_>, out: &Slot) -> Result<()> {

@@ -1,6 +1,6 @@
 use half::{bf16, f16};
 
-use super::super::{Act, AffineAct, Store, Sum};
+use super::super::{Act, AffineAct, Epilogue, Store, Sum};
 use super::{Guarded, Numbers, close, levels};
 use crate::base::buffer::{AlignedBuf, Elements, ElementsMut, cast_mut};
 
@@ -160,6 +160,7 @@ fn stores_round_add_and_sum() {
                     pixels,
                     channels,
                     residual,
+                    epilogue: Epilogue::None,
                     stream,
                     dst_stride,
                 };
@@ -233,6 +234,7 @@ fn rounding_is_that_of_the_half_crate() {
             pixels: 1,
             channels: n,
             residual: false,
+            epilogue: Epilogue::None,
             stream: false,
             dst_stride: n,
         };
@@ -261,6 +263,7 @@ fn what_is_not_finite_shows_in_the_sums() {
                 pixels: 1,
                 channels: 40,
                 residual: false,
+                epilogue: Epilogue::None,
                 stream: false,
                 dst_stride: 40,
             };

@@ -26,7 +26,7 @@ use super::exec::Exec;
 use super::place::{Place, Source, Staged, Target};
 use crate::base::buffer::{Elements, ElementsMut, cast_mut};
 use crate::base::error::Result;
-use crate::kernels::{AffineAct, Gemm, Init, Kernels, Prefetch, Softmax, Store};
+use crate::kernels::{AffineAct, Epilogue, Gemm, Init, Kernels, Prefetch, Softmax, Store};
 pub(crate) use geometry::{Algorithm, Geometry};
 use geometry::{KEYS, Sizes};
 
@@ -280,6 +280,7 @@ impl Job<'_> {
     ) {
         let channels = self.geometry.channels;
         let store = Store {
+            epilogue: Epilogue::None,
             acc: output,
             acc_stride: kernels.panels().filled(channels),
             pixels: queries.len(),

@@ -14,7 +14,7 @@ pub(crate) struct Filter<'a, W = DenseWeight<'a>> {
     pub(crate) bias: &'a [f32],
     pub(crate) in_channels: usize,
     pub(crate) out_channels: usize,
-    /// 1 or 3.
+    /// 1 or 3; 4 only where the picture is halved.
     pub(crate) kernel: usize,
 }
 

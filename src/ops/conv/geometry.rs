@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::blocks::Block;
 use super::direct;
 use super::filter::Filter;
-use super::layer::{Layer, Resample};
+use super::layer::{Layer, Way};
 use super::method::Method;
 use super::run::{Operands, Run};
 use super::winograd;
@@ -34,10 +34,10 @@ impl Geometry {
     pub(crate) fn new<W>(
         input: Shape,
         filters: &[Filter<'_, W>],
-        resample: Resample,
+        way: Way,
         packed_limit: usize,
     ) -> Result<Self> {
-        let layer = Layer::new(input, filters, resample)?;
+        let layer = Layer::new(input, filters, way)?;
         let method: Box<dyn Method> = match winograd::Blocking::choose(&layer, packed_limit) {
             Some(blocking) => Box::new(blocking),
             None => Box::new(direct::Blocking::choose(&layer)),

@@ -40,6 +40,7 @@ mod worker;
 pub(crate) use filter::{Filter, LayerFilter};
 pub(crate) use geometry::Geometry;
 pub(crate) use job::Job;
-pub(crate) use layer::Resample;
+pub(crate) use layer::{Resample, Way};
 pub(crate) use run::{ConvInput, Operands, Prologue};
 pub(crate) use split::{Branches, Split, SplitJob};
+pub(crate) use winograd::blocking::LOCAL_OUTPUTS as LOCAL_GRID;

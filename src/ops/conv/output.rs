@@ -131,6 +131,7 @@ impl Run<'_> {
             pixels: out.len() / operands.output_pitch,
             channels: channels.len(),
             residual: operands.residual,
+            epilogue: operands.epilogue,
             // What goes to the file is read from the caches.
             stream: operands.staged.output == 0 && self.layer.output.len() >= STREAMED,
             dst_stride: operands.output_pitch,

@@ -4,7 +4,7 @@ use super::blocks::Cut;
 use super::filter::Filter;
 use super::layer::Layer;
 use crate::base::buffer::Elements;
-use crate::kernels::{Act, Panels};
+use crate::kernels::{Act, Epilogue, Panels};
 use crate::ops::exec::Exec;
 use crate::ops::place::{Source, Staged};
 
@@ -37,6 +37,7 @@ pub(crate) struct Operands<'a> {
     pub(crate) prologue: Option<Prologue>,
     /// Whether to add the values that the output already holds.
     pub(crate) residual: bool,
+    pub(crate) epilogue: Epilogue,
     /// Groups of output channels to sum over.
     pub(crate) groups: usize,
     /// The spilled operands.

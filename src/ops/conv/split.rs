@@ -20,7 +20,7 @@ use crate::base::buffer::{Elements, ElementsMut, align_up};
 use crate::base::error::{Error, Result};
 use crate::base::shape::Shape;
 use crate::base::storage::Storage;
-use crate::kernels::{Panels, Sum};
+use crate::kernels::{Epilogue, Panels, Sum};
 use crate::ops::exec::Exec;
 use crate::ops::place::{Place, Staged};
 use crate::ops::sums::merge;
@@ -47,8 +47,9 @@ impl Split {
         input: Shape,
         filters: Branches<&[Filter<'_, W>]>,
     ) -> Result<Option<Self>> {
-        let geometry =
-            |filters: &[Filter<'_, W>]| Geometry::new(input, filters, Resample::Keep, usize::MAX);
+        let geometry = |filters: &[Filter<'_, W>]| {
+            Geometry::new(input, filters, Resample::Keep.into(), usize::MAX)
+        };
         let (conv, shortcut) = (geometry(filters.conv)?, geometry(filters.shortcut)?);
         let halves = [&conv, &shortcut].iter().all(|of| 2 * of.output().channels == input.channels);
         let fits = halves && conv.method.by_rows() && shortcut.in_place();
@@ -190,6 +191,7 @@ impl SplitJob<'_> {
             output_pitch,
             prologue,
             residual: false,
+            epilogue: Epilogue::None,
             groups,
             staged: Staged::default(),
         };

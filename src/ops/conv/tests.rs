@@ -13,7 +13,7 @@ use crate::base::shape::Shape;
 use crate::base::storage::Storage;
 use crate::base::weight::DenseWeight;
 use crate::kernels::threads::Threads;
-use crate::kernels::{Act, Kernels, Sum};
+use crate::kernels::{Act, Epilogue, Kernels, Sum};
 use crate::ops::exec::Exec;
 use crate::ops::place::{Place, Staged, Target};
 
@@ -74,7 +74,7 @@ impl Layer {
             out_channels: channels,
             kernel,
         }];
-        let geometry = Geometry::new(input, &filters, resample, how.packed_limit).unwrap();
+        let geometry = Geometry::new(input, &filters, resample.into(), how.packed_limit).unwrap();
         let output_pitch = if self.in_place { input.channels } else { channels };
         let output = Shape { channels: output_pitch, ..geometry.output() };
         let (mut source, mut target) = (filled(input, dtype, 0), filled(output, dtype, 5));
@@ -113,6 +113,7 @@ impl Layer {
                 act: Some(Act::Silu),
             }),
             residual: self.residual,
+            epilogue: Epilogue::None,
             groups: 2,
             staged,
         };
@@ -141,6 +142,7 @@ fn the_bits_depend_on_the_layer_alone() {
         kernel,
         resample,
         residual: false,
+        epilogue: Epilogue::None,
         in_place: false,
         dtype: Storage::F32,
     };
@@ -242,7 +244,8 @@ fn a_split_gives_what_its_convolutions_give_one_by_one() {
             let mut expected = Vec::new();
             let mut expected_sums = Vec::new();
             for (which, filters) in filters.iter().enumerate().rev() {
-                let geometry = Geometry::new(input, filters, Resample::Keep, usize::MAX).unwrap();
+                let geometry =
+                    Geometry::new(input, filters, Resample::Keep.into(), usize::MAX).unwrap();
                 let threads = Threads::new(1).unwrap();
                 let bytes = geometry.scratch(kernels.panels(), 1, Staged::default()).unwrap();
                 let mut scratch = AlignedBuf::zeroed(bytes, "test").unwrap();
@@ -255,6 +258,7 @@ fn a_split_gives_what_its_convolutions_give_one_by_one() {
                     output_pitch: channels / 2,
                     prologue: (which == 0).then(|| prologue.clone()),
                     residual: false,
+                    epilogue: Epilogue::None,
                     groups: 2,
                     staged: Staged::default(),
                 };

@@ -17,7 +17,7 @@ use crate::model::Model;
 use crate::model::network::{Direction, Network, Part};
 use crate::run::budget::Call;
 use crate::run::control::Meter;
-use crate::run::planes::{Fill, finite};
+use crate::run::planes::{Fill, finite, input_name};
 use crate::run::runner::{Io, RunInput, Runner};
 use crate::run::tiling::diffusers::{DiffusersGrid, DiffusersTiles};
 
@@ -107,7 +107,7 @@ impl DiffusersRows {
         let passed = self.strip.len() - remaining * row;
         self.strip.drain(..passed);
         self.strip.resize((end - self.first) * row, 0.0);
-        let mut fill = finite(self.direction, channels, fill);
+        let mut fill = finite(input_name(self.direction), channels, fill);
         for y in self.filled.max(self.first)..end {
             fill(y, &mut self.strip[(y - self.first) * row..][..row])?;
         }
@@ -166,7 +166,7 @@ impl DiffusersRows {
         let width = right - left;
         let call = Call { network, part: Part::Whole, height, width };
         let (input, statistics) = (RunInput::Rows(&mut fill), Statistics::Own);
-        let io = Io { input, statistics, meter: &mut self.meter };
+        let io = Io { input, masked: None, statistics, meter: &mut self.meter };
         let made = runner.run(&call, tiles.planned(height, width)?, io)?;
         let (shape, mut rows) = (made.shape(), WholeRows::of(made)?);
         let mut values = Vec::with_capacity(shape.len());

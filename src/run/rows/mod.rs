@@ -11,8 +11,8 @@ use whole::WholeRows;
 
 use super::budget::Call;
 use super::plan::Plan;
-use super::planes::{Fill, finite};
-use super::runner::Runner;
+use super::planes::{Fill, finite, input_name};
+use super::runner::{MaskedFill, Runner};
 use super::scheme::{Runs, Scheme};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::storage::Storage;
@@ -52,11 +52,24 @@ impl Pull {
         scheme: Scheme,
         fill: &mut Fill<'_>,
     ) -> Result<Self> {
+        Self::begin_masked(model, runner, scheme, fill, None)
+    }
+
+    /// Begins a call like [`Pull::begin`], with a masked picture if `scheme` has one.
+    pub(super) fn begin_masked(
+        model: &Model,
+        runner: &mut Runner,
+        scheme: Scheme,
+        fill: &mut Fill<'_>,
+        mut masked: Option<MaskedFill<'_>>,
+    ) -> Result<Self> {
         runner.reserve(&scheme.plan(), scheme.resources)?;
-        match RowSource::begin(model, runner, &scheme, fill) {
+        let again = masked.as_mut().map(MaskedFill::reborrow);
+        match RowSource::begin(model, runner, &scheme, fill, again) {
             Ok(rows) => Ok(Self { scheme, rows, given: false, rewritable: false }),
             Err(error) if widen(&error, &scheme, runner) => {
-                Self::begin(model, runner, scheme.with_storage(Storage::Bf16, model)?, fill)
+                let scheme = scheme.with_storage(Storage::Bf16, model)?;
+                Self::begin_masked(model, runner, scheme, fill, masked)
             }
             Err(error) => Err(error),
         }
@@ -149,10 +162,11 @@ impl RowSource {
         runner: &mut Runner,
         scheme: &Scheme,
         fill: &mut Fill<'_>,
+        masked: Option<MaskedFill<'_>>,
     ) -> Result<Self> {
         let Scheme { request, runs, .. } = scheme;
-        let network = model.network(request.direction)?;
-        let mut fill = finite(request.direction, network.in_channels(), fill);
+        let network = request.network(model)?;
+        let mut fill = finite(input_name(request.direction), network.in_channels(), fill);
         let call = Call {
             network: &network,
             part: Part::Whole,
@@ -161,7 +175,7 @@ impl RowSource {
         };
         Ok(match runs {
             Runs::Whole(planned) => {
-                Self::Whole(WholeRows::begin(runner, &call, planned, &mut fill)?)
+                Self::Whole(WholeRows::begin(runner, &call, planned, &mut fill, masked)?)
             }
             Runs::Diffusers(tiles) => Self::Diffusers(DiffusersRows::begin(&call, tiles)),
             Runs::Seamless(tiles) => {

@@ -51,8 +51,11 @@ impl SeamlessRows {
         let mut meter = Meter::new(tiles.plan.multiply_adds);
         let front = Call { part: Part::Front, ..*call };
         let (input, statistics) = (RunInput::Rows(fill), Statistics::Own);
-        let front =
-            runner.run(&front, &tiles.front, Io { input, statistics, meter: &mut meter })?;
+        let front = runner.run(
+            &front,
+            &tiles.front,
+            Io { input, masked: None, statistics, meter: &mut meter },
+        )?;
         let mut rows = Self {
             front: runner.pin(front)?,
             statistics: Shared::default(),
@@ -127,7 +130,7 @@ impl SeamlessRows {
         let pick = Pick { row: &row, columns: &columns };
         let (input, statistics) =
             (RunInput::Pinned(&self.front, pick), Statistics::Reduced(reduced));
-        let io = Io { input, statistics, meter: &mut self.meter };
+        let io = Io { input, masked: None, statistics, meter: &mut self.meter };
         runner.run(&tiles.grid.reduced(network), &tiles.reduced, io)?;
         Ok(())
     }
@@ -147,7 +150,7 @@ impl SeamlessRows {
         self.statistics.rewind();
         let (input, statistics) =
             (RunInput::Pinned(&self.front, pick), Statistics::Shared(&mut self.statistics));
-        let io = Io { input, statistics, meter: &mut self.meter };
+        let io = Io { input, masked: None, statistics, meter: &mut self.meter };
         runner.run(&tiles.grid.tile(network, window), tiles.planned(window)?, io)
     }
 

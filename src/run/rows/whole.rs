@@ -7,7 +7,7 @@ use crate::base::error::Result;
 use crate::run::budget::{Call, Planned};
 use crate::run::control::Meter;
 use crate::run::planes::Fill;
-use crate::run::runner::{Io, Made, RunInput, Runner};
+use crate::run::runner::{Io, Made, MaskedFill, RunInput, Runner};
 
 /// The rows of a run's output, which the runner holds until its next run.
 pub(super) struct WholeRows {
@@ -24,10 +24,14 @@ impl WholeRows {
         call: &Call<'_>,
         planned: &Planned,
         fill: &mut Fill<'_>,
+        masked: Option<MaskedFill<'_>>,
     ) -> Result<Self> {
         let mut meter = Meter::new(planned.plan.multiply_adds);
         let (input, statistics) = (RunInput::Rows(fill), Statistics::Own);
-        let made = runner.run(call, planned, Io { input, statistics, meter: &mut meter })?;
+        // As fields, so that each takes a lifetime of its own.
+        let masked = masked.map(|MaskedFill { picture, mask }| MaskedFill { picture, mask });
+        let made =
+            runner.run(call, planned, Io { input, masked, statistics, meter: &mut meter })?;
         Self::of(made)
     }
 

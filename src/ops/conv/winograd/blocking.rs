@@ -4,7 +4,7 @@ use super::grid::Grid;
 use super::strides::{SLICE, input_tile};
 use crate::base::shape::Shape;
 use crate::kernels::Winograd;
-use crate::ops::conv::blocks::{Cut, even};
+use crate::ops::conv::blocks::{Block, Cut, even};
 use crate::ops::conv::layer::{Layer, Resample};
 
 /// Tiles of a block: two register tiles of the widest kernel. Half as many would keep the block's
@@ -29,6 +29,14 @@ const MAX_INPUT_POINTS: usize = 5 << 20;
 /// some.
 const SLICES: usize = 8;
 
+/// The variant of a local convolution: the one with the smallest tiles, since a tile of a picture
+/// needs a halo of whole ones.
+const LOCAL: Winograd = Winograd::F4;
+/// Outputs of its tiles in each direction.
+pub(crate) const LOCAL_OUTPUTS: usize = LOCAL.outputs();
+/// Input channels from which it is faster than the direct convolution.
+const LOCAL_CHANNELS: usize = 8;
+
 /// The cut of a Winograd convolution.
 #[derive(Clone, Debug)]
 pub(crate) struct Blocking {
@@ -39,6 +47,9 @@ pub(crate) struct Blocking {
     across: usize,
     /// Blocks whose transformed inputs are kept at a time, if input-stationary.
     pub(super) strip: usize,
+    /// The number of times that each row and column of the input is repeated before the variant
+    /// applies: 1 but for a variant of the doubled picture.
+    repeat: usize,
 }
 
 /// The operand that is transformed first and stays, while the other passes by.
@@ -54,6 +65,9 @@ impl Blocking {
     pub(crate) fn choose(layer: &Layer, packed_limit: usize) -> Option<Self> {
         if layer.kernel != 3 {
             return None;
+        }
+        if layer.local {
+            return Self::choose_local(layer, packed_limit);
         }
         let (in_channels, output) = (layer.input.channels, layer.output);
         // The last panel is multiplied as a whole.
@@ -73,15 +87,27 @@ impl Blocking {
             Resample::Keep => &[Winograd::F8, Winograd::F6, Winograd::F4],
             Resample::Double => &[Winograd::Doubled],
             Resample::Halve => &[Winograd::Halved],
+            Resample::HalvePadded => return None,
         };
         let (winograd, cost) = variants
             .iter()
             .map(|&winograd| (winograd, cost(winograd)))
             .min_by(|a, b| a.1.total_cmp(&b.1))?;
-        (cost < direct).then(|| Self::new(winograd, in_channels, output, packed_limit))
+        (cost < direct).then(|| Self::new(winograd, layer, 1, packed_limit))
     }
 
-    fn new(winograd: Winograd, in_channels: usize, output: Shape, packed_limit: usize) -> Self {
+    /// The variant whose tiles are the same in the whole picture and in any part of it that begins
+    /// at a multiple of [`LOCAL_OUTPUTS`]. Channels alone decide whether it is used, as parts of a
+    /// picture differ in size.
+    fn choose_local(layer: &Layer, packed_limit: usize) -> Option<Self> {
+        let repeat = layer.repeat();
+        let halves = matches!(layer.resample, Resample::Halve | Resample::HalvePadded);
+        let few = layer.input.channels < LOCAL_CHANNELS;
+        (!halves && !few).then(|| Self::new(LOCAL, layer, repeat, packed_limit))
+    }
+
+    fn new(winograd: Winograd, layer: &Layer, repeat: usize, packed_limit: usize) -> Self {
+        let (in_channels, output) = (layer.input.channels, layer.output);
         let (down, across) = tiles(winograd, output);
         let most = (down * across / BLOCKS).clamp(BLOCK_TILES / 2, BLOCK_TILES);
         let block_across = even(across, BLOCK_ACROSS.min(most));
@@ -100,7 +126,7 @@ impl Blocking {
         // With a block's inputs its outputs are kept.
         let outputs = block * winograd.outputs().pow(2) * output.channels.next_multiple_of(SLICE);
         let strip = (packed_limit / ((inputs(block) + outputs) * size_of::<f32>())).max(1);
-        Self { winograd, order, down: block_down, across: block_across, strip }
+        Self { winograd, order, down: block_down, across: block_across, strip, repeat }
     }
 
     /// The blocks of output pixels.
@@ -112,8 +138,13 @@ impl Blocking {
 
     /// The tiles of the largest block.
     pub(super) fn largest(&self) -> Grid {
-        let Self { winograd, down, across, .. } = *self;
-        Grid { winograd, top: 0, left: 0, above: 0, before: 0, down, across }
+        let Self { winograd, down, across, repeat, .. } = *self;
+        Grid { winograd, repeat, top: 0, left: 0, above: 0, before: 0, down, across }
+    }
+
+    /// The tiles of `block`.
+    pub(super) fn grid(&self, block: &Block) -> Grid {
+        Grid::new(self.winograd, self.repeat, block)
     }
 }
 

@@ -10,6 +10,8 @@ use crate::ops::conv::blocks::Block;
 #[derive(Clone, Copy)]
 pub(super) struct Grid {
     pub(super) winograd: Winograd,
+    /// The number of times that each row and column of the input is repeated.
+    pub(super) repeat: usize,
     /// The first tile row and column.
     pub(super) top: usize,
     pub(super) left: usize,
@@ -21,7 +23,7 @@ pub(super) struct Grid {
 }
 
 impl Grid {
-    pub(super) fn new(winograd: Winograd, block: &Block) -> Self {
+    pub(super) fn new(winograd: Winograd, repeat: usize, block: &Block) -> Self {
         let (outputs, origin) = (winograd.outputs(), winograd.origin());
         let tiles = |range: &Range<usize>| {
             let (first, skipped) =
@@ -30,7 +32,7 @@ impl Grid {
         };
         let (top, above, down) = tiles(&block.rows);
         let (left, before, across) = tiles(&block.columns);
-        Self { winograd, top, left, above, before, down, across }
+        Self { winograd, repeat, top, left, above, before, down, across }
     }
 
     pub(super) fn tiles(&self) -> usize {
@@ -50,7 +52,7 @@ impl Grid {
         Band {
             top: self.top * step,
             left: self.left * step,
-            repeat: 1,
+            repeat: self.repeat,
             rows: reach(self.down),
             columns: reach(self.across),
             // Whole vectors of the widest set; what lies beyond the channels is transformed and

@@ -120,9 +120,10 @@ impl InputStationary<'_> {
         items: Vec<Item<'_>>,
         tick: &mut dyn FnMut(usize) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>> {
-        let Stages { ref run, winograd, ref slices, ref sizes, .. } = self.stages;
+        let Stages { ref run, ref slices, ref sizes, .. } = self.stages;
         let (threads, blocks) = (run.exec.threads, items.len());
-        let grids: Vec<Grid> = items.iter().map(|item| Grid::new(winograd, &item.block)).collect();
+        let grids: Vec<Grid> =
+            items.iter().map(|item| self.stages.blocking.grid(&item.block)).collect();
         let (inputs, pixels) = shared.split_at_mut(blocks * sizes.inputs);
 
         let transforms = grids.iter().zip(inputs.chunks_exact_mut(sizes.inputs)).collect();

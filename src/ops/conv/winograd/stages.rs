@@ -42,6 +42,7 @@ pub(super) fn column_row(panels: Panels, channels: usize) -> usize {
 /// A Winograd convolution at work: its stages, one by one.
 pub(super) struct Stages<'r> {
     pub(super) run: Run<'r>,
+    pub(super) blocking: &'r Blocking,
     pub(super) winograd: Winograd,
     pub(super) panels: Panels,
     pub(super) slices: Vec<Slice>,
@@ -50,10 +51,11 @@ pub(super) struct Stages<'r> {
 }
 
 impl<'r> Stages<'r> {
-    pub(super) fn new(run: Run<'r>, blocking: &Blocking) -> Self {
+    pub(super) fn new(run: Run<'r>, blocking: &'r Blocking) -> Self {
         let panels = run.panels();
         Self {
             run,
+            blocking,
             winograd: blocking.winograd,
             panels,
             slices: Slice::all(run.layer, panels).collect(),

@@ -15,7 +15,6 @@
 use std::ops::ControlFlow;
 
 use super::blocking::Blocking;
-use super::grid::Grid;
 use super::slice::Slice;
 use super::stages::{Sizes, Stages, column_row};
 use super::strides::{input_point, product_point, slice_pixel};
@@ -105,7 +104,7 @@ impl WeightStationary<'_> {
         let (products, pixels) = scratch.split_at_mut(sizes.products);
 
         let Item { block, rows, sums: group_sums } = item;
-        let grid = Grid::new(winograd, &block);
+        let grid = self.stages.blocking.grid(&block);
         self.stages.inputs(&grid, band, input, inputs)?;
         let input_point = input_point(self.stages.in_channels(), grid.tiles());
         let product_point = product_point(panels, grid.tiles());

@@ -1,43 +1,7 @@
-//! The parameter tree: the place of each tensor in the network.
+#![forbid(unsafe_code)]
+//! The parameter tree of `AutoencoderKL`.
 
-use crate::backend::LayerFilter;
-use crate::checkpoint::Tensor;
-
-/// A convolution: `weight` is `[out, in, k, k]`, `bias` is `[out]`. A linear layer is a 1x1 one.
-#[derive(Clone)]
-pub(crate) struct Conv {
-    /// Path in the network for messages, such as `decoder.mid_block.resnets.0.conv1`.
-    pub(crate) name: String,
-    pub(crate) weight: Tensor,
-    /// `[out]`.
-    pub(crate) bias: Vec<f32>,
-    pub(crate) in_channels: usize,
-    pub(crate) out_channels: usize,
-    /// 1 or 3.
-    pub(crate) kernel: usize,
-}
-
-impl Conv {
-    /// The filter bank, in the form of the backend.
-    pub(crate) fn filter(&self) -> LayerFilter<'_> {
-        LayerFilter {
-            name: &self.name,
-            weight: &self.weight,
-            bias: &self.bias,
-            in_channels: self.in_channels,
-            out_channels: self.out_channels,
-            kernel: self.kernel,
-        }
-    }
-}
-
-/// A GroupNorm's affine part: `gamma` and `beta` are `[channels]`, already `f32`.
-#[derive(Clone)]
-pub(crate) struct Norm {
-    pub(crate) name: String,
-    pub(crate) gamma: Vec<f32>,
-    pub(crate) beta: Vec<f32>,
-}
+use super::{Conv, Norm};
 
 #[derive(Clone)]
 pub(crate) struct Resnet {
@@ -91,4 +55,6 @@ pub(crate) struct Decoder {
     pub(crate) levels: Vec<Level>,
     pub(crate) norm_out: Norm,
     pub(crate) conv_out: Conv,
+    /// The layers that encode the masked picture of an `AsymmetricAutoencoderKL`.
+    pub(crate) condition: Vec<Conv>,
 }

@@ -1,12 +1,12 @@
 #![forbid(unsafe_code)]
 //! The encoder: a picture (`F32`) to the moments of its posterior (`F32`: mean, then log-variance).
 
-use super::steps::{Block, Step};
-use super::weights::{Encoder, Level};
+use crate::model::steps::{Block, Step};
+use crate::model::weights::kl::{Encoder, Level};
 
 /// `conv_in -> levels, highest resolution first -> mid -> GroupNorm -> SiLU -> conv_out ->
 /// quant_conv`
-pub(super) fn blocks(encoder: &Encoder) -> Vec<Block<'_>> {
+pub(in crate::model) fn blocks(encoder: &Encoder) -> Vec<Block<'_>> {
     let mut blocks = vec![vec![Step::Conv(&encoder.conv_in)]];
     blocks.extend(encoder.levels.iter().map(Level::down));
     let mut last: Block<'_> = encoder.mid.steps().collect();

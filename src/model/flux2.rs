@@ -1,0 +1,40 @@
+#![forbid(unsafe_code)]
+//! The statistics of latents that an `AutoencoderKLFlux2` has among its weights: those of a
+//! BatchNorm over patches of 2x2 latents.
+
+use super::builder::Builder;
+use super::config::{Config, Flux2Config};
+use crate::base::error::{Error, Result};
+
+const MEAN: &str = "bn.running_mean";
+const VARIANCE: &str = "bn.running_var";
+
+/// Reads the statistics into `config`.
+///
+/// # Errors
+/// `Model`, naming the tensor, if one is missing, has another length, or has a value that no
+/// statistic has.
+pub(super) fn read_statistics(
+    builder: &mut Builder<'_>,
+    config: &mut Config,
+    flux2: &Flux2Config,
+) -> Result<()> {
+    let length = config.latent_channels * config.patch_size().pow(2);
+    let mean = builder.vector(MEAN, length)?;
+    let variance = builder.vector(VARIANCE, length)?;
+    let wrong = |tensor, at: usize, expected, found: f32| {
+        Error::model(format!(
+            "tensor {tensor} of an AutoencoderKLFlux2: {expected} expected, {found} found at {at}"
+        ))
+    };
+    if let Some(at) = mean.iter().position(|mean| !mean.is_finite()) {
+        return Err(wrong(MEAN, at, "finite numbers", mean[at]));
+    }
+    if let Some(at) = variance.iter().position(|&it| !it.is_finite() || it <= 0.0) {
+        return Err(wrong(VARIANCE, at, "positive numbers", variance[at]));
+    }
+    let deviation = |&variance: &f32| (f64::from(variance) + flux2.batch_norm_eps).sqrt();
+    config.latents_mean = Some(mean.iter().map(|&mean| f64::from(mean)).collect());
+    config.latents_std = Some(variance.iter().map(deviation).collect());
+    Ok(())
+}

@@ -1,0 +1,41 @@
+#![forbid(unsafe_code)]
+//! The networks of a tiny autoencoder: a picture (`F32`) to latents (`F32`), and back.
+
+use crate::backend::Resample;
+use crate::model::blocks::Edge;
+use crate::model::steps::{After, Block, Step};
+use crate::model::weights::Conv;
+use crate::model::weights::tiny::{Half, Layer};
+
+/// `[-1, 1] to [0, 1] -> layers`
+pub(in crate::model) fn encoder(half: &Half) -> Vec<Block<'_>> {
+    blocks(half, Edge::Picture, Edge::ToLatents)
+}
+
+/// `3 tanh(x / 3) -> layers -> [0, 1] to [-1, 1]`
+pub(in crate::model) fn decoder(half: &Half) -> Vec<Block<'_>> {
+    blocks(half, Edge::Latents, Edge::ToPicture)
+}
+
+/// A block for each layer: the network may be cut between any two.
+fn blocks(half: &Half, first: Edge, last: Edge) -> Vec<Block<'_>> {
+    let edge = |i| if i == 0 { first } else { Edge::None };
+    let layers = half.layers.iter().enumerate().map(|(i, layer)| vec![step(layer, edge(i))]);
+    let end = conv(&half.last, After::Nothing, Resample::Keep, last);
+    layers.chain([vec![end]]).collect()
+}
+
+fn step(layer: &Layer, edge: Edge) -> Step<'_> {
+    match layer {
+        Layer::Conv(weights) => conv(weights, After::Nothing, Resample::Keep, edge),
+        Layer::Activated(weights) => conv(weights, After::Act, Resample::Keep, edge),
+        Layer::Double(weights) => conv(weights, After::Nothing, Resample::Double, edge),
+        Layer::Halve(weights) => conv(weights, After::Nothing, Resample::HalvePadded, edge),
+        Layer::HalveActivated(weights) => conv(weights, After::Relu, Resample::HalvePadded, edge),
+        Layer::Block(block) => Step::TinyBlock(block),
+    }
+}
+
+fn conv(conv: &Conv, act: After, resample: Resample, edge: Edge) -> Step<'_> {
+    Step::Tiny { conv, act, resample, edge }
+}
