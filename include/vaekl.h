@@ -166,8 +166,9 @@ typedef struct vaekl_image {
 
 // Latents as AutoencoderKL.decode takes and .encode returns them.
 #define VAEKL_LATENT_RAW 0u
-// Latents as the diffusion model uses them: scaling_factor, shift_factor and latents_mean/std are
-// undone before decoding and applied after encoding.
+// Latents as the diffusion model uses them: scaling_factor, shift_factor and latents_mean/std, or
+// the statistics that an AutoencoderKLFlux2 has in its weights, are undone before decoding and
+// applied after encoding.
 #define VAEKL_LATENT_SCALED 1u
 
 // A batch of latents in the caller's memory, contiguous NCHW. Latents are processed one at a time
@@ -177,7 +178,8 @@ typedef struct vaekl_latent {
   void *data;
   // Number of latents, at least 1.
   uint32_t batch;
-  // The model's latent_channels; twice that for moments.
+  // The model's latent_channels; twice that for moments. Scaled latents of a model with a
+  // patch_size p may be folded: p * p times as many channels, sides divided by p.
   uint32_t channels;
   // Height: the picture's height divided by the model's downscale.
   uint32_t height;
@@ -215,8 +217,9 @@ typedef struct vaekl_model_options {
   vaekl_dtype weight_dtype;
   // Path of a config.json to use. Default NULL: the checkpoint's own, or inferred from shapes.
   const char *config_path;
-  // Name of a model family: "sd", "sdxl", "sdxl-fp16-fix", "sd3", "flux", "playground-v2.5",
-  // "sd-x4-upscaler" or "cogview4". Sets scaling, shift and latent statistics, which shapes do
+  // Name of a published model: "sd", "sdxl", "sdxl-fp16-fix", "sd3", "flux", "playground-v2.5",
+  // "sd-x4-upscaler", "cogview4", "flux2", "asymmetric", "taesd", "taesdxl", "taesd3", "taef1",
+  // "taef2" or "taesana". Sets scaling, shift and latent statistics, which shapes do
   // not tell, and overrides the configuration. Default NULL: guessed if the checkpoint has no
   // configuration.
   const char *preset;
@@ -260,6 +263,15 @@ typedef struct vaekl_model_info {
   uint32_t mapped;
   // Number of tensors of the autoencoder that the configuration leaves out.
   uint32_t unused_tensors;
+  // 1 if vaekl_encode gives a posterior, 0 if it gives latents (AutoencoderTiny).
+  uint32_t posterior;
+  // 1 if vaekl_decode_masked works (AsymmetricAutoencoderKL).
+  uint32_t masks;
+  // Side of the patches that scaled latents may be folded into: 2 for AutoencoderKLFlux2,
+  // otherwise 1.
+  uint32_t patch_size;
+  // Must be ignored.
+  uint32_t reserved;
 } vaekl_model_info;
 
 // Fills in the defaults. `struct_size` is sizeof(vaekl_model_options).
@@ -284,8 +296,16 @@ vaekl_status vaekl_model_open_bytes(const void *bytes,
 // Fills in `out`. Set out->struct_size first.
 vaekl_status vaekl_model_get_info(const vaekl_model *model, vaekl_model_info *out);
 
-// The configuration as JSON in the form of config.json, with every field of AutoencoderKL, whether
-// read, inferred or guessed. Valid until the model is freed; NULL for NULL.
+// The family of a model: the name of diffusers' class, such as "AutoencoderTiny". Valid until the
+// model is freed; NULL for NULL.
+const char *vaekl_model_family(const vaekl_model *model);
+
+// What tells the family, for a person: the class in a configuration, or a tensor. Valid until the
+// model is freed; NULL for NULL.
+const char *vaekl_model_family_source(const vaekl_model *model);
+
+// The configuration as JSON in the form of config.json, with every field of the family's class,
+// whether read, inferred or guessed. Valid until the model is freed; NULL for NULL.
 const char *vaekl_model_config(const vaekl_model *model);
 
 // What to tell the user of a model: guessed parts of the configuration, and weights that the
@@ -458,6 +478,17 @@ vaekl_status vaekl_decode(vaekl_session *session,
                           const vaekl_image *out,
                           vaekl_error *error);
 
+// Decodes one latent like vaekl_decode, and keeps `picture` where `mask` is 0. Both have the size
+// of the result. A mask has one channel: 1 where the model draws, 0 where it keeps, or any value
+// between; of a mask in U8, 255 is 1. Only for a model whose vaekl_model_info has `masks`, without
+// tiles.
+vaekl_status vaekl_decode_masked(vaekl_session *session,
+                                 const vaekl_latent *latent,
+                                 const vaekl_image *picture,
+                                 const vaekl_image *mask,
+                                 const vaekl_image *out,
+                                 vaekl_error *error);
+
 // Receives `count` rows of HWC pixels from row `y` on, `row_stride` bytes apart; top to bottom,
 // each row once. `rows` is valid during the call only. Return 0 to go on, non-zero to cancel.
 typedef int32_t (*vaekl_rows_fn)(void *user,
@@ -513,8 +544,9 @@ typedef uint32_t vaekl_posterior;
 #define VAEKL_POSTERIOR_MOMENTS 2u
 
 // Encodes a batch. `image` points to one image per latent of `out`. A latent has the image's width
-// and height divided by `downscale`; each halving drops an odd last row or column. Only
-// VAEKL_POSTERIOR_SAMPLE reads `seed`.
+// and height divided by `downscale`; each halving drops an odd last row or column, or keeps it if
+// the model has no posterior (vaekl_model_info: posterior). Such a model gives its latents for
+// VAEKL_POSTERIOR_MODE and _SAMPLE. Only VAEKL_POSTERIOR_SAMPLE reads `seed`.
 vaekl_status vaekl_encode(vaekl_session *session,
                           const vaekl_image *image,
                           vaekl_posterior posterior,

@@ -64,7 +64,7 @@ fn lines(fixture: &Fixture, model: &Model, options: &SessionOptions, name: &str)
     };
     let encode = |options: &SessionOptions| {
         let mut session = Session::new(model, options).unwrap();
-        session.encode(image.view()).map(|output| output.latent_dist)
+        session.encode(image.view()).map(|output| output.encoded.into_posterior().unwrap())
     };
     let (_, _, height, width) = latents.dim();
     let (_, _, rows, columns) = image.dim();

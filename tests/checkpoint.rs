@@ -359,8 +359,14 @@ fn a_configuration_that_does_not_fit_the_file_is_refused() {
     };
     assert_eq!(config(|_| {}), None);
     assert!(config(|c| c.latent_channels += 1).unwrap().contains("expected"));
-    assert!(config(|c| c.norm_num_groups = 7).unwrap().contains("norm_num_groups"));
-    assert!(config(|c| c.layers_per_block += 1).unwrap().contains("missing"));
+    assert!(
+        config(|c| c.family.kl_mut().unwrap().norm_num_groups = 7)
+            .unwrap()
+            .contains("norm_num_groups")
+    );
+    assert!(
+        config(|c| c.family.kl_mut().unwrap().layers_per_block += 1).unwrap().contains("missing")
+    );
     let mut options = ModelOptions::default();
     options.norm_num_groups = Some(4);
     let error = Model::open_with(fixture.path(), &options).err().unwrap();
@@ -469,7 +475,7 @@ fn prefixes_of_training_and_of_wrappers_open() {
         Some((rest.to_owned(), v.shape().to_vec()))
     });
     let decoder = open_bare(bytes, Parts::Decoder).unwrap();
-    assert_eq!(decoder.config().block_out_channels, reference.config().block_out_channels);
+    assert_eq!(decoder.config().family, reference.config().family);
 }
 
 #[test]

@@ -12,13 +12,11 @@ fn a_flax_folder_is_what_its_class_computes() {
     let folder = Fixture::open("flax").folder;
     let model = Model::open(&folder).unwrap();
     let config = model.config();
-    assert_eq!(config.act_fn, Activation::Silu);
-    assert_eq!(
-        (&config.down_attention[..], &config.up_attention[..]),
-        (&[false; 2][..], &[false; 2][..])
-    );
-    assert!(config.use_quant_conv && config.use_post_quant_conv && config.mid_block_add_attention);
-    assert_eq!((config.norm_num_groups, config.scaling_factor), (4, 0.25));
+    let kl = config.family.kl().unwrap();
+    assert_eq!(kl.act_fn, Activation::Silu);
+    assert_eq!((&kl.down_attention[..], &kl.up_attention[..]), (&[false; 2][..], &[false; 2][..]));
+    assert!(kl.use_quant_conv && kl.use_post_quant_conv && kl.mid_block_add_attention);
+    assert_eq!((kl.norm_num_groups, config.scaling_factor), (4, 0.25));
     assert_eq!(model.info().layout, "diffusers");
     assert_eq!(model.info().foreign_tensors, 0);
     assert!(model.info().guessed.is_empty());

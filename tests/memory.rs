@@ -79,7 +79,14 @@ fn every_budget_gives_the_same_bits_and_is_kept_to_the_byte() {
         let options = options(dtype, Some(&folder));
         let mut session = Session::new(&model, &options).unwrap();
         let picture = session.decode(latents.view()).unwrap().sample;
-        let moments = session.encode(picture.view()).unwrap().latent_dist.moments().to_owned();
+        let moments = session
+            .encode(picture.view())
+            .unwrap()
+            .encoded
+            .into_posterior()
+            .unwrap()
+            .moments()
+            .to_owned();
         let decodes = plans(&options, |o| plan_decode(&model, o, 37, 45));
         let encodes = plans(&options, |o| plan_encode(&model, o, picture.dim().2, picture.dim().3));
         assert!(decodes.len() > 2 && encodes.len() > 2, "{} {}", decodes.len(), encodes.len());
@@ -92,7 +99,10 @@ fn every_budget_gives_the_same_bits_and_is_kept_to_the_byte() {
         for (options, plan) in &encodes {
             let mut session = Session::new(&model, options).unwrap();
             let found = session.encode(picture.view()).unwrap();
-            assert!(found.latent_dist.moments() == moments, "{dtype} {plan:?}");
+            assert!(
+                found.encoded.into_posterior().unwrap().moments() == moments,
+                "{dtype} {plan:?}"
+            );
             assert_eq!(session.memory() as u64, plan.workspace_bytes);
         }
         assert_eq!(decodes[0].1.scratch_bytes, 0);

@@ -41,7 +41,7 @@ fn bits(model: &Model) -> Vec<u32> {
     let latents = Array4::from_shape_fn((1, 1, 5, 6), wave);
     let image = Array4::from_shape_fn((1, 3, 5, 6), wave);
     let decoded = session.decode(latents.view()).unwrap().sample;
-    let posterior = session.encode(image.view()).unwrap().latent_dist;
+    let posterior = session.encode(image.view()).unwrap().encoded.into_posterior().unwrap();
     decoded.iter().chain(posterior.moments()).map(|value| value.to_bits()).collect()
 }
 

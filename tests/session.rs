@@ -40,7 +40,14 @@ fn the_bits_do_not_depend_on_threads() {
         let run = |threads| {
             let mut session = Session::new(&model, &options(threads, dtype)).unwrap();
             let picture = session.decode(latents(4).view()).unwrap().sample;
-            let moments = session.encode(picture.view()).unwrap().latent_dist.moments().to_owned();
+            let moments = session
+                .encode(picture.view())
+                .unwrap()
+                .encoded
+                .into_posterior()
+                .unwrap()
+                .moments()
+                .to_owned();
             (picture.mapv(f32::to_bits), moments.mapv(f32::to_bits))
         };
         let one = run(1);
@@ -90,7 +97,7 @@ fn forward_is_encode_then_decode() {
     let (fixture, model) = sd_like();
     let image = f32x4(&fixture.tensor("image"));
     let mut session = Session::new(&model, &options(2, Storage::F32)).unwrap();
-    let posterior = session.encode(image.view()).unwrap().latent_dist;
+    let posterior = session.encode(image.view()).unwrap().encoded.into_posterior().unwrap();
     let mode = session.decode(posterior.mode()).unwrap().sample;
     assert_eq!(session.forward(image.view(), false, 0).unwrap().sample, mode);
     let drawn = posterior.sample(&mut vaekl::Generator::new(33));
@@ -378,7 +385,8 @@ fn an_input_is_asked_for_again_where_its_call_begins_anew() {
             row.iter_mut().enumerate().for_each(|(x, v)| *v = ((x * 7 + y * 3) % 11) as f32 * 1e5);
             Ok(())
         };
-        let posterior = session.encode_rows(16, 24, fill).unwrap().latent_dist;
+        let posterior =
+            session.encode_rows(16, 24, fill).unwrap().encoded.into_posterior().unwrap();
         (posterior.moments().to_owned(), asked)
     };
     let ((half, asked), (bf16, once)) = (encode(Storage::F16), encode(Storage::Bf16));

@@ -40,7 +40,7 @@ fn tiles_are_those_of_diffusers() {
     for (size, overlap) in TILES {
         let mut session = Session::new(&model, &options((size, overlap))).unwrap();
         let decoded = session.decode(latents.view()).unwrap().sample;
-        let encoded = session.encode(image.view()).unwrap().latent_dist;
+        let encoded = session.encode(image.view()).unwrap().encoded.into_posterior().unwrap();
         let name = format!("{size}_{overlap}");
         let wanted = expected(&fixture, &format!("decoded_{name}"));
         let decode = Distance::new(&decoded, &wanted).psnr;

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use ndarray::{Array4, ArrayView3, ArrayView4, ArrayViewMut4};
 use vaekl::{
-    Attention, Config, DiagonalGaussian, ErrorKind, Model, ModelOptions, Parts, Plan, Session,
+    Attention, Config, Encoded, ErrorKind, Model, ModelOptions, Parts, Plan, Session,
     SessionOptions, Storage, Tiling,
 };
 
@@ -122,10 +122,10 @@ impl<'a> Engine<'a> {
         &mut self,
         input: &Path,
         sample: ArrayView4<'_, f32>,
-    ) -> Result<(DiagonalGaussian, f64)> {
+    ) -> Result<(Encoded, f64)> {
         self.timed("encode", input, |session| {
             let output = session.encode(sample)?;
-            Ok((output.latent_dist, output.plan))
+            Ok((output.encoded, output.plan))
         })
     }
 
@@ -136,11 +136,11 @@ impl<'a> Engine<'a> {
         mut rows: PngReader,
         height: usize,
         width: usize,
-    ) -> Result<(DiagonalGaussian, f64)> {
+    ) -> Result<(Encoded, f64)> {
         let mut fill = |y: usize, row: &mut [f32]| rows.read(y, row);
         self.timed("encode", input, |session| {
             let output = session.encode_rows(height, width, &mut fill)?;
-            Ok((output.latent_dist, output.plan))
+            Ok((output.encoded, output.plan))
         })
     }
 

@@ -259,7 +259,7 @@ mod tests {
         let file = std::fs::read(images().join("expected.safetensors")).unwrap();
         let expected = SafeTensors::deserialize(&file).unwrap();
         let mut config = Config::default();
-        config.block_out_channels = vec![32; 4];
+        config.family.kl_mut().unwrap().block_out_channels = vec![32; 4];
         for (name, resized) in [("rgb.png", false), ("resize_45x29.png", true)] {
             let (array, remark) = read(&images().join(name), &config, |_, _| Ok(())).unwrap();
             assert_eq!(remark.is_some(), resized, "{name}");

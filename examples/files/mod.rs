@@ -52,7 +52,7 @@ fn drawn(model: &Model) -> vaekl::Result<Array4<f32>> {
         colour[channel]
     });
     let posterior = Session::new(model, &SessionOptions::default())?.encode(picture.view())?;
-    Ok(posterior.latent_dist.mode().to_owned())
+    Ok(posterior.encoded.mode().to_owned())
 }
 
 fn number(text: &str) -> Result<usize, String> {

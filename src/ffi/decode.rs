@@ -41,6 +41,51 @@ pub unsafe extern "C" fn vaekl_decode(
     unsafe { guard(error, || enter(session, body)) }
 }
 
+/// Decodes one latent like vaekl_decode, and keeps `picture` where `mask` is 0. Both have the size
+/// of the result. A mask has one channel: 1 where the model draws, 0 where it keeps, or any value
+/// between; of a mask in U8, 255 is 1. Only for a model whose vaekl_model_info has `masks`, without
+/// tiles.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vaekl_decode_masked(
+    session: *mut vaekl_session,
+    latent: *const vaekl_latent,
+    picture: *const vaekl_image,
+    mask: *const vaekl_image,
+    out: *const vaekl_image,
+    error: *mut vaekl_error,
+) -> vaekl_status {
+    // SAFETY: all pointers by the contract of the header.
+    let body = |session: &mut Session| unsafe {
+        let config = session.model().config().clone();
+        let latents = input(latent, &config)?;
+        latents.expect_batch_of_one("latent")?;
+        let (width, height) = picture_size(&latents, &config)?;
+        let given = |image: *const vaekl_image, channels, name| {
+            let view = ImageView::new(&args::copy(image, name)?, channels, name)?;
+            view.expect(width, height, name)?;
+            Ok::<_, Error>(view)
+        };
+        let picture = given(picture, config.out_channels, "picture")?;
+        let mask = given(mask, 1, "mask")?;
+        let out = given(out, config.out_channels, "out")?;
+        let latent = latents.read(0, &config)?;
+        let (picture, mask) = (picture.planes()?, mask.planes()?.mapv_into(mask.as_fraction()));
+        let made = session.decode_masked(latent.view(), picture.view(), mask.view())?.sample;
+        let mut row = vec![0.0; width * config.out_channels];
+        for y in 0..height {
+            for (x, pixel) in row.chunks_exact_mut(config.out_channels).enumerate() {
+                for (c, value) in pixel.iter_mut().enumerate() {
+                    *value = made[(0, c, y, x)];
+                }
+            }
+            out.write_row(y, &row);
+        }
+        Ok(())
+    };
+    // SAFETY: as above.
+    unsafe { guard(error, || enter(session, body)) }
+}
+
 /// Receives `count` rows of HWC pixels from row `y` on, `row_stride` bytes apart; top to bottom,
 /// each row once. `rows` is valid during the call only. Return 0 to go on, non-zero to cancel.
 pub type vaekl_rows_fn = Option<
@@ -90,8 +135,7 @@ pub unsafe extern "C" fn vaekl_decode_rows(
 pub(super) unsafe fn input(latent: *const vaekl_latent, config: &Config) -> Result<Latents> {
     // SAFETY: by the caller's contract.
     let latents = Latents::new(&unsafe { args::copy(latent, "latent") }?, "latent")?;
-    latents.expect_channels(config.latent_channels, "latent")?;
-    Ok(latents)
+    latents.of_model(config, "latent")
 }
 
 /// The output images of a batch of latents, checked.
@@ -119,8 +163,8 @@ unsafe fn pictures(
 /// Width and height of the picture a latent decodes to.
 fn picture_size(latents: &Latents, config: &Config) -> Result<(usize, usize)> {
     let scale = |n: usize| n.checked_mul(config.downscale()).filter(|&n| n <= u32::MAX as usize);
-    scale(latents.width).zip(scale(latents.height)).ok_or_else(|| {
-        let (width, height) = (latents.width, latents.height);
+    let (height, width) = latents.size();
+    scale(width).zip(scale(height)).ok_or_else(|| {
         Error::invalid(format!("latent: {width}x{height} (width x height) is too large"))
     })
 }

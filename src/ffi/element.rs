@@ -19,6 +19,11 @@ pub(super) enum Element {
 }
 
 impl Element {
+    /// Whether it is an integer of 8 bits.
+    pub(super) fn is_u8(self) -> bool {
+        matches!(self, Self::U8)
+    }
+
     /// The element type of an image.
     pub(super) fn of_image(dtype: vaekl_dtype, name: &str) -> Result<Self> {
         match dtype {

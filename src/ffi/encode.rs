@@ -1,4 +1,4 @@
-use ndarray::{Array4, ArrayView4, Axis};
+use ndarray::{ArrayView4, Axis};
 
 use super::args;
 use super::guard::guard;
@@ -8,7 +8,7 @@ use super::status::{vaekl_error, vaekl_status};
 use super::turn::{enter, vaekl_session};
 use super::types::{vaekl_image, vaekl_latent};
 use crate::base::error::{Error, Result};
-use crate::latents::{DiagonalGaussian, Generator};
+use crate::latents::{DiagonalGaussian, Encoded, Generator};
 use crate::model::Config;
 use crate::run::Session;
 
@@ -23,8 +23,9 @@ pub const VAEKL_POSTERIOR_SAMPLE: vaekl_posterior = 1;
 pub const VAEKL_POSTERIOR_MOMENTS: vaekl_posterior = 2;
 
 /// Encodes a batch. `image` points to one image per latent of `out`. A latent has the image's width
-/// and height divided by `downscale`; each halving drops an odd last row or column. Only
-/// VAEKL_POSTERIOR_SAMPLE reads `seed`.
+/// and height divided by `downscale`; each halving drops an odd last row or column, or keeps it if
+/// the model has no posterior (vaekl_model_info: posterior). Such a model gives its latents for
+/// VAEKL_POSTERIOR_MODE and _SAMPLE. Only VAEKL_POSTERIOR_SAMPLE reads `seed`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_encode(
     session: *mut vaekl_session,
@@ -39,10 +40,10 @@ pub unsafe extern "C" fn vaekl_encode(
         let latents = Latents::new(&args::copy(out, "out")?, "out")?;
         let wanted = Wanted::new(posterior, seed)?;
         let config = session.model().config().clone();
-        wanted.check(&latents, &config)?;
+        let latents = wanted.check(latents, &config)?;
         let pictures = pictures(image, &latents, &config)?;
-        let moments = moments(session, &pictures)?;
-        wanted.write(moments, &latents, &config)
+        let encoded = encode(session, &pictures)?;
+        wanted.write(encoded, &latents, &config)
     };
     // SAFETY: as above.
     unsafe { guard(error, || enter(session, body)) }
@@ -65,29 +66,34 @@ impl Wanted {
         }
     }
 
-    fn check(&self, out: &Latents, config: &Config) -> Result<()> {
-        let moments = matches!(self, Self::Moments);
-        if moments && out.scaled {
+    /// `out` as the latents, or the moments, of a model.
+    fn check(&self, out: Latents, config: &Config) -> Result<Latents> {
+        if !matches!(self, Self::Moments) {
+            return out.of_model(config, "out");
+        }
+        if config.family.tiny().is_some() {
+            return Err(Error::invalid(format!(
+                "posterior: VAEKL_POSTERIOR_MODE expected of an {}, which has no posterior",
+                config.family.name()
+            )));
+        }
+        if out.scaled {
             return Err(Error::invalid("out.scale: VAEKL_LATENT_RAW expected for moments"));
         }
-        out.expect_channels(config.latent_channels * if moments { 2 } else { 1 }, "out")
+        out.expect_channels(2 * config.latent_channels, "out")?;
+        Ok(out)
     }
 
     /// # Safety
     /// The memory behind `out` is valid for writes.
-    unsafe fn write(&self, moments: Array4<f32>, out: &Latents, config: &Config) -> Result<()> {
-        let posterior = DiagonalGaussian::new(moments)?;
-        let mut values = match self {
-            Self::Mode => posterior.mode().to_owned(),
-            Self::Sample { seed } => posterior.sample(&mut Generator::new(*seed)),
-            Self::Moments => posterior.moments().to_owned(),
+    unsafe fn write(&self, encoded: Encoded, out: &Latents, config: &Config) -> Result<()> {
+        let values = match (self, &encoded) {
+            (Self::Sample { seed }, _) => encoded.sample(&mut Generator::new(*seed)),
+            (Self::Moments, Encoded::Posterior(posterior)) => posterior.moments().to_owned(),
+            (Self::Mode | Self::Moments, _) => encoded.mode().to_owned(),
         };
-        if out.scaled {
-            config.scale_latents(values.view_mut())?;
-        }
         // SAFETY: by the caller's contract.
-        unsafe { out.write(values.view()) };
-        Ok(())
+        unsafe { out.write(values, config) }
     }
 }
 
@@ -107,7 +113,8 @@ unsafe fn pictures(
         let view = unsafe { args::copy(image.add(b), &name) }?;
         let pixels = ImageView::new(&view, config.in_channels, &name)?;
         let factor = config.downscale();
-        let (width, height) = (pixels.width() / factor, pixels.height() / factor);
+        let (width, height) =
+            (config.encoded_length(pixels.width()), config.encoded_length(pixels.height()));
         if width == 0 || height == 0 {
             return Err(Error::invalid(format!(
                 "{name}: at least {factor}x{factor} pixels expected, {}x{} found",
@@ -121,22 +128,30 @@ unsafe fn pictures(
     (0..out.batch).map(one).collect()
 }
 
-/// The moments of the pictures, `[batch, 2 * latent_channels, h, w]`.
+/// The posterior of the pictures, or their latents.
 ///
 /// # Safety
 /// The memory behind the pictures is valid for reads.
-unsafe fn moments(session: &mut Session, pictures: &[ImageView]) -> Result<Array4<f32>> {
-    let mut all = Vec::with_capacity(pictures.len());
+unsafe fn encode(session: &mut Session, pictures: &[ImageView]) -> Result<Encoded> {
+    let (mut moments, mut latents) = (Vec::new(), Vec::new());
     for picture in pictures {
         let mut fill = |y: usize, row: &mut [f32]| {
             // SAFETY: by the caller's contract.
             unsafe { picture.read_row(y, row) };
             Ok(())
         };
-        all.push(session.encode_rows(picture.height(), picture.width(), &mut fill)?);
+        match session.encode_rows(picture.height(), picture.width(), &mut fill)?.encoded {
+            Encoded::Posterior(posterior) => moments.push(posterior),
+            Encoded::Latents(one) => latents.push(one),
+        }
     }
-    let views: Vec<ArrayView4<'_, f32>> =
-        all.iter().map(|output| output.latent_dist.moments()).collect();
-    ndarray::concatenate(Axis(0), &views)
-        .map_err(|error| Error::internal(format!("moments of a batch: {error}")))
+    let joined = |views: Vec<ArrayView4<'_, f32>>| {
+        ndarray::concatenate(Axis(0), &views)
+            .map_err(|error| Error::internal(format!("the results of a batch: {error}")))
+    };
+    if latents.is_empty() {
+        let all = joined(moments.iter().map(DiagonalGaussian::moments).collect())?;
+        return Ok(Encoded::Posterior(DiagonalGaussian::new(all)?));
+    }
+    Ok(Encoded::Latents(joined(latents.iter().map(|one| one.view()).collect())?))
 }

@@ -14,10 +14,12 @@ pub(super) struct Latents {
     data: *mut u8,
     element: Element,
     pub(super) batch: usize,
-    pub(super) channels: usize,
-    pub(super) height: usize,
-    pub(super) width: usize,
+    channels: usize,
+    height: usize,
+    width: usize,
     pub(super) scaled: bool,
+    /// Side of the patches that the latents are folded into; 1 if they are not.
+    patch: usize,
 }
 
 impl Latents {
@@ -47,16 +49,32 @@ impl Latents {
         args::span(data.addr(), bytes)
             .ok_or_else(|| of_shape("values do not fit the address space"))?;
         let [batch, channels, height, width] = shape;
-        Ok(Self { data, element, batch, channels, height, width, scaled })
+        Ok(Self { data, element, batch, channels, height, width, scaled, patch: 1 })
     }
 
-    /// Refuses a number of channels other than the model's.
+    /// Refuses a number of channels other than `channels`.
     pub(super) fn expect_channels(&self, channels: usize, name: &str) -> Result<()> {
         let found = self.channels;
         if found == channels {
             return Ok(());
         }
         Err(Error::invalid(format!("{name}.channels: {channels} expected, {found} found")))
+    }
+
+    /// These as a model's latents, which may be folded into patches if they are scaled and the
+    /// model has such.
+    pub(super) fn of_model(self, config: &Config, name: &str) -> Result<Self> {
+        let patch = config.patch_size();
+        if patch > 1 && self.scaled && self.channels == config.latent_channels * patch * patch {
+            return Ok(Self { patch, ..self });
+        }
+        self.expect_channels(config.latent_channels, name)?;
+        Ok(self)
+    }
+
+    /// Height and width of the latents, unfolded.
+    pub(super) fn size(&self) -> (usize, usize) {
+        (self.height.saturating_mul(self.patch), self.width.saturating_mul(self.patch))
     }
 
     /// Refuses several latents.
@@ -69,12 +87,12 @@ impl Latents {
 
     /// Refuses a size other than the result's.
     pub(super) fn expect_size(&self, width: usize, height: usize, name: &str) -> Result<()> {
-        if (self.width, self.height) == (width, height) {
+        if self.size() == (height, width) {
             return Ok(());
         }
+        let (found_height, found_width) = self.size();
         Err(Error::invalid(format!(
-            "{name}: {width}x{height} (width x height) expected, {}x{} found",
-            self.width, self.height
+            "{name}: {width}x{height} (width x height) expected, {found_width}x{found_height} found"
         )))
     }
 
@@ -114,17 +132,34 @@ impl Latents {
         let shape = (1, self.channels, self.height, self.width);
         let mut latent = Array4::from_shape_vec(shape, values)
             .map_err(|error| Error::internal(format!("a latent of the batch: {error}")))?;
+        if self.patch > 1 {
+            latent = config.unpatchify_latents(latent.view())?;
+        }
         if self.scaled {
             config.unscale_latents(latent.view_mut())?;
         }
         Ok(latent)
     }
 
-    /// Writes the whole batch.
+    /// Writes the whole batch of raw latents.
     ///
     /// # Safety
     /// The memory behind the view is valid for writes.
-    pub(super) unsafe fn write(&self, values: ArrayView4<'_, f32>) {
+    pub(super) unsafe fn write(&self, mut values: Array4<f32>, config: &Config) -> Result<()> {
+        if self.scaled {
+            config.scale_latents(values.view_mut())?;
+        }
+        if self.patch > 1 {
+            values = config.patchify_latents(values.view())?;
+        }
+        // SAFETY: by the caller's contract.
+        unsafe { self.write_values(values.view()) };
+        Ok(())
+    }
+
+    /// # Safety
+    /// The memory behind the view is valid for writes.
+    unsafe fn write_values(&self, values: ArrayView4<'_, f32>) {
         assert_eq!(values.dim(), (self.batch, self.channels, self.height, self.width));
         for (index, &value) in values.iter().enumerate() {
             // SAFETY: within the view, by the assert; `iter` goes in the order of NCHW.
@@ -173,7 +208,7 @@ mod tests {
             (b * 1000 + c * 100 + y * 10 + x) as f32
         });
         // SAFETY: 120 values are what the view has.
-        unsafe { latents.write(values.view()) };
+        unsafe { latents.write_values(values.view()) };
         // SAFETY: as above.
         let second = unsafe { latents.read(1, &Config::default()) }.unwrap();
         assert_eq!(second, values.slice(ndarray::s![1..2, .., .., ..]));

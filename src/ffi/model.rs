@@ -19,6 +19,9 @@ pub struct vaekl_model {
     pub(super) model: Model,
     /// The string that vaekl_model_config returns.
     config: CString,
+    /// The strings that vaekl_model_family and vaekl_model_family_source return.
+    family: CString,
+    family_source: CString,
     /// The strings that vaekl_model_notice returns.
     notices: Vec<CString>,
 }
@@ -29,8 +32,12 @@ impl vaekl_model {
             CString::new(text).map_err(|_| Error::model("config, or a tensor's name: a NUL"))
         };
         let config = text(model.config().to_json())?;
-        let notices = model.info().notices().into_iter().map(text).collect::<Result<_>>()?;
-        Ok(Box::into_raw(Box::new(Self { model, config, notices })))
+        let info = model.info();
+        let (family, family_source) =
+            (text(info.family.clone())?, text(info.family_source.clone())?);
+        let notices = info.notices().into_iter().map(text).collect::<Result<_>>()?;
+        let model = Self { model, config, family, family_source, notices };
+        Ok(Box::into_raw(Box::new(model)))
     }
 }
 
@@ -59,8 +66,9 @@ pub struct vaekl_model_options {
     pub weight_dtype: vaekl_dtype,
     /// Path of a config.json to use. Default NULL: the checkpoint's own, or inferred from shapes.
     pub config_path: *const c_char,
-    /// Name of a model family: "sd", "sdxl", "sdxl-fp16-fix", "sd3", "flux", "playground-v2.5",
-    /// "sd-x4-upscaler" or "cogview4". Sets scaling, shift and latent statistics, which shapes do
+    /// Name of a published model: "sd", "sdxl", "sdxl-fp16-fix", "sd3", "flux", "playground-v2.5",
+    /// "sd-x4-upscaler", "cogview4", "flux2", "asymmetric", "taesd", "taesdxl", "taesd3", "taef1",
+    /// "taef2" or "taesana". Sets scaling, shift and latent statistics, which shapes do
     /// not tell, and overrides the configuration. Default NULL: guessed if the checkpoint has no
     /// configuration.
     pub preset: *const c_char,
@@ -179,6 +187,15 @@ pub struct vaekl_model_info {
     pub mapped: u32,
     /// Number of tensors of the autoencoder that the configuration leaves out.
     pub unused_tensors: u32,
+    /// 1 if vaekl_encode gives a posterior, 0 if it gives latents (AutoencoderTiny).
+    pub posterior: u32,
+    /// 1 if vaekl_decode_masked works (AsymmetricAutoencoderKL).
+    pub masks: u32,
+    /// Side of the patches that scaled latents may be folded into: 2 for AutoencoderKLFlux2,
+    /// otherwise 1.
+    pub patch_size: u32,
+    /// Must be ignored.
+    pub reserved: u32,
 }
 
 // SAFETY: integers and floats, the first of them the size.
@@ -200,6 +217,10 @@ unsafe impl Growing for vaekl_model_info {
             guessed: 0,
             mapped: 0,
             unused_tensors: 0,
+            posterior: 0,
+            masks: 0,
+            patch_size: 0,
+            reserved: 0,
         }
     }
 }
@@ -223,6 +244,10 @@ impl vaekl_model_info {
             guessed: info.guessed.len() as u32,
             mapped: info.mapped.into(),
             unused_tensors: info.unused_tensors.len() as u32,
+            posterior: config.family.tiny().is_none().into(),
+            masks: model.masked_decoder().is_ok().into(),
+            patch_size: config.patch_size() as u32,
+            reserved: 0,
         }
     }
 }
@@ -321,8 +346,26 @@ pub unsafe extern "C" fn vaekl_model_get_info(
     unsafe { guard(ptr::null_mut(), body) }
 }
 
-/// The configuration as JSON in the form of config.json, with every field of AutoencoderKL, whether
-/// read, inferred or guessed. Valid until the model is freed; NULL for NULL.
+/// The family of a model: the name of diffusers' class, such as "AutoencoderTiny". Valid until the
+/// model is freed; NULL for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vaekl_model_family(model: *const vaekl_model) -> *const c_char {
+    // SAFETY: NULL or a live model, by the contract of the header.
+    let model = unsafe { args::object(model, "model") };
+    model.map_or(ptr::null(), |model| model.family.as_ptr())
+}
+
+/// What tells the family, for a person: the class in a configuration, or a tensor. Valid until the
+/// model is freed; NULL for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vaekl_model_family_source(model: *const vaekl_model) -> *const c_char {
+    // SAFETY: NULL or a live model, by the contract of the header.
+    let model = unsafe { args::object(model, "model") };
+    model.map_or(ptr::null(), |model| model.family_source.as_ptr())
+}
+
+/// The configuration as JSON in the form of config.json, with every field of the family's class,
+/// whether read, inferred or guessed. Valid until the model is freed; NULL for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_model_config(model: *const vaekl_model) -> *const c_char {
     // SAFETY: NULL or a live model, by the contract of the header.

@@ -1,9 +1,11 @@
 //! A caller's image, checked.
 
+use ndarray::Array4;
+
 use super::args;
 use super::element::Element;
 use super::types::{VAEKL_LAYOUT_CHW, VAEKL_LAYOUT_HWC, vaekl_image};
-use crate::base::error::{Error, Result};
+use crate::base::error::{Error, ErrorKind, Result};
 
 /// A [`vaekl_image`] whose every element lies within the address space, aligned, and whose rows do
 /// not overlap. Strides are in bytes.
@@ -78,6 +80,32 @@ impl ImageView {
                 *value = unsafe { self.element.load(self.at(x, y, c)) };
             }
         }
+    }
+
+    /// All values, `[1, channels, height, width]`.
+    ///
+    /// # Safety
+    /// The memory behind the view is valid for reads.
+    pub(super) unsafe fn planes(&self) -> Result<Array4<f32>> {
+        let (height, width, channels) = (self.height, self.width, self.channels);
+        let len = width * height * channels;
+        let mut values = Vec::new();
+        values.try_reserve_exact(len).map_err(|_| {
+            Error::new(ErrorKind::OutOfMemory, format!("{len} values do not fit memory"))
+        })?;
+        for c in 0..channels {
+            for y in 0..height {
+                // SAFETY: x, y and c are within the view.
+                values.extend((0..width).map(|x| unsafe { self.element.load(self.at(x, y, c)) }));
+            }
+        }
+        Array4::from_shape_vec((1, channels, height, width), values)
+            .map_err(|error| Error::internal(format!("the planes of an image: {error}")))
+    }
+
+    /// What makes of a value of a mask one in [0, 1]: values of 8 bits are read as in [-1, 1].
+    pub(super) fn as_fraction(&self) -> fn(f32) -> f32 {
+        if self.element.is_u8() { |value| value.mul_add(0.5, 0.5) } else { |value| value }
     }
 
     /// Writes row `y` from interleaved values.

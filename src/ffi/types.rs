@@ -69,8 +69,9 @@ pub struct vaekl_image {
 
 /// Latents as AutoencoderKL.decode takes and .encode returns them.
 pub const VAEKL_LATENT_RAW: u32 = 0;
-/// Latents as the diffusion model uses them: scaling_factor, shift_factor and latents_mean/std are
-/// undone before decoding and applied after encoding.
+/// Latents as the diffusion model uses them: scaling_factor, shift_factor and latents_mean/std, or
+/// the statistics that an AutoencoderKLFlux2 has in its weights, are undone before decoding and
+/// applied after encoding.
 pub const VAEKL_LATENT_SCALED: u32 = 1;
 
 /// A batch of latents in the caller's memory, contiguous NCHW. Latents are processed one at a time
@@ -82,7 +83,8 @@ pub struct vaekl_latent {
     pub data: *mut c_void,
     /// Number of latents, at least 1.
     pub batch: u32,
-    /// The model's latent_channels; twice that for moments.
+    /// The model's latent_channels; twice that for moments. Scaled latents of a model with a
+    /// patch_size p may be folded: p * p times as many channels, sides divided by p.
     pub channels: u32,
     /// Height: the picture's height divided by the model's downscale.
     pub height: u32,

@@ -24,7 +24,16 @@ pub struct Fixture {
 
 impl Fixture {
     pub fn open(name: &str) -> Self {
-        let folder = data().join(name);
+        Self::within(data(), name)
+    }
+
+    /// A fixture of a family beside `AutoencoderKL`.
+    pub fn family(name: &str) -> Self {
+        Self::within(data().join("families"), name)
+    }
+
+    fn within(parent: PathBuf, name: &str) -> Self {
+        let folder = parent.join(name);
         let read = |file: &str| {
             fs::read(folder.join(file)).unwrap_or_else(|e| panic!("{name}/{file}: {e}"))
         };
@@ -35,23 +44,31 @@ impl Fixture {
 
     /// Every fixture, by name.
     pub fn all() -> Vec<Self> {
-        let mut names: Vec<String> = fs::read_dir(data())
-            .unwrap()
-            .map(|entry| entry.unwrap())
-            .filter(|entry| entry.path().join("meta.json").exists())
-            .map(|entry| entry.file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        names.iter().map(|name| Self::open(name)).collect()
+        names(&data()).iter().map(|name| Self::open(name)).collect()
     }
 
-    /// The folder, or the single file `model.*` where there is no `config.json`.
+    /// Every fixture of a family beside `AutoencoderKL`, by name.
+    pub fn families() -> Vec<Self> {
+        names(&data().join("families")).iter().map(|name| Self::family(name)).collect()
+    }
+
+    /// What torch's own run of the network in `dtype` has, in dB from fp64; 0 if not measured.
+    pub fn torch_psnr(&self, what: &str, dtype: vaekl::Storage) -> f64 {
+        self.meta[format!("{what}_{dtype}_torch_psnr")].as_f64().unwrap_or(0.0)
+    }
+
+    /// The folder, if it has a `config.json` or a pair of halves; otherwise the single file.
     pub fn path(&self) -> PathBuf {
-        if self.folder.join("config.json").exists() {
-            return self.folder.clone();
-        }
         let files = fs::read_dir(&self.folder).unwrap().map(|entry| entry.unwrap().path());
-        files.into_iter().find(|path| path.file_stem().is_some_and(|stem| stem == "model")).unwrap()
+        let model = |path: &PathBuf| {
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+            !matches!(&*stem, "meta" | "reference" | "tiles" | "expected_config")
+        };
+        let mut models: Vec<PathBuf> = files.filter(model).collect();
+        match (self.folder.join("config.json").exists(), models.len()) {
+            (false, 1) => models.remove(0),
+            _ => self.folder.clone(),
+        }
     }
 
     /// The configuration that a bare file stands for.
@@ -84,6 +101,18 @@ impl Fixture {
     pub fn tensor(&self, tensor: &str) -> ArrayD<f64> {
         read(&self.reference, tensor)
     }
+}
+
+/// The folders of fixtures below `parent`, sorted.
+fn names(parent: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(parent)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.path().join("meta.json").exists())
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
 }
 
 /// A tensor of a safetensors file in memory, as f64.

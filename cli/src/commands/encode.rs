@@ -38,7 +38,14 @@ pub(super) fn run(context: &Context<'_>, arguments: &Encode) -> Result<()> {
     let (name, mut latents): (_, Array4<f32>) = match arguments.posterior {
         Posterior::Mode => ("latents", posterior.mode().to_owned()),
         Posterior::Sample => ("latents", posterior.sample(&mut Generator::new(seed))),
-        Posterior::Moments => ("moments", posterior.moments().to_owned()),
+        Posterior::Moments => match posterior.posterior() {
+            Some(posterior) => ("moments", posterior.moments().to_owned()),
+            None => {
+                let family = engine.config().family.name();
+                let message = format!("--posterior moments: an {family} has no posterior");
+                return Err(Failure::Usage(message));
+            }
+        },
     };
     if arguments.scaled {
         engine.scale(latents.view_mut())?;

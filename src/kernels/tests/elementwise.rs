@@ -5,8 +5,14 @@ use super::{Guarded, Numbers, close, levels};
 use crate::base::buffer::{AlignedBuf, Elements, ElementsMut, cast_mut};
 
 const CHANNELS: [usize; 8] = [1, 3, 4, 6, 10, 17, 36, 128];
-const ACTS: [Option<Act>; 5] =
-    [None, Some(Act::Silu), Some(Act::Mish), Some(Act::Gelu), Some(Act::Relu)];
+const ACTS: [Option<Act>; 6] = [
+    None,
+    Some(Act::Silu),
+    Some(Act::Mish),
+    Some(Act::Gelu),
+    Some(Act::Relu),
+    Some(Act::SoftClamp),
+];
 
 /// The error function in f64: its series, and 1 where that is all there is in f32.
 fn erf(x: f64) -> f64 {
@@ -28,6 +34,7 @@ fn exact(act: Option<Act>, x: f64) -> f64 {
         Some(Act::Mish) => x * x.exp().ln_1p().tanh(),
         Some(Act::Gelu) => 0.5 * x * (1.0 + erf(x / 2.0_f64.sqrt())),
         Some(Act::Relu) => x.max(0.0),
+        Some(Act::SoftClamp) => 3.0 * (x / 3.0).tanh(),
     }
 }
 
@@ -148,7 +155,10 @@ fn silu_is_precise_over_its_whole_range() {
 fn stores_round_add_and_sum() {
     for kernels in levels() {
         for channels in CHANNELS {
-            for (residual, stream) in [(false, false), (true, false), (false, true), (true, true)] {
+            let ways = [(false, false), (true, false), (false, true), (true, true)];
+            let all = [Epilogue::None, Epilogue::Act(Act::Relu), Epilogue::Signed];
+            let all = ways.iter().flat_map(|way| all.map(|epilogue| (way, epilogue)));
+            for (&(residual, stream), epilogue) in all {
                 // Streams need lines that are aligned.
                 let stride = if stream { channels.next_multiple_of(16) + 16 } else { channels + 4 };
                 let (mut numbers, pixels) = (Numbers(11), 7);
@@ -160,7 +170,7 @@ fn stores_round_add_and_sum() {
                     pixels,
                     channels,
                     residual,
-                    epilogue: Epilogue::None,
+                    epilogue,
                     stream,
                     dst_stride,
                 };
@@ -196,10 +206,16 @@ fn stores_round_add_and_sum() {
                             continue;
                         }
                         let x = acc[pixel * (channels + 2) + c];
-                        let x = round(if residual { x + before } else { x });
+                        let x = if residual { x + before } else { x };
+                        let x = round(match epilogue {
+                            Epilogue::None => x,
+                            Epilogue::Act(_) => x.max(0.0),
+                            Epilogue::Signed => 2.0 * x - 1.0,
+                        });
+                        // A zero may have either sign.
                         assert_eq!(
-                            found.to_bits(),
-                            x.to_bits(),
+                            (found + 0.0).to_bits(),
+                            (x + 0.0).to_bits(),
                             "{} {kind} {channels}",
                             kernels.level()
                         );

@@ -142,7 +142,6 @@ fn the_bits_depend_on_the_layer_alone() {
         kernel,
         resample,
         residual: false,
-        epilogue: Epilogue::None,
         in_place: false,
         dtype: Storage::F32,
     };
