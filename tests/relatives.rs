@@ -165,6 +165,22 @@ fn models_that_open_have_no_mark_of_another_family() {
     assert!(count >= 16, "{count}");
 }
 
+/// A family that is not known is told by its axes at least.
+#[test]
+fn convolutions_of_sound_and_video_are_told_by_their_axes() {
+    let table = tables().into_iter().find(|table| table.name == "opened_kl").unwrap();
+    for (axes, expected) in [(3, "1-D convolutions"), (5, "3-D convolutions")] {
+        for root in ["encoder.", "decoder."] {
+            let mut half = table.half(root);
+            half.values_mut().filter(|shape| shape.len() == 4).for_each(|shape| {
+                shape.resize(axes, 3);
+            });
+            let wrong = wrong(message(&half, "").as_deref(), expected, &half, "");
+            assert_eq!(wrong, None);
+        }
+    }
+}
+
 /// Inside a larger checkpoint, the marks of its other models do not matter.
 #[test]
 fn a_video_model_around_an_autoencoder_opens() {

@@ -26,7 +26,6 @@ pub(super) const FAMILIES: &[Family] = &[
         VQ,
         &[
             tensor("quantize.embedding"),
-            tensor("quantize.embed"),
             tensor("encoder.conv_out.weight").of(odd_outputs),
             // The spatial norms of Kandinsky 2.
             tensor("decoder.mid_block.resnets.#.norm1.conv_y.weight"),
@@ -35,12 +34,7 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
     family(
         "ConsistencyDecoderVAE",
-        &[
-            tensor("decoder_unet"),
-            tensor("embed_image.f"),
-            tensor("embed_time.emb"),
-            tensor("embed_time.f_1"),
-        ],
+        &[tensor("decoder_unet"), tensor("embed_image.f"), tensor("embed_time.emb")],
     ),
     family(
         "AutoencoderDC (DC-AE)",
@@ -146,7 +140,6 @@ pub(super) const FAMILIES: &[Family] = &[
             tensor("decoder.**.temporal_res_block"),
             tensor("decoder.**.time_mixer"),
             tensor("decoder.**.time_stack"),
-            tensor("decoder.**.time_mix_block"),
             tensor("decoder.conv_out.time_mix_conv"),
         ],
     ),
