@@ -17,7 +17,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::prefix::{Prefix, unwrapped};
-use super::relatives::{Relative, of_another_model, relative};
+use super::relatives::of_another_model;
 use super::tensor::{RawTensors, Tensor};
 use crate::base::error::{Error, Result};
 
@@ -68,12 +68,6 @@ pub(super) fn sort(raw: RawTensors) -> Result<Sorted> {
     let set: BTreeSet<&str> = names.keys().map(String::as_str).collect();
     let prefix = Prefix::find(&set).ok_or_else(|| no_autoencoder(&set))?;
     let inside = |name: &str| prefix.strip(name).map(|rest| prefix.complete(rest));
-    if let Some(Relative { family, tensor }) = relative(set.iter().filter_map(|name| inside(name)))
-    {
-        return Err(Error::model(format!(
-            "tensor {tensor} is of {family}, which this version does not open"
-        )));
-    }
     let ours =
         |name: &str| inside(name).filter(|rest| ROOTS.iter().any(|root| rest.starts_with(root)));
     // Beside the autoencoder it does not matter.
@@ -115,14 +109,8 @@ fn same(one: &str, other: &str) -> Error {
     Error::model(format!("tensors {one} and {other} mean the same"))
 }
 
-/// The error for tensors without an autoencoder, which names the family that they are of if it is
-/// known.
+/// The error for tensors without an autoencoder.
 fn no_autoencoder(names: &BTreeSet<&str>) -> Error {
-    if let Some(Relative { family, tensor }) = relative(names.iter().map(|&name| name.to_owned())) {
-        return Error::model(format!(
-            "no autoencoder: tensor {tensor} is of {family}, which this version does not open"
-        ));
-    }
     if let Some(tensor) = of_another_model(names.iter().copied()) {
         return Error::model(format!(
             "no autoencoder: a model without one (tensor {tensor}); it is in a file or folder of \

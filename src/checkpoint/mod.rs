@@ -15,7 +15,7 @@
 //! | `gguf` | GGUF files: versions 2 and 3, blocks of ggml, shapes of ComfyUI-GGUF |
 //! | `flax`, `msgpack` | Flax's files, and the format under them |
 //! | `keys`, `prefix` | the names of all layouts, and what stands before them |
-//! | `relatives` | families that are not `AutoencoderKL` |
+//! | `relatives` | families that are not opened, known by their tensors |
 //! | `hub` | the local cache of the Hugging Face hub |
 //! | `scales` | the scales of weights with 8 bits |
 //! | `file`, `text` | files: weights mapped or read in parts, small texts read |

@@ -10,6 +10,7 @@ use super::folder::{self, Folder};
 use super::format::{self, Format};
 use super::hub;
 use super::keys::{self, KeyLayout};
+use super::relatives;
 use super::scales;
 use super::tensor::{RawTensors, Tensor};
 use crate::base::buffer::Bytes;
@@ -95,7 +96,9 @@ impl Checkpoint {
     fn new(source: String, mut raw: RawTensors, format: Format) -> Result<Self> {
         let config = raw.metadata.remove(CONFIG_KEY);
         let config = config.map(|text| (text, "the file's metadata".to_owned()));
-        let sorted = scales::apply(&mut raw).and_then(|()| keys::sort(raw));
+        let sorted = relatives::refuse(&raw)
+            .and_then(|()| scales::apply(&mut raw))
+            .and_then(|()| keys::sort(raw));
         let sorted = sorted.map_err(|error| error.within(&source))?;
         let keys::Sorted { tensors, foreign, layout, prefix } = sorted;
         let (variant, mapped) = (None, true);

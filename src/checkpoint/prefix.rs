@@ -109,6 +109,16 @@ pub(super) fn unwrapped(name: &str) -> String {
     WRAPPERS.iter().fold(name.to_owned(), |name, wrapper| name.replace(wrapper, ""))
 }
 
+/// `name` without the known parts before it, and those in `more`.
+pub(super) fn bare<'n>(mut name: &'n str, more: &[&str]) -> &'n str {
+    while let Some((part, rest)) = name.split_once('.')
+        && (BEFORE.contains(&part) || more.contains(&part))
+    {
+        name = rest;
+    }
+    name
+}
+
 fn is_known(front: &str) -> bool {
     front.is_empty()
         || front
@@ -153,6 +163,8 @@ mod tests {
         let both = ["ema.decoder.conv_in.weight", "state_dict.decoder.conv_in.weight"];
         assert_eq!(found(&both).unwrap().0, "state_dict.");
         assert_eq!(found(&["control_model.decoder.conv_in.weight"]), None);
+        assert_eq!(bare("model.ema.vae.a.vae.b", &[]), "a.vae.b");
+        assert_eq!(bare("extra.module.weights", &["extra"]), "weights");
         assert_eq!(unwrapped("_orig_mod.decoder._orig_mod.conv_in.bias"), "decoder.conv_in.bias");
     }
 
