@@ -76,8 +76,9 @@ pub(super) const FAMILIES: &[Family] = &[
         &[
             tensor("encoder.1.weight").of(patched_inputs),
             tensor("encoder.layers.1.weight").of(patched_inputs),
-            tensor("decoder.#.weight").of(patched_outputs),
-            tensor("decoder.layers.#.weight").of(patched_outputs),
+            tensor("decoder.19.weight").of(patched_outputs),
+            tensor("decoder.layers.18.weight").of(patched_outputs),
+            tensor("decoder.layers.19.weight").of(patched_outputs),
             tensor("1.weight").of(patched_inputs).beside("4.weight"),
             tensor("19.weight").of(patched_outputs),
         ],
