@@ -7,8 +7,9 @@
     python scripts/compare_full_size_families.py --dir DIR --vaekl target/release/vaekl
 
 Prints one table: each model and form, direction and type of the activations, with the distance
-from torch's float64 run, and that of torch's own run in the type that was asked for. Exits with 1 if a run
-fails, if a float32 run is below 100 dB, or if another is below torch's own by more than --slack.
+from torch's float64 run, and that of torch's own run in the type that was asked for. Exits with 1
+if a run fails, if a float32 run is below 100 dB, or if another is below torch's own by more than
+--slack.
 
 How the command takes a masked picture is said with --masked, in which {condition} and {mask} stand
 for the two files; without it only whole pictures are decoded.

@@ -7,12 +7,12 @@
 //! | storage | tolerance |
 //! |---|---|
 //! | f32 | largest difference at most 1e-4 of the range, PSNR at least 100 dB |
-//! | bf16, f16 | PSNR not below that of torch's own run in that type by more than 2 dB, the scatter of pictures this small, and above it in the mean of all fixtures |
+//! | bf16, f16 | PSNR above torch's own in the mean, below it by 2 dB at most, which is scatter |
 
 mod support;
 
 use support::{Distance, Fixture, f32x4};
-use vaekl::{Encoded, Model, ModelOptions, Session, SessionOptions, Storage};
+use vaekl::{Encoded, Model, ModelOptions, Session, SessionOptions, Storage, Tiling};
 
 const DTYPES: [Storage; 3] = [Storage::F32, Storage::Bf16, Storage::F16];
 
@@ -88,6 +88,25 @@ fn a_masked_decode_agrees_with_diffusers() {
         let distance = Distance::new(&made.sample, &fixture.tensor("decoded_masked_f64"));
         assert!(line(&fixture, "decoded_masked", dtype, distance), "{dtype}: {distance:?}");
     }
+}
+
+#[test]
+fn tiles_of_diffusers_are_a_tiny_autoencoders_own() {
+    let fixture = Fixture::family("tiny_tiled");
+    let model = fixture.model(|_| {});
+    // The attributes that meta.json names: 64 pixels, a quarter of them shared.
+    let tiled = options(Storage::F32).with_tiling(Tiling::Diffusers);
+    let tiled = tiled.with_tile_size(8).with_tile_overlap(2);
+    let mut session = Session::new(&model, &tiled).unwrap();
+    let output = session.decode(f32x4(&fixture.tensor("latents")).view()).unwrap();
+    assert!(!output.plan.exact && output.plan.tiles_x * output.plan.tiles_y > 1);
+    let decode = Distance::new(&output.sample, &fixture.tensor("decoded_tiled_f64"));
+    let encode = Distance::new(&encoded(&mut session, &fixture), &fixture.tensor("encoded_tiled"));
+    assert!(decode.psnr >= 100.0 && encode.psnr >= 100.0, "{decode:?} {encode:?}");
+    let asymmetric = Fixture::family("asymmetric").model(|_| {});
+    let mut session = Session::new(&asymmetric, &tiled).unwrap();
+    let error = session.decode(ndarray::Array4::zeros((1, 4, 24, 24)).view()).unwrap_err();
+    assert!(error.message().contains("AsymmetricAutoencoderKL has no tiles"), "{error}");
 }
 
 #[test]

@@ -181,8 +181,8 @@ pub(crate) struct Attention<'a> {
 pub(crate) struct Blend<'a> {
     /// An activation of the same shape.
     pub(crate) other: &'a Slot,
-    /// A mask of one channel, `F32`, whose sides are a multiple of the activation's; the first pixel
-    /// of each square counts, as in nearest-neighbour interpolation.
+    /// A mask of one channel, `F32`, whose sides are a multiple of the activation's; the first
+    /// pixel of each square counts, as in nearest-neighbour interpolation.
     pub(crate) mask: &'a Slot,
     /// Groups of the GroupNorm that reads the result.
     pub(crate) groups: usize,

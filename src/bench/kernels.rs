@@ -153,6 +153,7 @@ pub fn pass(level: Level, pass: Pass) -> Result<f64> {
                     pixels: rows * columns,
                     channels: SLICE,
                     residual: matches!(pass, Pass::Residual),
+                    epilogue: Epilogue::None,
                     stream: false,
                     dst_stride: CHANNELS,
                 };

@@ -6,14 +6,14 @@ use std::time::Instant;
 use super::number::number;
 use super::operator::{Operator, method};
 use crate::backend::cpu::{Cpu, Memory};
-use crate::backend::{Attention, Backend, Conv, Region, Slot, SplitSlots};
+use crate::backend::{Attention, Backend, Blend, Conv, Region, Slot, SplitSlots};
 use crate::base::buffer::{AlignedBuf, cast_mut};
 use crate::base::error::Result;
 use crate::base::shape::Shape;
 use crate::base::storage::Storage;
 use crate::kernels::threads::Threads;
 use crate::model::Model;
-use crate::model::network::{Direction, Part};
+use crate::model::network::{Direction, Input, Part};
 use crate::ops::conv::Geometry;
 use crate::run::SessionOptions;
 use crate::run::budget::{Call, Planned};
@@ -112,6 +112,10 @@ impl Backend for Watched<'_, '_> {
         });
         Ok(())
     }
+
+    fn blend(&mut self, blend: &Blend<'_>, slot: &Slot) -> Result<()> {
+        self.cpu.blend(blend, slot)
+    }
 }
 
 /// Runs a decode (or an encode) of noise, `height` rows of `width`, and gives the time of each
@@ -146,6 +150,7 @@ pub fn operators(
         Ok(())
     })?;
     let mut watched = Watched { cpu: &mut cpu, operators: Vec::new() };
+    let input = Input { slot: input, masked: None };
     network.run(&mut watched, Part::Whole, settings, input)?;
     Ok(watched.operators)
 }

@@ -122,8 +122,8 @@ fn no_autoencoder(names: &BTreeSet<&str>) -> Error {
     let found = if count == 0 { String::new() } else { format!(" (such as {})", some.join(", ")) };
     Error::model(format!(
         "no autoencoder among {count} tensors{found}: neither encoder.conv_in.weight nor \
-         decoder.conv_in.weight is there (nor a tiny autoencoder's layers), bare or behind a prefix such as first_stage_model. or \
-         vae."
+         decoder.conv_in.weight is there, nor a tiny autoencoder's layers, bare or behind a \
+         prefix such as first_stage_model. or vae."
     ))
 }
 

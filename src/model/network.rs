@@ -102,6 +102,11 @@ impl Network<'_> {
         self.masked
     }
 
+    /// Whether blocks need the whole picture.
+    pub(crate) fn has_front(&self) -> bool {
+        !self.steps(Part::Front).0.is_empty()
+    }
+
     /// Whether the rest, in tiles, gives the values of the whole picture, to the bit.
     pub(crate) fn exact_in_tiles(&self) -> bool {
         let (steps, _) = self.steps(Part::Rest(None));
@@ -111,6 +116,11 @@ impl Network<'_> {
     /// The direction.
     pub(crate) fn direction(&self) -> Direction {
         self.direction
+    }
+
+    /// The family.
+    pub(crate) fn family(&self) -> &Family {
+        &self.config.family
     }
 
     /// Channels of a call's input.
@@ -151,7 +161,7 @@ impl Network<'_> {
     /// Channels and storage of the input of `part`.
     pub(crate) fn input(&self, part: Part, settings: Settings) -> (usize, Storage) {
         match (part, self.steps(part).0.first()) {
-            (Part::Rest(_), Some(step)) if !self.steps(Part::Front).0.is_empty() => {
+            (Part::Rest(_), Some(step)) if self.has_front() => {
                 (step.in_channels(), settings.storage)
             }
             _ => (self.in_channels(), Storage::F32),

@@ -1,8 +1,8 @@
 #![forbid(unsafe_code)]
 //! The steps of a network.
 //!
-//! A family of autoencoders is a list of blocks of steps (`kl/`, `tiny/`). Everything else follows from the list: the run, a tile's halo, and the first part, which needs the whole
-//! picture.
+//! A family of autoencoders is a list of blocks of steps (`kl/`, `tiny/`). Everything else follows
+//! from the list: the run, a tile's halo, and the first part, which needs the whole picture.
 
 use super::blocks::{Blocks, Edge};
 use super::weights::kl::{Attention, Level, Mid, Resnet};

@@ -8,6 +8,7 @@ use super::plan::Plan;
 use super::planes::check_size;
 use super::resources::{Least, Resources};
 use super::tiling::diffusers::DiffusersTiles;
+use super::tiling::exact::{self, ExactTiles};
 use super::tiling::seamless::{self, SeamlessTiles};
 use crate::base::error::{Error, Result};
 use crate::base::storage::Storage;
@@ -47,6 +48,7 @@ pub(super) enum Runs {
     Whole(Planned),
     Diffusers(DiffusersTiles),
     Seamless(Box<SeamlessTiles>),
+    Exact(Box<ExactTiles>),
 }
 
 impl Scheme {
@@ -68,6 +70,9 @@ impl Scheme {
                 Some(tiles) => Runs::Diffusers(tiles),
                 None => Runs::Whole(call.plan(resources)?),
             },
+            (Tiling::Exact | Tiling::Seamless, _) if network.exact_in_tiles() => {
+                exact_tiles(&call, resources)?
+            }
             (Tiling::Seamless, Direction::Decode) => seamless(&call, resources)?,
             (Tiling::Exact, _) | (Tiling::Seamless, _) => Runs::Whole(call.plan(resources)?),
         };
@@ -85,6 +90,7 @@ impl Scheme {
             Runs::Whole(planned) => planned.plan,
             Runs::Diffusers(tiles) => tiles.plan,
             Runs::Seamless(tiles) => tiles.plan,
+            Runs::Exact(tiles) => tiles.plan,
         }
     }
 
@@ -92,6 +98,38 @@ impl Scheme {
     pub(super) fn storage(&self) -> Storage {
         self.resources.settings.storage
     }
+}
+
+/// One run, or exact tiles if they are asked for or the limits demand them: neither changes a bit.
+fn exact_tiles(call: &Call<'_>, resources: Resources) -> Result<Runs> {
+    let tiles = resources.tiles;
+    let asked_for = tiles.tiling == Tiling::Seamless && (tiles.size != 0 || !resources.limited());
+    if tiles.tiling == Tiling::Exact && !resources.limited() {
+        return Ok(Runs::Whole(call.plan(resources)?));
+    }
+    let mut least = Least::NONE;
+    let in_memory = Resources { scratch: false, ..resources };
+    if !asked_for && let Some(planned) = call.search(in_memory, &mut least)? {
+        return Ok(Runs::Whole(planned));
+    }
+    let sides = exact::sides(call, resources)?;
+    let latents = match call.network.direction() {
+        Direction::Decode => (call.height, call.width),
+        Direction::Encode => {
+            (call.network.output_length(call.height), call.network.output_length(call.width))
+        }
+    };
+    if asked_for && sides.iter().all(|side| side.0 >= latents.0 && side.1 >= latents.1) {
+        return Ok(Runs::Whole(call.plan(resources)?));
+    }
+    if let Some(tiles) = ExactTiles::search(call, &sides, resources, &mut least)? {
+        return Ok(Runs::Exact(Box::new(tiles)));
+    }
+    // On a scratch file, whole.
+    if !asked_for && let Some(planned) = call.search(resources, &mut least)? {
+        return Ok(Runs::Whole(planned));
+    }
+    Ok(Runs::Exact(Box::new(ExactTiles::of(call, &sides, resources)?)))
 }
 
 /// Seamless tiles, or one run if the picture needs none.

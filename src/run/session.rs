@@ -182,8 +182,8 @@ impl Session {
     }
 
     /// Decodes raw latents `[batch, latent_channels, h, w]`, keeping what lies outside of a mask:
-    /// `picture` is `[batch, out_channels, h * downscale, w * downscale]`, `mask` has one channel, 1
-    /// where the model draws and 0 where it keeps the picture, or anything between. diffusers'
+    /// `picture` is `[batch, out_channels, h * downscale, w * downscale]`, `mask` has one channel:
+    /// 1 where the model draws, 0 where it keeps the picture, or anything between. diffusers'
     /// `AsymmetricAutoencoderKL.decode(latents, image=picture, mask=mask)`.
     ///
     /// # Errors
@@ -206,7 +206,8 @@ impl Session {
             let expected = (batch, channels, rows, columns);
             if found != expected {
                 return Err(Error::invalid(format!(
-                    "{what}: {expected:?} (batch, channels, height, width) expected, {found:?} found"
+                    "{what}: {expected:?} (batch, channels, height, width) expected, \
+                     {found:?} found"
                 )));
             }
         }

@@ -10,28 +10,6 @@ use crate::backend::{self, Act, Backend, Blend, Map, Prologue, Resample, Slot};
 use crate::base::error::Result;
 use crate::model::weights::Conv;
 
-/// The inputs of such a decode besides the latents.
-pub(crate) struct Masked {
-    /// The picture times (1 - mask), `F32`.
-    pub(crate) picture: Slot,
-    /// The mask, `F32`, of one channel: 1 where the decoder draws.
-    pub(crate) mask: Slot,
-}
-
-/// What is left of them.
-pub(super) struct Condition {
-    picture: Option<Slot>,
-    mask: Option<Slot>,
-    /// The activations, highest resolution first.
-    activations: Vec<Slot>,
-}
-
-impl Condition {
-    pub(super) fn new(Masked { picture, mask }: Masked) -> Self {
-        Self { picture: Some(picture), mask: Some(mask), activations: Vec::new() }
-    }
-}
-
 impl<B: Backend> Blocks<'_, B> {
     /// Encodes the masked picture, if the run has one.
     pub(in crate::model) fn encode_condition(&mut self, layers: &[Conv]) -> Result<()> {

@@ -6,10 +6,11 @@
 
 mod condition;
 mod kl;
+mod masked;
 mod tiny;
 
-use self::condition::Condition;
-pub(crate) use self::condition::Masked;
+use self::masked::Condition;
+pub(crate) use self::masked::Masked;
 pub(super) use self::tiny::Edge;
 use super::config::{Activation, Config, Family};
 use super::window::Window;

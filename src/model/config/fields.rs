@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::Activation;
+use super::activation::Activation;
 use crate::base::error::{Error, Result};
 
 /// Limits against absurd configurations, far above those of any model.

@@ -3,51 +3,30 @@
 //!
 //! | file | what it has |
 //! |---|---|
-//! | `kl` | the network of `AutoencoderKL`, and of `AutoencoderKLFlux2` and `AsymmetricAutoencoderKL` |
-//! | `tiny` | the network of `AutoencoderTiny` |
+//! | `kl` | the network of `AutoencoderKL`, which two other families have too |
+//! | `flux2`, `tiny` | what `AutoencoderKLFlux2` and `AutoencoderTiny` have |
+//! | `latents` | scaling, statistics and patches of latents |
 //! | `flax` | `FlaxAutoencoderKL`'s fields, as those of an `AutoencoderKL` |
-//! | `fields` | fields of JSON, read by name |
+//! | `fields`, `activation` | fields of JSON, read by name; activation functions |
 
+mod activation;
 mod fields;
 mod flax;
+mod flux2;
 mod kl;
+mod latents;
+#[cfg(test)]
+mod tests;
 mod tiny;
 
-use ndarray::{Array4, ArrayView4, ArrayViewMut4};
 use serde_json::{Value, json};
 
+pub use self::activation::Activation;
 use self::fields::{Fields, MOST_CHANNELS, check_counts};
+pub use self::flux2::Flux2Config;
 pub use self::kl::KlConfig;
 pub use self::tiny::{TinyConfig, TinyVariant};
-use super::scaling::Scaling;
 use crate::base::error::{Error, Result};
-
-/// The activation function inside the blocks of a network (`act_fn`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Activation {
-    /// `x * sigmoid(x)`; `silu` and `swish` in a configuration.
-    #[default]
-    Silu,
-    /// `x * tanh(softplus(x))`.
-    Mish,
-    /// The exact form, `x * Phi(x)`.
-    Gelu,
-    /// `max(x, 0)`.
-    Relu,
-}
-
-impl Activation {
-    /// The name in a configuration.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Silu => "silu",
-            Self::Mish => "mish",
-            Self::Gelu => "gelu",
-            Self::Relu => "relu",
-        }
-    }
-}
 
 /// A family of autoencoders, a class of diffusers, with the configuration of its network.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,19 +43,6 @@ pub enum Family {
     /// posterior.
     Tiny(TinyConfig),
 }
-
-/// The network of an `AutoencoderKLFlux2`, and its statistics' settings.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Flux2Config {
-    /// The network.
-    pub network: KlConfig,
-    /// Added to each variance of the latents' statistics.
-    pub batch_norm_eps: f64,
-}
-
-/// Side of the patches of latents that `AutoencoderKLFlux2` has statistics for.
-const PATCH: usize = 2;
 
 impl Family {
     /// The name of diffusers' class.
@@ -258,12 +224,7 @@ impl Config {
         let sample_size = if square { height.into() } else { json!([height, width]) };
         let mut json = match &self.family {
             Family::Kl(network) => network.to_json(false),
-            Family::Flux2(flux2) => {
-                let mut json = flux2.network.to_json(true);
-                json["batch_norm_eps"] = json!(flux2.batch_norm_eps);
-                json["patch_size"] = json!([PATCH, PATCH]);
-                json
-            }
+            Family::Flux2(flux2) => flux2.to_json(),
             Family::Asymmetric(network) => network.to_asymmetric_json(),
             Family::Tiny(network) => network.to_json(),
         };
@@ -334,218 +295,9 @@ impl Config {
             _ => length / self.downscale(),
         }
     }
-
-    /// Scales raw latents `[batch, latent_channels, h, w]` for the diffusion model, in place:
-    /// `(latents - mean) * scaling / std`, or `(latents - shift) * scaling`. Of an
-    /// `AutoencoderKLFlux2`, mean and standard deviation are those of the latent's place in its 2x2
-    /// patch.
-    ///
-    /// # Errors
-    /// `InvalidArgument` if the second axis is not `latent_channels` long, or patches do not fit;
-    /// `Model` for an `AutoencoderKLFlux2` whose weights, and so its statistics, were not read.
-    pub fn scale_latents(&self, latents: ArrayViewMut4<'_, f32>) -> Result<()> {
-        self.known_scaling()?.apply(latents)
-    }
-
-    /// Makes raw latents from those of the diffusion model, in place: the inverse of
-    /// [`Config::scale_latents`].
-    ///
-    /// # Errors
-    /// Those of [`Config::scale_latents`].
-    pub fn unscale_latents(&self, latents: ArrayViewMut4<'_, f32>) -> Result<()> {
-        self.known_scaling()?.undo(latents)
-    }
-
-    /// Side of the patches that the diffusion model's latents come in: 2 for an
-    /// `AutoencoderKLFlux2`, otherwise 1.
-    pub fn patch_size(&self) -> usize {
-        if matches!(self.family, Family::Flux2(_)) { PATCH } else { 1 }
-    }
-
-    /// Folds latents `[batch, latent_channels, h, w]` into patches `[batch, latent_channels * p^2,
-    /// h / p, w / p]`, with `p` of [`Config::patch_size`] and channels in the order channel, row,
-    /// column, as FLUX.2's pipeline does.
-    ///
-    /// # Errors
-    /// `InvalidArgument` if `p` does not divide the sides.
-    pub fn patchify_latents(&self, latents: ArrayView4<'_, f32>) -> Result<Array4<f32>> {
-        let (p, (batch, channels, height, width)) = (self.patch_size(), latents.dim());
-        if !height.is_multiple_of(p) || !width.is_multiple_of(p) {
-            return Err(Error::invalid(format!(
-                "latents: sides that are multiples of {p} expected, {width}x{height} found"
-            )));
-        }
-        let shape = (batch, channels * p * p, height / p, width / p);
-        Ok(Array4::from_shape_fn(shape, |(b, c, y, x)| {
-            latents[(b, c / (p * p), y * p + c / p % p, x * p + c % p)]
-        }))
-    }
-
-    /// The inverse of [`Config::patchify_latents`].
-    ///
-    /// # Errors
-    /// `InvalidArgument` if the second axis is not a multiple of `p^2`.
-    pub fn unpatchify_latents(&self, patches: ArrayView4<'_, f32>) -> Result<Array4<f32>> {
-        let (p, (batch, channels, height, width)) = (self.patch_size(), patches.dim());
-        if !channels.is_multiple_of(p * p) {
-            return Err(Error::invalid(format!(
-                "latents: a multiple of {} channels expected, {channels} found",
-                p * p
-            )));
-        }
-        let shape = (batch, channels / (p * p), height * p, width * p);
-        Ok(Array4::from_shape_fn(shape, |(b, c, y, x)| {
-            patches[(b, (c * p + y % p) * p + x % p, y / p, x / p)]
-        }))
-    }
-
-    /// The scaling; an error if a part of it is in weights that were not read.
-    fn known_scaling(&self) -> Result<Scaling<'_>> {
-        if matches!(self.family, Family::Flux2(_)) && self.latents_mean.is_none() {
-            return Err(Error::model(
-                "statistics of the latents: those of an AutoencoderKLFlux2 are in its weights, \
-                 not in its configuration",
-            ));
-        }
-        Ok(self.scaling())
-    }
-
-    fn scaling(&self) -> Scaling<'_> {
-        Scaling {
-            channels: self.latent_channels,
-            patch: self.patch_size(),
-            factor: self.scaling_factor,
-            shift: self.shift_factor,
-            mean: self.latents_mean.as_deref(),
-            std: self.latents_std.as_deref(),
-        }
-    }
-}
-
-impl Flux2Config {
-    fn read(fields: &Fields<'_>) -> Result<Self> {
-        let patch = fields.get("patch_size");
-        if let Some(value) = patch
-            && *value != json!([PATCH, PATCH])
-        {
-            return Fields::wrong("patch_size", "[2, 2]", value);
-        }
-        let eps = fields.number("batch_norm_eps")?;
-        let network = KlConfig::read(fields, KlConfig::of_flux2(), true)?;
-        Ok(Self { network, ..Self::default() }.with_eps(eps))
-    }
-
-    fn with_eps(self, eps: Option<f64>) -> Self {
-        Self { batch_norm_eps: eps.unwrap_or(self.batch_norm_eps), ..self }
-    }
-
-    fn validate(&self) -> Result<()> {
-        self.network.validate()?;
-        let eps = self.batch_norm_eps;
-        if eps.is_finite() && eps >= 0.0 {
-            return Ok(());
-        }
-        Err(Error::model(format!("batch_norm_eps: 0 or more expected, {eps} found")))
-    }
-}
-
-impl Default for Flux2Config {
-    /// The defaults of diffusers' `AutoencoderKLFlux2.__init__`.
-    fn default() -> Self {
-        Self { network: KlConfig::of_flux2(), batch_norm_eps: 1e-4 }
-    }
 }
 
 /// The name of the class; "no string" if it is no string.
 fn class_name<'f>(fields: &'f Fields<'_>) -> Option<&'f str> {
     fields.get("_class_name").map(|class| class.as_str().unwrap_or("no string"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn error(json: &str) -> String {
-        Config::from_json(json).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn an_empty_configuration_is_all_defaults() {
-        assert_eq!(Config::from_json("{}").unwrap(), Config::default());
-        let other = r#"{"_diffusers_version": "0.1", "something": [1], "shift_factor": null}"#;
-        assert_eq!(Config::from_json(other).unwrap(), Config::default());
-    }
-
-    #[test]
-    fn every_field_is_read_and_written() {
-        let json = r#"{"_class_name": "AutoencoderKL", "in_channels": 1, "out_channels": 2,
-            "down_block_types": ["UNetResDownEncoderBlock2D", "AttnDownEncoderBlock2D"],
-            "up_block_types": ["UNetResAttnUpDecoderBlock2D", "UpDecoderBlock2D"],
-            "block_out_channels": [8, 24], "layers_per_block": 3, "act_fn": "GELU",
-            "latent_channels": 2, "norm_num_groups": 4, "sample_size": [64, 32],
-            "scaling_factor": 0.5, "shift_factor": 0.25, "latents_mean": [1, 2],
-            "latents_std": [3, 4.5], "force_upcast": false, "use_quant_conv": false,
-            "use_post_quant_conv": false, "mid_block_add_attention": false}"#;
-        let expected = Config {
-            family: Family::Kl(KlConfig {
-                down_attention: vec![false, true],
-                up_attention: vec![true, false],
-                block_out_channels: vec![8, 24],
-                decoder_block_out_channels: None,
-                layers_per_block: 3,
-                decoder_layers_per_block: None,
-                act_fn: Activation::Gelu,
-                norm_num_groups: 4,
-                use_quant_conv: false,
-                use_post_quant_conv: false,
-                mid_block_add_attention: false,
-            }),
-            in_channels: 1,
-            out_channels: 2,
-            latent_channels: 2,
-            sample_size: (64, 32),
-            scaling_factor: 0.5,
-            shift_factor: Some(0.25),
-            latents_mean: Some(vec![1.0, 2.0]),
-            latents_std: Some(vec![3.0, 4.5]),
-            force_upcast: false,
-        };
-        let config = Config::from_json(json).unwrap();
-        assert_eq!(config, expected);
-        assert_eq!(Config::from_json(&config.to_json()).unwrap(), expected);
-        assert_eq!(config.downscale(), 2);
-    }
-
-    #[test]
-    fn wrong_fields_are_named_with_expected_and_found() {
-        for (json, parts) in [
-            (r#"{"in_channels": "3"}"#, ["in_channels", "whole number", "\"3\""]),
-            (r#"{"in_channels": 0}"#, ["in_channels", "1 to", "0 found"]),
-            (r#"{"latent_channels": -4}"#, ["latent_channels", "whole number", "-4"]),
-            (r#"{"block_out_channels": [48]}"#, ["block_out_channels", "(32)", "48 found"]),
-            (r#"{"block_out_channels": [64, 64]}"#, ["down_block_types", "2 entries", "1 found"]),
-            (
-                r#"{"down_block_types": ["CrossAttn"]}"#,
-                ["down_block_types", "DownEncoderBlock2D", "Cross"],
-            ),
-            (r#"{"act_fn": "tanh"}"#, ["act_fn", "silu", "tanh"]),
-            (
-                r#"{"latents_mean": [1], "latents_std": [1]}"#,
-                ["latents_mean", "4 numbers", "1 found"],
-            ),
-            (r#"{"latents_mean": [1, 1, 1, 1]}"#, ["latents_std", "both", "neither"]),
-            (r#"{"scaling_factor": 0}"#, ["scaling_factor", "other than 0", "0 found"]),
-            (r#"{"norm_num_groups": 0}"#, ["norm_num_groups", "1 to", "0 found"]),
-            (r#"{"layers_per_block": 100000}"#, ["layers_per_block", "1 to 64", "100000"]),
-            (r#"{"force_upcast": 1}"#, ["force_upcast", "true or false", "1 found"]),
-            (r#"{"_class_name": "VQModel"}"#, ["_class_name", "AutoencoderKL", "VQModel"]),
-            (r#"[1]"#, ["object", "", ""]),
-            (r#"{"in_channels": "#, ["not valid JSON", "", ""]),
-        ] {
-            let message = error(json);
-            for part in parts {
-                assert!(message.contains(part), "{json}: {message}");
-            }
-        }
-    }
 }

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::Activation;
+use super::activation::Activation;
 use super::fields::{Fields, MOST_CHANNELS, MOST_LAYERS, MOST_LEVELS, check_counts};
 use crate::base::error::{Error, Result};
 

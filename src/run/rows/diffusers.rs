@@ -9,6 +9,8 @@
 //!         blend its first columns with the last of the tile on the left, which is blended too
 //!     the first `limit` rows and columns of each are the picture
 //! ```
+//!
+//! `AutoencoderTiny` blends otherwise: each tile over all that is there before it, by ramps.
 
 use super::whole::WholeRows;
 use crate::backend::Statistics;
@@ -19,7 +21,7 @@ use crate::run::budget::Call;
 use crate::run::control::Meter;
 use crate::run::planes::{Fill, finite, input_name};
 use crate::run::runner::{Io, RunInput, Runner};
-use crate::run::tiling::diffusers::{DiffusersGrid, DiffusersTiles};
+use crate::run::tiling::diffusers::{Blending, DiffusersGrid, DiffusersTiles};
 
 /// The rows of a picture, computed one row of tiles at a time.
 pub(super) struct DiffusersRows {
@@ -33,6 +35,8 @@ pub(super) struct DiffusersRows {
     filled: usize,
     /// The last rows of each tile in the row above.
     above: Vec<DiffusersTile>,
+    /// Rows on which later tiles are laid, by [`Blending::Ramps`].
+    canvas: Vec<f32>,
     /// Finished rows of `length` values each, the current one, and the picture row of the next.
     rows: Vec<f32>,
     length: usize,
@@ -61,6 +65,7 @@ impl DiffusersRows {
             first: 0,
             filled: 0,
             above: Vec::new(),
+            canvas: Vec::new(),
             rows: Vec::new(),
             length: network.output_length(width) * network.out_channels(),
             at: 0,
@@ -122,6 +127,9 @@ impl DiffusersRows {
         runner: &mut Runner,
         tiles: &DiffusersTiles,
     ) -> Result<()> {
+        if tiles.grid.blending == Blending::Ramps {
+            return self.row_on_canvas(network, runner, tiles);
+        }
         let DiffusersGrid { blend, limit, .. } = tiles.grid;
         let mut left = DiffusersTile::default();
         for (index, columns) in tiles.grid.cut(self.width).enumerate() {
@@ -146,6 +154,41 @@ impl DiffusersRows {
                 row[to.clone()].copy_from_slice(&made[..width * tile.channels]);
             }
         }
+        Ok(())
+    }
+
+    /// Computes the same rows by [`Blending::Ramps`].
+    fn row_on_canvas(
+        &mut self,
+        network: &Network<'_>,
+        runner: &mut Runner,
+        tiles: &DiffusersTiles,
+    ) -> Result<()> {
+        let DiffusersGrid { blend, limit, stride, .. } = tiles.grid;
+        for (index, columns) in tiles.grid.cut(self.width).enumerate() {
+            let tile = self.tile(network, runner, tiles, columns)?;
+            self.canvas.resize(self.canvas.len().max(tile.height * self.length), 0.0);
+            let ramp = |at: usize, first: bool| {
+                if first || blend < 2 { 1.0 } else { (at as f32 / (blend - 1) as f32).min(1.0) }
+            };
+            let left = index * limit * tile.channels;
+            let rows = self.canvas.chunks_exact_mut(self.length);
+            let made = tile.values.chunks_exact(tile.width * tile.channels);
+            for (y, (row, made)) in rows.zip(made).enumerate() {
+                let down = ramp(y, self.first == 0);
+                let pixels = row[left..].chunks_exact_mut(tile.channels);
+                for (x, (to, from)) in pixels.zip(made.chunks_exact(tile.channels)).enumerate() {
+                    let weight = down * ramp(x, index == 0);
+                    for (to, &from) in to.iter_mut().zip(from) {
+                        *to = weight * from + (1.0 - weight) * *to;
+                    }
+                }
+            }
+        }
+        let last = self.first + stride >= self.height;
+        let done = if last { self.canvas.len() } else { limit * self.length };
+        self.rows.clear();
+        self.rows.extend(self.canvas.drain(..done));
         Ok(())
     }
 

@@ -2,10 +2,12 @@
 //! The rows of a call, pulled one by one from a runner.
 
 mod diffusers;
+mod exact;
 mod seamless;
 mod whole;
 
 use diffusers::DiffusersRows;
+use exact::ExactRows;
 use seamless::SeamlessRows;
 use whole::WholeRows;
 
@@ -37,6 +39,8 @@ enum RowSource {
     Diffusers(DiffusersRows),
     /// A row of tiles is computed when its first row is pulled; the input is already read.
     Seamless(SeamlessRows),
+    /// A row of tiles is computed when its first row is pulled.
+    Exact(ExactRows),
     /// The call failed.
     Failed,
 }
@@ -121,6 +125,7 @@ impl Pull {
             RowSource::Whole(rows) => rows.row(),
             RowSource::Diffusers(rows) => rows.row(),
             RowSource::Seamless(rows) => rows.row(),
+            RowSource::Exact(rows) => rows.row(),
             RowSource::Failed => &[],
         }
     }
@@ -132,6 +137,7 @@ impl Pull {
             RowSource::Diffusers(_) => true,
             // Only if the call begins anew.
             RowSource::Seamless(_) => self.scheme.storage() == Storage::F16,
+            RowSource::Exact(rows) => rows.reads() || self.scheme.storage() == Storage::F16,
         }
     }
 
@@ -181,6 +187,7 @@ impl RowSource {
             Runs::Seamless(tiles) => {
                 Self::Seamless(SeamlessRows::begin(runner, &call, tiles, &mut fill)?)
             }
+            Runs::Exact(tiles) => Self::Exact(ExactRows::begin(runner, &call, tiles, &mut fill)?),
         })
     }
 
@@ -197,6 +204,7 @@ impl RowSource {
                 rows.advance(model, runner, tiles, fill)
             }
             (Self::Seamless(rows), Runs::Seamless(tiles)) => rows.advance(model, runner, tiles),
+            (Self::Exact(rows), Runs::Exact(tiles)) => rows.advance(model, runner, tiles, fill),
             (Self::Failed, _) => Err(Error::new(ErrorKind::State, "the call has failed before")),
             _ => Err(Error::internal("rows of another scheme")),
         }

@@ -10,6 +10,7 @@ use super::grid::{check_count, counted};
 use crate::base::error::{Error, Result};
 use crate::base::shape::Shape;
 use crate::base::storage::Storage;
+use crate::model::Family;
 use crate::model::network::{Direction, Network, Part};
 use crate::run::budget::{Call, Planned};
 use crate::run::plan::Plan;
@@ -26,6 +27,17 @@ pub(in crate::run) struct DiffusersGrid {
     pub(in crate::run) blend: usize,
     /// Output rows from one tile to the next.
     pub(in crate::run) limit: usize,
+    pub(in crate::run) blending: Blending,
+}
+
+/// How a tile is blended with those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::run) enum Blending {
+    /// `AutoencoderKL`: into the tile above, then into the one on the left, which are blended
+    /// already.
+    Fades,
+    /// `AutoencoderTiny`: over all that is there, by the product of a ramp down and one across.
+    Ramps,
 }
 
 /// A call in diffusers' tiles: the grid, and the plan for each tile size.
@@ -45,7 +57,17 @@ impl DiffusersGrid {
         let Call { network, height, width, .. } = *call;
         let (factor, direction) = (network.downscale(), network.direction());
         let size = if options.size == 0 { network.sample_latents() } else { options.size };
-        let overlap = if options.overlap == 0 { size / 4 } else { options.overlap };
+        let (blending, part) = match network.family() {
+            Family::Kl(_) | Family::Flux2(_) => (Blending::Fades, 4),
+            Family::Tiny(_) => (Blending::Ramps, 8),
+            Family::Asymmetric(_) => {
+                return Err(Error::invalid(
+                    "tiling: diffusers' AsymmetricAutoencoderKL has no tiles, exact or seamless \
+                     expected",
+                ));
+            }
+        };
+        let overlap = if options.overlap == 0 { size / part } else { options.overlap };
         if size == 0 || overlap >= size {
             return Err(Error::invalid(format!(
                 "tile overlap: less than the tile size of {size} expected, {overlap} found"
@@ -54,13 +76,16 @@ impl DiffusersGrid {
         let (stride, scale) = (size - overlap, |n: usize| n.saturating_mul(factor));
         let grid = match direction {
             Direction::Decode => {
-                Self { tile: size, stride, blend: scale(overlap), limit: scale(stride) }
+                Self { tile: size, stride, blend: scale(overlap), limit: scale(stride), blending }
             }
             Direction::Encode => {
-                Self { tile: scale(size), stride: scale(stride), blend: overlap, limit: stride }
+                let (tile, blend) = (scale(size), overlap);
+                Self { tile, stride: scale(stride), blend, limit: stride, blending }
             }
         };
-        if height <= grid.tile && width <= grid.tile {
+        // A tiny autoencoder's are cut wherever a second one begins.
+        let most = if blending == Blending::Ramps { grid.stride } else { grid.tile };
+        if height <= most && width <= most {
             return Ok(None);
         }
         check_count(height.max(width), grid.stride)?;
@@ -92,6 +117,16 @@ impl DiffusersGrid {
         let product = |factors: [usize; 3]| {
             factors.iter().fold(1_u64, |product, &n| product.saturating_mul(n as u64))
         };
+        if self.blending == Blending::Ramps {
+            // Input rows, output rows that tiles are laid on, those given out, and a tile.
+            let (across, row) = (side.saturating_mul(side), network.output_length(width));
+            let values = [
+                product([self.tile, width, from]),
+                product([side + self.limit, row, to]),
+                product([across, 1, to]),
+            ];
+            return values.iter().fold(0_u64, |sum, &n| sum.saturating_add(n)).saturating_mul(4);
+        }
         let values = [
             product([self.tile, width, from]),
             product([self.limit, count * self.limit, to]),
