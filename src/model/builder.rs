@@ -11,6 +11,8 @@ use crate::checkpoint::{Checkpoint, Tensor};
 /// Takes tensors by name and counts them.
 pub(super) struct Builder<'a> {
     checkpoint: &'a Checkpoint,
+    /// The family, for messages.
+    family: &'static str,
     used: BTreeSet<String>,
 }
 
@@ -24,8 +26,8 @@ pub(super) struct Totals {
 }
 
 impl<'a> Builder<'a> {
-    pub(super) fn new(checkpoint: &'a Checkpoint) -> Self {
-        Self { checkpoint, used: BTreeSet::new() }
+    pub(super) fn new(checkpoint: &'a Checkpoint, family: &'static str) -> Self {
+        Self { checkpoint, family, used: BTreeSet::new() }
     }
 
     /// Whether the tensor `name` was taken.
@@ -100,8 +102,8 @@ impl<'a> Builder<'a> {
         let source = &self.checkpoint.source;
         let Some(tensor) = self.checkpoint.tensors.get(name) else {
             return Err(Error::model(format!(
-                "{source}: tensor {name} {:?} is missing",
-                shapes[0]
+                "{source}: tensor {name} {:?} is missing, which an {} has",
+                shapes[0], self.family
             )));
         };
         if !shapes.contains(&&tensor.shape[..]) {

@@ -254,7 +254,7 @@ impl Model {
         let inferred = options.config.is_none()
             && options.config_path.is_none()
             && checkpoint.config.is_none();
-        let mut builder = Builder::new(&checkpoint);
+        let mut builder = Builder::new(&checkpoint, config.family.name());
         if inferred {
             check::absences(&checkpoint, &config, directions)?;
         }

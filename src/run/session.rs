@@ -211,6 +211,10 @@ impl Session {
                 )));
             }
         }
+        if let Some(((b, _, y, x), value)) = mask.indexed_iter().find(|(_, it)| !it.is_finite()) {
+            let error = Error::invalid(format!("mask: {value} at row {y}, column {x}"));
+            return Err(of_batch(error, b, batch));
+        }
         let mut sample = zeros("the pictures", [batch, channels, rows, columns])?;
         for (b, mut made) in sample.outer_iter_mut().enumerate() {
             let latents = latents.index_axis(Axis(0), b);
@@ -225,7 +229,6 @@ impl Session {
             };
             let mut outside = finite("picture", channels, &mut outside);
             let mut of_mask = rows_of(mask);
-            let mut of_mask = finite("mask", 1, &mut of_mask);
             let masked = MaskedFill { picture: &mut outside, mask: &mut of_mask };
             let Self { model, runner, .. } = self;
             let pulled =
