@@ -1,11 +1,14 @@
-"""PyTorch: diffusers' AutoencoderKL in channels_last, its faster layout on processors."""
+"""PyTorch: diffusers' AutoencoderKL, or the class that the model's configuration names, in
+channels_last, its faster layout on processors."""
 
+import json
+
+import diffusers
 import measure
 import torch
-from diffusers import AutoencoderKL
 
-# diffusers imports the class on first use; here, so that it is not counted as loading.
-AutoencoderKL.from_pretrained  # noqa: B018
+# diffusers imports the classes on first use; here, so that it is not counted as loading.
+CLASSES = {"AutoencoderKL": diffusers.AutoencoderKL, "AutoencoderTiny": diffusers.AutoencoderTiny}
 
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
 
@@ -14,7 +17,8 @@ def load(job: measure.Job) -> measure.Call:
     torch.set_num_threads(job.threads)
     torch.set_grad_enabled(False)
     dtype = DTYPES[job.dtype]
-    vae = AutoencoderKL.from_pretrained(job.dir / "model", torch_dtype=dtype).eval()
+    name = json.loads((job.dir / "model" / "config.json").read_text())["_class_name"]
+    vae = CLASSES[name].from_pretrained(job.dir / "model", torch_dtype=dtype).eval()
     vae = vae.to(memory_format=torch.channels_last)
 
     def call(values):
@@ -22,7 +26,9 @@ def load(job: measure.Job) -> measure.Call:
         if job.what == "decode":
             result = vae.decode(values, return_dict=False)[0]
         else:
-            result = vae.encode(values).latent_dist.parameters
+            encoded = vae.encode(values)
+            tiny = name == "AutoencoderTiny"
+            result = encoded.latents if tiny else encoded.latent_dist.parameters
         return result.float().contiguous().numpy()
 
     return call

@@ -23,7 +23,7 @@ import numpy as np
 
 DTYPES = {"f32": 0, "bf16": 2}
 PLANAR = 1  # VAEKL_LAYOUT_CHW
-MOMENTS = 2  # VAEKL_POSTERIOR_MOMENTS
+MODE, MOMENTS = 0, 2  # VAEKL_POSTERIOR_MODE, VAEKL_POSTERIOR_MOMENTS
 
 
 class Error(Structure):
@@ -57,6 +57,7 @@ class Library:
     def __init__(self):
         self.functions = ctypes.CDLL(os.environ["VAEKL_LIBRARY"])
         self.functions.vaekl_version_string.restype = c_char_p
+        self.functions.vaekl_model_family.restype = c_char_p
 
     def call(self, name: str, *arguments) -> None:
         error = Error()
@@ -85,15 +86,18 @@ def load(job: measure.Job) -> measure.Call:
     options.threads, options.activation_dtype = job.threads, DTYPES[job.dtype]
     library.call("vaekl_session_new", model, byref(options), byref(session))
 
+    tiny = library.functions.vaekl_model_family(model) == b"AutoencoderTiny"
+    channels, wanted = (4, MODE) if tiny else (8, MOMENTS)
+
     def decode(values):
         out = np.empty((1, 3, values.shape[2] * 8, values.shape[3] * 8), np.float32)
         library.call("vaekl_decode", session, byref(latent_of(values)), byref(image_of(out)))
         return out
 
     def encode(values):
-        out = np.empty((1, 8, values.shape[2] // 8, values.shape[3] // 8), np.float32)
+        out = np.empty((1, channels, values.shape[2] // 8, values.shape[3] // 8), np.float32)
         picture, latent = image_of(values), latent_of(out)
-        library.call("vaekl_encode", session, byref(picture), MOMENTS, c_uint64(0), byref(latent))
+        library.call("vaekl_encode", session, byref(picture), wanted, c_uint64(0), byref(latent))
         return out
 
     return decode if job.what == "decode" else encode
