@@ -145,7 +145,7 @@ def compare(pipe, vae, **arguments):
 
 
 @pytest.mark.parametrize("name", ["tiny_tiled", "asymmetric"])
-def test_stable_diffusion(name, tmp_path):
+def test_stable_diffusion(name):
     reference, vae = theirs(name), opened(name)
     pipe = diffusers.StableDiffusionPipeline(**parts(reference), **SAFETY)
     found = compare(pipe, vae, height=64, width=80)
@@ -161,23 +161,14 @@ def test_image_to_image_with_a_tiny_one():
     compare(pipe, opened("tiny_tiled"), image=image, strength=1.0)
 
 
-def test_taesds_own_files_are_diffusers_numbers():
-    # Whose class opens them only after a conversion of names: here, ours saves them so.
-    vae = opened("taesd")
-    latents = draw(1, 4, 4, 6)
-    config = {key: value for key, value in vae.config.items() if key[0] != "_"}
-    config.pop("block_out_channels"), config.pop("force_upcast")
-    reference = diffusers.AutoencoderTiny(**config).eval()
-    state = torch.load(FAMILIES / "taesd" / "taesd_decoder.pth")
-    names = {f"layers.{int(key.split('.')[0]) - 1}.{key.split('.', 1)[1]}" for key in state}
-    assert names == set(reference.decoder.state_dict())
-    renamed = {
-        f"layers.{int(key.split('.')[0]) - 1}.{key.split('.', 1)[1]}": value
-        for key, value in state.items()
-    }
-    reference.decoder.load_state_dict(renamed)
-    # diffusers maps the picture from [0, 1] itself.
-    assert psnr(vae.decode(latents).sample, reference.decode(latents).sample) >= 100
+def test_taesds_own_files_become_diffusers(tmp_path):
+    vae, x = opened("taesd"), draw(1, 3, 32, 48, seed=1).clamp(-1, 1)
+    vae.save_pretrained(tmp_path)
+    reference = diffusers.AutoencoderTiny.from_pretrained(tmp_path).eval()
+    assert psnr(vae.encode(x).latents, reference.encode(x).latents) >= 100
+    z = draw(1, 4, 4, 6)
+    assert psnr(vae.decode(z).sample, reference.decode(z).sample) >= 100
+    assert psnr(vae(x).sample, reference(x).sample) >= 100
 
 
 def inpainting():
@@ -188,7 +179,7 @@ def inpainting():
     return inputs, {"height": 64, "width": 64, "strength": 1.0}
 
 
-def test_inpainting_keeps_the_picture():
+def test_inpainting_keeps_the_picture(tmp_path):
     reference, vae = theirs("asymmetric"), opened("asymmetric")
     inputs, sizes = inpainting()
     pipe = diffusers.StableDiffusionInpaintPipeline(**parts(reference), **SAFETY)
@@ -199,6 +190,13 @@ def test_inpainting_keeps_the_picture():
     blind.decode = lambda z, image=None, mask=None, **kwargs: vae.decode(z, **kwargs)
     pipe.vae = blind
     assert psnr(run(pipe, **inputs, **sizes), found) < 60
+    # Being an instance of diffusers' class, it is saved as one.
+    pipe.vae = vae
+    pipe.save_pretrained(tmp_path)
+    nothing = {"text_encoder": None, "tokenizer": None}
+    again = diffusers.DiffusionPipeline.from_pretrained(tmp_path, **nothing, **SAFETY)
+    assert type(again.vae) is diffusers.AsymmetricAutoencoderKL
+    assert psnr(run(again, **inputs, **sizes), found) >= 100
 
 
 def flux2(vae):

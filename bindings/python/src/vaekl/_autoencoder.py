@@ -37,6 +37,8 @@ class Autoencoder(DropIn):
 
     #: The family that the class is for: the name of diffusers' class.
     _family: ClassVar[str]
+    #: Fields of diffusers' class that the library has no use for, with their defaults.
+    _unread: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, model: Model, config: Config, options: SessionOptions | None = None) -> None:
         """Use `from_pretrained`, `from_single_file` or `from_bytes`."""
@@ -177,7 +179,8 @@ class Autoencoder(DropIn):
             )
         for notice in model.notices:
             warnings.warn(f"{name}: {notice}", ModelWarning, stacklevel=3)
-        return cls(model, _config.of_model(model.config, config, name), _options(dtype, options))
+        found = _config.of_model(model.config, config, name, cls._unread)
+        return cls(model, found, _options(dtype, options))
 
     # ---- saving
 

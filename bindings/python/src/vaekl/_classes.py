@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, ClassVar, Literal, overload
 
 import numpy as np
 
@@ -94,6 +94,7 @@ class AutoencoderKLFlux2(_Plain):
     """
 
     _family = "AutoencoderKLFlux2"
+    _unread: ClassVar[dict[str, Any]] = {"batch_norm_momentum": 0.1}
 
     def __init__(self, model: Model, config: Config, options: SessionOptions | None = None) -> None:
         super().__init__(model, config, options)
@@ -141,7 +142,10 @@ class AsymmetricAutoencoderKL(_WithPosterior):
         would leave them out without a word.
         """
         module = sys.modules.get("diffusers.models.autoencoders.autoencoder_asym_kl")
-        return getattr(module, "AsymmetricAutoencoderKL", type(self))
+        kind = getattr(module, "AsymmetricAutoencoderKL", type(self))
+        # The index of a pipeline that is saved names the class by both, to open it by.
+        self.__module__ = kind.__module__
+        return kind
 
     def decode(
         self,
