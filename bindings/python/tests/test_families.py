@@ -224,9 +224,7 @@ def test_masks():
     marks = np.concatenate([mask, 1 - mask])
     one_each = vae.decode(both, image=pictures, mask=marks).sample
     assert np.array_equal(one_each[:1], masked)
-    assert np.array_equal(
-        one_each[1:], vae.decode(-z, image=pictures[1:], mask=marks[1:]).sample
-    )
+    assert np.array_equal(one_each[1:], vae.decode(-z, image=pictures[1:], mask=marks[1:]).sample)
     shared = vae.decode(both, image=image, mask=mask).sample
     assert np.array_equal(shared[:1], masked)
     turned = np.ascontiguousarray(image.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)

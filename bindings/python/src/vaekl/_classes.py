@@ -134,7 +134,7 @@ class AsymmetricAutoencoderKL(_WithPosterior):
 
     _family = "AsymmetricAutoencoderKL"
 
-    @property
+    @property  # type: ignore[misc]
     def __class__(self) -> Any:
         """diffusers' class for `isinstance`, where it is in use.
 
@@ -235,11 +235,13 @@ class AutoencoderTiny(Autoencoder):
 
     def scale_latents(self, x: A) -> A:
         """Maps latents to [0, 1], clamped."""
-        return (x / (2 * self.latent_magnitude) + self.latent_shift).clip(0, 1)  # type: ignore
+        values: Any = x
+        return (values / (2 * self.latent_magnitude) + self.latent_shift).clip(0, 1)
 
     def unscale_latents(self, x: A) -> A:
         """Maps [0, 1] to latents."""
-        return (x - self.latent_shift) * (2 * self.latent_magnitude)  # type: ignore
+        values: Any = x
+        return (values - self.latent_shift) * (2 * self.latent_magnitude)
 
     @overload
     def encode(self, x: A, return_dict: Literal[True] = True) -> AutoencoderTinyOutput[A]: ...
@@ -276,7 +278,8 @@ class AutoencoderTiny(Autoencoder):
         """Encodes pictures, rounds the latents to 8 bits of [0, 1], and decodes those."""
         latents: Any = self.encode_latents(sample)
         levels = (self.scale_latents(latents) * 255).round() / 255
-        return self.decode(self.unscale_latents(levels), return_dict=return_dict)
+        x = self.unscale_latents(levels)
+        return self.decode(x) if return_dict else self.decode(x, return_dict=False)
 
     # ---- tiles
 

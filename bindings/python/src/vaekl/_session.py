@@ -295,9 +295,7 @@ class Session:
         self.call(lib.vaekl_decode, self.handle, latent, image, keep=keep)
 
     def decode_masked(self, latent: Any, picture: Any, mask: Any, image: Any, keep: Any) -> None:
-        self.call(
-            lib.vaekl_decode_masked, self.handle, latent, picture, mask, image, keep=keep
-        )
+        self.call(lib.vaekl_decode_masked, self.handle, latent, picture, mask, image, keep=keep)
 
     def encode(self, image: Any, posterior: int, seed: int, latent: Any, keep: Any) -> None:
         self.call(lib.vaekl_encode, self.handle, image, posterior, seed, latent, keep=keep)
