@@ -308,10 +308,10 @@ const char *vaekl_model_family_source(const vaekl_model *model);
 // whether read, inferred or guessed. Valid until the model is freed; NULL for NULL.
 const char *vaekl_model_config(const vaekl_model *model);
 
-// The statistics that VAEKL_LATENT_SCALED uses, `(latent - mean) / std`: of each latent channel, or
-// of an AutoencoderKLFlux2, whose weights have them, of each channel of a folded latent. Returns
-// their number, 0 if the model has none, and writes the first `count` of them to `mean` and `std`,
-// each of which may be NULL.
+// The statistics that VAEKL_LATENT_SCALED uses, `(latent - mean) / std`: of each latent channel,
+// or of an AutoencoderKLFlux2, whose weights have them, of each channel of a folded latent.
+// Returns their number, 0 if the model has none, and writes the first `count` of them to `mean`
+// and `std`, each of which may be NULL.
 uint32_t vaekl_model_latent_statistics(const vaekl_model *model,
                                        double *mean,
                                        double *std,

@@ -373,10 +373,10 @@ pub unsafe extern "C" fn vaekl_model_config(model: *const vaekl_model) -> *const
     model.map_or(ptr::null(), |model| model.config.as_ptr())
 }
 
-/// The statistics that VAEKL_LATENT_SCALED uses, `(latent - mean) / std`: of each latent channel, or
-/// of an AutoencoderKLFlux2, whose weights have them, of each channel of a folded latent. Returns
-/// their number, 0 if the model has none, and writes the first `count` of them to `mean` and `std`,
-/// each of which may be NULL.
+/// The statistics that VAEKL_LATENT_SCALED uses, `(latent - mean) / std`: of each latent channel,
+/// or of an AutoencoderKLFlux2, whose weights have them, of each channel of a folded latent.
+/// Returns their number, 0 if the model has none, and writes the first `count` of them to `mean`
+/// and `std`, each of which may be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_model_latent_statistics(
     model: *const vaekl_model,

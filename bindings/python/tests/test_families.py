@@ -1,4 +1,4 @@
-"""The other families, with numpy alone: the fixtures' numbers, what opens as which class, errors."""
+"""The other families, with numpy alone: the fixtures' numbers, which class opens what, errors."""
 
 from __future__ import annotations
 
