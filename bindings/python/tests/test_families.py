@@ -312,7 +312,9 @@ def test_settings_of_tiles():
     assert (tiny.tile_sample_min_size, tiny.tile_latent_min_size) == (512, 64)
     assert tiny.tile_overlap_factor == 0.125 and tiny.spatial_scale_factor == 8
     tiny.enable_tiling()
-    assert tiny.use_tiling and tiny.options.tile_overlap == 8
+    assert tiny.use_tiling and tiny.options.tile_overlap == 0
+    tiny.tile_overlap_factor = 0.5
+    assert (tiny.options.tile_overlap, tiny.tile_overlap_factor) == (32, 0.5)
     tiny.enable_tiling(tile_sample_min_size=64, tile_overlap_factor=0.25)
     assert (tiny.options.tile_size, tiny.options.tile_overlap) == (8, 2)
     tiny.disable_tiling()
@@ -320,3 +322,15 @@ def test_settings_of_tiles():
     flux = opened("flux2")
     assert (flux.tile_sample_min_size, flux.tile_latent_min_size) == (1024, 128)
     assert flux.tile_overlap_factor == 0.25
+
+
+def test_tiny_in_diffusers_tiles():
+    vae, expected = opened("tiny_tiled"), reference("tiny_tiled")
+    vae.enable_tiling(tile_sample_min_size=64, tile_overlap_factor=0.25)
+    assert psnr(vae.decode(expected["latents"]).sample, expected["decoded_tiled_f64"]) >= 100
+    assert psnr(vae.encode(expected["image"]).latents, expected["encoded_tiled"]) >= 100
+    vae.enable_tiling(how="seamless", tile_sample_min_size=64)
+    whole = opened("tiny_tiled")
+    for name, call in (("latents", "decode"), ("image", "encode")):
+        tiled, exact = (getattr(each, call)(expected[name])[0] for each in (vae, whole))
+        assert np.array_equal(tiled, exact)

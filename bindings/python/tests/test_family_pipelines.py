@@ -278,6 +278,20 @@ def test_flux2_in_diffusers_tiles():
     assert psnr(found, right) >= 100
 
 
+def test_tiny_in_diffusers_tiles():
+    reference, vae = theirs("tiny_tiled"), opened("tiny_tiled")
+    assert vae.tile_overlap_factor == reference.tile_overlap_factor
+    assert vae.tile_latent_min_size == reference.tile_latent_min_size
+    for model in (reference, vae):
+        model.enable_tiling()
+        model.tile_sample_min_size, model.tile_latent_min_size = 128, 16
+    z = draw(1, 4, 24, 40)
+    decoded = reference.decode(z).sample
+    assert psnr(vae.decode(z).sample, decoded) >= 100
+    x = decoded.clamp(-1, 1)
+    assert psnr(vae.encode(x).latents, reference.encode(x).latents) >= 100
+
+
 @pytest.mark.parametrize("name", FOLDERS)
 def test_diffusers_opens_what_was_saved(name, tmp_path):
     reference, vae = theirs(name), opened(name)

@@ -13,7 +13,7 @@ from ._session import ModelInfo, SessionOptions
 class DropIn:
     """Settings under diffusers' names, and enough of torch.nn.Module for a pipeline to hold it."""
 
-    #: Overlap of neighbouring tiles, as a part of a tile, where a caller sets none.
+    #: Overlap of neighbouring tiles, as a part of a tile, where a caller sets none: an option of 0.
     _default_overlap = 0.25
 
     def __init__(self, config: Config) -> None:
@@ -60,7 +60,8 @@ class DropIn:
             tile_overlap_factor: Overlap of neighbouring tiles, as a part of a tile; default 0.25,
                 of an `AutoencoderTiny` 0.125.
             how: "diffusers" gives diffusers' numbers, seams and all; "seamless" the untiled picture
-                but for an error far below a step of 8 bits (decoding only; encoding is exact).
+                but for an error far below a step of 8 bits (decoding only; encoding is exact), of
+                an `AutoencoderTiny` to the bit.
         """
         size = self.options.tile_size
         if tile_sample_min_size is not None:
@@ -71,11 +72,10 @@ class DropIn:
                 f"{tile_sample_min_size} found"
             )
             raise InvalidArgumentError(message)
-        factor, tile = tile_overlap_factor, size or self.tile_latent_min_size
-        if factor is None:
-            overlap = self._overlap_of_default(tile) if how == "diffusers" else 0
-        else:
-            overlap = self._checked_overlap(tile, factor)
+        overlap = 0
+        if tile_overlap_factor is not None:
+            tile = size or self.tile_latent_min_size
+            overlap = self._checked_overlap(tile, tile_overlap_factor)
         self.set_options(tiling=how, tile_size=size, tile_overlap=overlap)
 
     def disable_tiling(self) -> None:
@@ -92,7 +92,7 @@ class DropIn:
 
     @tile_latent_min_size.setter
     def tile_latent_min_size(self, size: int) -> None:
-        factor, overlap = self.tile_overlap_factor, self._overlap_of_default(size)
+        factor, overlap = self.tile_overlap_factor, 0
         if factor != self._default_overlap:
             overlap = self._checked_overlap(size, factor)
         self.set_options(tile_size=size, tile_overlap=overlap)
@@ -124,11 +124,6 @@ class DropIn:
     def _overlap(self, size: int, factor: float) -> int:
         """Latents that tiles of `size` latents share."""
         return max(1, size - int(size * (1 - factor)))
-
-    def _overlap_of_default(self, size: int) -> int:
-        """The same by default; the library takes 0 for a quarter."""
-        default = self._default_overlap
-        return 0 if default == 0.25 else self._overlap(size, default)
 
     def _checked_overlap(self, size: int, factor: float) -> int:
         if not 0.0 < factor < 1.0:
