@@ -308,6 +308,15 @@ const char *vaekl_model_family_source(const vaekl_model *model);
 // whether read, inferred or guessed. Valid until the model is freed; NULL for NULL.
 const char *vaekl_model_config(const vaekl_model *model);
 
+// The statistics that VAEKL_LATENT_SCALED uses, `(latent - mean) / std`: of each latent channel,
+// or of an AutoencoderKLFlux2, whose weights have them, of each channel of a folded latent.
+// Returns their number, 0 if the model has none, and writes the first `count` of them to `mean`
+// and `std`, each of which may be NULL.
+uint32_t vaekl_model_latent_statistics(const vaekl_model *model,
+                                       double *mean,
+                                       double *std,
+                                       uint32_t count);
+
 // What to tell the user of a model: guessed parts of the configuration, and weights that the
 // configuration leaves out. A line of UTF-8 for each `index` from 0 on, NULL after the last. Valid
 // until the model is freed; NULL for NULL.

@@ -373,6 +373,32 @@ pub unsafe extern "C" fn vaekl_model_config(model: *const vaekl_model) -> *const
     model.map_or(ptr::null(), |model| model.config.as_ptr())
 }
 
+/// The statistics that VAEKL_LATENT_SCALED uses, `(latent - mean) / std`: of each latent channel,
+/// or of an AutoencoderKLFlux2, whose weights have them, of each channel of a folded latent.
+/// Returns their number, 0 if the model has none, and writes the first `count` of them to `mean`
+/// and `std`, each of which may be NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vaekl_model_latent_statistics(
+    model: *const vaekl_model,
+    mean: *mut f64,
+    std: *mut f64,
+    count: u32,
+) -> u32 {
+    // SAFETY: NULL or a live model, by the contract of the header.
+    let Ok(model) = (unsafe { args::object(model, "model") }) else { return 0 };
+    let config = model.model.config();
+    let means = config.latents_mean.as_deref().unwrap_or_default();
+    let deviations = config.latents_std.as_deref().unwrap_or_default();
+    for (to, from) in [(mean, means), (std, deviations)] {
+        if !to.is_null() {
+            let count = from.len().min(count as usize);
+            // SAFETY: not NULL, and then room for `count` values, by the contract of the header.
+            unsafe { ptr::copy_nonoverlapping(from.as_ptr(), to, count) }
+        }
+    }
+    means.len() as u32
+}
+
 /// What to tell the user of a model: guessed parts of the configuration, and weights that the
 /// configuration leaves out. A line of UTF-8 for each `index` from 0 on, NULL after the last. Valid
 /// until the model is freed; NULL for NULL.

@@ -161,6 +161,25 @@ static void bare_file(const char *dir) {
   vaekl_model_free(model);
 }
 
+/* As many values are written as there is room for, and all are counted. */
+static void latent_statistics(const vaekl_model *plain, const char *folder) {
+  double mean[5] = {9, 9, 9, 9, 9}, std[5] = {9, 9, 9, 9, 9};
+  vaekl_model_options o;
+  vaekl_model *model = NULL;
+  CHECK(vaekl_model_latent_statistics(NULL, mean, std, 5) == 0);
+  CHECK(vaekl_model_latent_statistics(plain, mean, std, 5) == 0 && mean[0] == 9);
+  CHECK(vaekl_model_options_init(&o, sizeof o) == VAEKL_OK);
+  o.preset = "playground-v2.5";
+  CHECK_OK(vaekl_model_open(folder, &o, &model, &error));
+  CHECK(vaekl_model_latent_statistics(model, NULL, NULL, 5) == 4);
+  CHECK(vaekl_model_latent_statistics(model, mean, NULL, 2) == 4);
+  CHECK(mean[0] == -1.6574 && mean[1] == 1.886 && mean[2] == 9 && std[0] == 9);
+  CHECK(vaekl_model_latent_statistics(model, mean, std, 5) == 4);
+  CHECK(mean[3] == 2.5155 && std[0] == 8.4927 && std[3] == 5.2299);
+  CHECK(mean[4] == 9 && std[4] == 9);
+  vaekl_model_free(model);
+}
+
 static void session_options(const vaekl_model *model) {
   const vaekl_status invalid = VAEKL_ERR_INVALID_ARGUMENT;
   char byte = 0;
@@ -288,6 +307,7 @@ int main(int argc, char **argv) {
   model_options(argv[1]);
   session_options(model);
   bare_file(argv[2]);
+  latent_statistics(model, argv[1]);
   files(argv[2]);
   plans(model);
   larger_structs(model);

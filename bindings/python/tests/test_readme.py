@@ -44,11 +44,23 @@ def test_diffusers(data, monkeypatch):
     assert isinstance(test_diffusers.run(pipe, height=64, width=64), np.ndarray)
 
 
+def test_families(monkeypatch):
+    pytest.importorskip("safetensors")
+    from test_families import FAMILIES, opened, reference
+
+    image = reference("taesd")["image"]
+    with pytest.warns(vaekl.ModelWarning, match="taesd"):
+        names = run(EXAMPLES[2], FAMILIES, monkeypatch, vaekl=vaekl, image=image)
+    assert type(names["tiny"]) is vaekl.AutoencoderTiny
+    decoded = opened("taesd").decode(names["latents"]).sample
+    assert np.array_equal(names["image"], decoded)
+
+
 def test_saving(vae, tmp_path, monkeypatch):
-    run(EXAMPLES[2], tmp_path, monkeypatch, vae=vae)
+    run(EXAMPLES[3], tmp_path, monkeypatch, vae=vae)
     saved = vaekl.AutoencoderKL.from_pretrained(tmp_path / "saved")
     assert saved.info.weight_bytes * 2 == vae.info.weight_bytes
 
 
 def test_no_example_is_left_out():
-    assert len(EXAMPLES) == 3
+    assert len(EXAMPLES) == 4

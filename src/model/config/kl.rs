@@ -158,6 +158,8 @@ impl KlConfig {
         json[down_channels] = json!(self.block_out_channels);
         json[down_layers] = json!(self.layers_per_block);
         json[up_channels] = json!(self.decoder_channels());
+        // What pipelines count the halvings by.
+        json[OF_KL.down_channels] = json!(self.decoder_channels());
         if let Some(up_layers) = up_layers {
             json[up_layers] = json!(self.decoder_layers());
         }

@@ -1,12 +1,25 @@
-"""libvaekl for Python: diffusers' AutoencoderKL on CPUs.
+"""libvaekl for Python: diffusers' AutoencoderKL and its relatives on CPUs.
 
 >>> vae = vaekl.AutoencoderKL.from_pretrained("path/to/vae")
 >>> image = vae.decode(latents).sample
 """
 
-from ._autoencoder import AutoencoderKL
+from ._autoencoder import Autoencoder
+from ._classes import (
+    AsymmetricAutoencoderKL,
+    AutoencoderKL,
+    AutoencoderKLFlux2,
+    AutoencoderTiny,
+    LatentStatistics,
+    open,
+)
 from ._config import Config
-from ._distribution import AutoencoderKLOutput, DecoderOutput, DiagonalGaussianDistribution
+from ._distribution import (
+    AutoencoderKLOutput,
+    AutoencoderTinyOutput,
+    DecoderOutput,
+    DiagonalGaussianDistribution,
+)
 from ._errors import (
     BudgetError,
     CancelledError,
@@ -33,8 +46,13 @@ from ._session import ModelInfo, Plan, SessionOptions, Stream
 __version__ = version()
 
 __all__ = [
+    "AsymmetricAutoencoderKL",
+    "Autoencoder",
     "AutoencoderKL",
+    "AutoencoderKLFlux2",
     "AutoencoderKLOutput",
+    "AutoencoderTiny",
+    "AutoencoderTinyOutput",
     "BudgetError",
     "CancelledError",
     "Config",
@@ -48,6 +66,7 @@ __all__ = [
     "InternalError",
     "InvalidArgumentError",
     "IsAFolderError",
+    "LatentStatistics",
     "MissingFileError",
     "ModelError",
     "ModelInfo",
@@ -61,6 +80,7 @@ __all__ = [
     "Stream",
     "UnsupportedError",
     "cpu_level",
+    "open",
     "version",
 ]
 

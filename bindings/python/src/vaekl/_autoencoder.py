@@ -1,4 +1,4 @@
-"""`AutoencoderKL`, with the names and shapes of diffusers' class."""
+"""What the classes of all families have in common: opening, saving, settings, calls."""
 
 from __future__ import annotations
 
@@ -7,20 +7,24 @@ import dataclasses
 import os
 import warnings
 from pathlib import Path
-from typing import Any, Iterator, Literal, overload
+from typing import Any, ClassVar, Iterator, TypeVar
 
 from . import _config, _saving
-from ._arrays import A, dtype_constant, dtype_name, empty, image_structs, latent_struct
+from ._arrays import A, View, dtype_constant, dtype_name, empty, image_structs, latent_struct
 from ._config import Config
-from ._distribution import AutoencoderKLOutput, DecoderOutput, DiagonalGaussianDistribution
 from ._drop_in import DropIn
-from ._errors import InvalidArgumentError, ModelWarning, StateError
+from ._errors import InvalidArgumentError, ModelError, ModelWarning, StateError
 from ._native import constant, lib
 from ._session import Model, ModelInfo, Plan, Session, SessionOptions, Stream, StrPath, plan
 
+V = TypeVar("V", bound="Autoencoder")
 
-class AutoencoderKL(DropIn):
-    """The autoencoder of Stable Diffusion: latents to pictures and pictures to latents, on the CPU.
+
+class Autoencoder(DropIn):
+    """An autoencoder: latents to pictures and pictures to latents, on the CPU.
+
+    `AutoencoderKL`, `AutoencoderKLFlux2`, `AsymmetricAutoencoderKL` and `AutoencoderTiny` have the
+    names and shapes of diffusers' classes. `vaekl.open` gives the one that fits a checkpoint.
 
     Arrays are numpy's, torch's (CPU), or any that speak DLPack or the buffer protocol, as float32,
     float16 or bfloat16, and are read where they are if their layout allows. Results are of the
@@ -31,6 +35,11 @@ class AutoencoderKL(DropIn):
     call holds the GIL while it works.
     """
 
+    #: The family that the class is for: the name of diffusers' class.
+    _family: ClassVar[str]
+    #: Fields of diffusers' class that the library has no use for, with their defaults.
+    _unread: ClassVar[dict[str, Any]] = {}
+
     def __init__(self, model: Model, config: Config, options: SessionOptions | None = None) -> None:
         """Use `from_pretrained`, `from_single_file` or `from_bytes`."""
         super().__init__(config)
@@ -39,7 +48,7 @@ class AutoencoderKL(DropIn):
 
     @classmethod
     def from_pretrained(
-        cls,
+        cls: type[V],
         path: StrPath,
         *,
         subfolder: str | None = None,
@@ -54,19 +63,21 @@ class AutoencoderKL(DropIn):
         use_safetensors: bool | None = None,
         local_files_only: bool = True,
         **options: Any,
-    ) -> AutoencoderKL:
+    ) -> V:
         """Opens a diffusers folder, a pipeline's, or what the hub's local cache has of "org/name".
 
         Its weights are mapped and must not change.
 
         Args:
-            path: The folder. Nothing is downloaded.
+            path: The folder, which may also be one of TAESD's pairs, NAME_encoder and NAME_decoder.
+                Nothing is downloaded.
             subfolder: Of `path`, as "vae".
             variant: "fp16" opens diffusion_pytorch_model.fp16.safetensors.
             config: A config.json, or a folder that has one, to use instead of the folder's own.
-            preset: Family of models whose scaling, shift and statistics replace the
+            preset: Published model whose scaling, shift and statistics replace the
                 configuration's: "sd", "sdxl", "sdxl-fp16-fix", "sd3", "flux", "playground-v2.5",
-                "sd-x4-upscaler", "cogview4".
+                "sd-x4-upscaler", "cogview4", "flux2", "asymmetric", "taesd", "taesdxl", "taesd3",
+                "taef1", "taef2", "taesana".
             parts: "both", or "decoder" or "encoder" for a checkpoint with only that half.
             dtype, torch_dtype: Type of the activations between layers, see `SessionOptions.dtype`;
                 default float32, which is exact. The dtype of the weights does not matter.
@@ -92,7 +103,7 @@ class AutoencoderKL(DropIn):
 
     @classmethod
     def from_single_file(
-        cls,
+        cls: type[V],
         path: StrPath,
         *,
         config: StrPath | None = None,
@@ -105,7 +116,7 @@ class AutoencoderKL(DropIn):
         dtype: Any = None,
         device: str = "cpu",
         **options: Any,
-    ) -> AutoencoderKL:
+    ) -> V:
         """Opens a file of an autoencoder or a pipeline: safetensors, PyTorch, Flax or GGUF.
 
         Its names may be diffusers' or the original ones.
@@ -135,7 +146,7 @@ class AutoencoderKL(DropIn):
 
     @classmethod
     def from_bytes(
-        cls,
+        cls: type[V],
         data: Any,
         *,
         config: StrPath | None = None,
@@ -144,7 +155,7 @@ class AutoencoderKL(DropIn):
         parts: str = "both",
         dtype: Any = None,
         **options: Any,
-    ) -> AutoencoderKL:
+    ) -> V:
         """Opens a file in memory: a buffer that is kept and must not change."""
         given = None if config is None else _config.given(config, None)
         model = Model.open_bytes(
@@ -154,16 +165,22 @@ class AutoencoderKL(DropIn):
 
     @classmethod
     def _of(
-        cls,
+        cls: type[V],
         model: Model,
         config: Path | None,
         name: StrPath,
         dtype: Any,
         options: dict[str, Any],
-    ) -> AutoencoderKL:
+    ) -> V:
+        if model.family != cls._family:
+            raise ModelError(
+                f"{os.fspath(name)}: an {cls._family} expected, an {model.family} found "
+                f"({model.family_source}): vaekl.{model.family} opens it"
+            )
         for notice in model.notices:
             warnings.warn(f"{name}: {notice}", ModelWarning, stacklevel=3)
-        return cls(model, _config.of_model(model.config, config, name), _options(dtype, options))
+        found = _config.of_model(model.config, config, name, cls._unread)
+        return cls(model, found, _options(dtype, options))
 
     # ---- saving
 
@@ -242,7 +259,7 @@ class AutoencoderKL(DropIn):
             if options != session.options:
                 self._session = Session(session.model, options)
 
-    def clone(self, **changes: Any) -> AutoencoderKL:
+    def clone(self: V, **changes: Any) -> V:
         """Another autoencoder of the same weights, with `SessionOptions` of its own."""
         session = self._open()
         options = _options(changes.pop("dtype", None), changes, session.options)
@@ -259,7 +276,7 @@ class AutoencoderKL(DropIn):
             with self._use():
                 self._session = None
 
-    def __enter__(self) -> AutoencoderKL:
+    def __enter__(self: V) -> V:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -289,54 +306,15 @@ class AutoencoderKL(DropIn):
         """What an encode of a picture of this size needs."""
         return plan(self._open().model, self.options, "encode", height, width)
 
-    # ---- diffusers' calls
+    # ---- diffusers' calls, which each class has with arguments of its own
 
-    @overload
-    def encode(self, x: A, return_dict: Literal[True] = True) -> AutoencoderKLOutput[A]: ...
+    def forward(self, sample: Any, *args: Any, **kwargs: Any) -> Any:
+        """Encodes pictures and decodes what that gives."""
+        raise NotImplementedError
 
-    @overload
-    def encode(
-        self, x: A, return_dict: Literal[False]
-    ) -> tuple[DiagonalGaussianDistribution[A]]: ...
-
-    def encode(self, x: Any, return_dict: bool = True) -> Any:
-        """Encodes pictures [B, C, H, W], in [-1, 1] or bytes, to a posterior over latents.
-
-        Latents are [B, c, h, w], h and w H and W by `info.downscale`. Returns an
-        `AutoencoderKLOutput`, or a tuple.
-        """
-        posterior = DiagonalGaussianDistribution(self.encode_latents(x, "moments"))
-        return AutoencoderKLOutput(posterior) if return_dict else (posterior,)
-
-    @overload
-    def decode(
-        self, z: A, return_dict: Literal[True] = True, generator: Any = None
-    ) -> DecoderOutput[A]: ...
-
-    @overload
-    def decode(self, z: A, return_dict: Literal[False], generator: Any = None) -> tuple[A]: ...
-
-    def decode(self, z: Any, return_dict: bool = True, generator: Any = None) -> Any:
-        """Decodes latents [B, c, h, w] to pictures [B, C, H, W] of about [-1, 1], not clamped.
-
-        Returns a `DecoderOutput`, or a tuple. `generator` is not used, as in diffusers.
-        """
-        sample = self._decode(z, None, "CHW", scaled=False)
-        return DecoderOutput(sample) if return_dict else (sample,)
-
-    def forward(
-        self,
-        sample: A,
-        sample_posterior: bool = False,
-        return_dict: bool = True,
-        generator: Any = None,
-    ) -> Any:
-        """Encodes pictures and decodes the posterior's mode, or a sample of it."""
-        posterior = self.encode(sample).latent_dist
-        z = posterior.sample(generator=generator) if sample_posterior else posterior.mode()
-        return self.decode(z) if return_dict else self.decode(z, return_dict=False)
-
-    __call__ = forward
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """`forward`."""
+        return self.forward(*args, **kwargs)
 
     # ---- calls that diffusers does not have
 
@@ -347,6 +325,7 @@ class AutoencoderKL(DropIn):
         *,
         seed: int = 0,
         scaled: bool = False,
+        folded: bool = False,
         layout: str = "CHW",
     ) -> A:
         """Encodes pictures to latents [B, c, h, w] in one call.
@@ -354,8 +333,11 @@ class AutoencoderKL(DropIn):
         Args:
             images: [B, C, H, W], or [B, H, W, C] with `layout` "HWC". Bytes give float32 latents.
             posterior: "mode"; "sample", with the noise that torch.randn draws from a CPU generator
-                of `seed`; or "moments", [B, 2c, h, w].
+                of `seed`; or "moments", [B, 2c, h, w]. An `AutoencoderTiny` has no posterior: both
+                of the first are its latents.
             scaled: Returns latents for a diffusion model: scaling, shift and statistics applied.
+            folded: Returns scaled latents of an `AutoencoderKLFlux2` as its pipeline has them, 2x2
+                in the channels of one: [B, 4c, h/2, w/2].
         """
         kind = constant("POSTERIOR", posterior, "posterior")
         structs, given = image_structs(images, "images", layout)
@@ -366,10 +348,12 @@ class AutoencoderKL(DropIn):
                 f"images: {self._info.input_channels} channels expected, {found} found"
             )
         dtype = "float32" if given.dtype == "uint8" else given.dtype
-        channels, factor = self._info.latent_channels, self._info.downscale
-        channels *= 2 if kind == lib.VAEKL_POSTERIOR_MOMENTS else 1
-        shape = (batch, channels, max(1, height // factor), max(1, width // factor))
-        result = empty(given.owner, shape, dtype)
+        channels = self._info.latent_channels * (2 if kind == lib.VAEKL_POSTERIOR_MOMENTS else 1)
+        sides = [self._encoded_side(side) for side in (height, width)]
+        if folded:
+            patch = self._patch(scaled, sides)
+            channels, sides = channels * patch**2, [side // patch for side in sides]
+        result = empty(given.owner, (batch, channels, *sides), dtype)
         out, _ = latent_struct(result, "latents", scaled)
         with self._use() as session:
             session.encode(structs, kind, seed, out, keep=(given, result))
@@ -381,7 +365,8 @@ class AutoencoderKL(DropIn):
         """Decodes latents to displayable pictures: bytes [B, H, W, C] by default.
 
         Args:
-            latents: [B, c, h, w].
+            latents: [B, c, h, w]; scaled ones of an `AutoencoderKLFlux2` may be folded,
+                [B, 4c, h/2, w/2].
             dtype: "uint8", which maps [-1, 1] to [0, 255], or a float dtype, not clamped.
             layout: "HWC" or "CHW".
             scaled: Takes latents of a diffusion model: scaling, shift and
@@ -400,9 +385,7 @@ class AutoencoderKL(DropIn):
         autoencoder is in use until then.
         """
         struct, given = latent_struct(latents, "latents", scaled)
-        _, _, height, width = given.shape
-        factor = self._info.downscale
-        shape = (height * factor, width * factor, self._info.image_channels)
+        shape = (*self._decoded_sides(given, scaled), self._info.image_channels)
         with self._use() as session:
             return Stream(session, struct, given.owner, shape, dtype_name(dtype), rows)
 
@@ -428,11 +411,39 @@ class AutoencoderKL(DropIn):
                     yield session
                     return
 
+    def _encoded_side(self, length: int) -> int:
+        """Rows or columns of the latents of so many pixels; the library refuses too few."""
+        factor = self._info.downscale
+        # Halvings drop an odd row, or keep it where there is no posterior.
+        return max(1, length // factor) if self._info.posterior else -(-length // factor)
+
+    def _patch(self, scaled: bool, sides: list[int]) -> int:
+        """Side of the patches that latents are to be folded into."""
+        patch = int(self._info.patch_size)
+        if patch == 1 or not scaled:
+            raise InvalidArgumentError(
+                "folded: scaled latents of an AutoencoderKLFlux2 expected, "
+                f"{'scaled' if scaled else 'raw'} ones of an {self._family} found"
+            )
+        if any(side % patch for side in sides):
+            raise InvalidArgumentError(
+                f"folded: latents whose sides are multiples of {patch} expected, "
+                f"{' x '.join(map(str, sides))} found"
+            )
+        return patch
+
+    def _decoded_sides(self, latents: View, scaled: bool) -> tuple[int, int]:
+        """Height and width of the pictures of latents, which may be folded."""
+        _, channels, height, width = latents.shape
+        factor, patch = int(self._info.downscale), int(self._info.patch_size)
+        if scaled and channels == self._info.latent_channels * patch**2:
+            factor *= patch
+        return height * factor, width * factor
+
     def _decode(self, z: Any, dtype: Any, layout: str, scaled: bool) -> Any:
         struct, given = latent_struct(z, "latents", scaled)
-        batch, _, height, width = given.shape
-        channels, factor = self._info.image_channels, self._info.downscale
-        height, width = height * factor, width * factor
+        batch, channels = given.shape[0], self._info.image_channels
+        height, width = self._decoded_sides(given, scaled)
         interleaved = constant("LAYOUT", layout, "layout") == lib.VAEKL_LAYOUT_HWC
         shape = (
             (batch, height, width, channels) if interleaved else (batch, channels, height, width)

@@ -47,7 +47,12 @@ def given(path: str | os.PathLike[str], subfolder: str | None) -> Path:
     return find(place) or (place / CONFIG_NAME if place.is_dir() else place)
 
 
-def of_model(told: str, path: Path | None, name: str | os.PathLike[str]) -> Config:
-    """The library's configuration, with what else a config.json has, as diffusers' version."""
+def of_model(
+    told: str, path: Path | None, name: str | os.PathLike[str], unread: dict[str, Any]
+) -> Config:
+    """The library's configuration, with what else a config.json has, as diffusers' version.
+
+    `unread` has defaults of fields that the library does not read.
+    """
     read = {} if path is None else json.loads(path.read_text(encoding="utf-8"))
-    return Config({**read, **json.loads(told), "_name_or_path": os.fspath(name)})
+    return Config({**unread, **read, **json.loads(told), "_name_or_path": os.fspath(name)})

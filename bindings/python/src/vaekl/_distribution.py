@@ -37,7 +37,7 @@ class DiagonalGaussianDistribution(Generic[A]):
 
         A posterior of torch tensors draws as diffusers does, the same numbers from the same
         generator: `generator` is a `torch.Generator`, or a list of one for each of the batch. One
-        of numpy arrays takes a `numpy.random.Generator`; `AutoencoderKL.encode_latents` has torch's
+        of numpy arrays takes a `numpy.random.Generator`; `encode_latents` has torch's
         numbers without torch.
         """
         return self.mean + self.std * self._noise(generator)
@@ -128,13 +128,20 @@ class _Output:
 
 @dataclass
 class AutoencoderKLOutput(_Output, Generic[A]):
-    """The result of `AutoencoderKL.encode`."""
+    """The result of `encode` where there is a posterior."""
 
     latent_dist: DiagonalGaussianDistribution[A]
 
 
 @dataclass
+class AutoencoderTinyOutput(_Output, Generic[A]):
+    """The result of `AutoencoderTiny.encode`: latents [B, c, h, w]."""
+
+    latents: A
+
+
+@dataclass
 class DecoderOutput(_Output, Generic[A]):
-    """The result of `AutoencoderKL.decode`: pictures [B, C, H, W], about [-1, 1], not clamped."""
+    """The result of `decode`: pictures [B, C, H, W], about [-1, 1], not clamped."""
 
     sample: A

@@ -13,6 +13,9 @@ from ._session import ModelInfo, SessionOptions
 class DropIn:
     """Settings under diffusers' names, and enough of torch.nn.Module for a pipeline to hold it."""
 
+    #: Overlap of neighbouring tiles, as a part of a tile, where a caller sets none: an option of 0.
+    _default_overlap = 0.25
+
     def __init__(self, config: Config) -> None:
         self._config = config
         #: Whether `enable_slicing` was called. It changes nothing: a batch is always worked on
@@ -54,9 +57,11 @@ class DropIn:
         Args:
             tile_sample_min_size: Side of a tile in pixels. Default: the last one set, or else the
                 model's `sample_size`, or for seamless tiles the largest that fits the budget.
-            tile_overlap_factor: Overlap of neighbouring tiles, as a part of a tile; default 0.25.
+            tile_overlap_factor: Overlap of neighbouring tiles, as a part of a tile; default 0.25,
+                of an `AutoencoderTiny` 0.125.
             how: "diffusers" gives diffusers' numbers, seams and all; "seamless" the untiled picture
-                but for an error far below a step of 8 bits (decoding only; encoding is exact).
+                but for an error far below a step of 8 bits (decoding only; encoding is exact), of
+                an `AutoencoderTiny` to the bit.
         """
         size = self.options.tile_size
         if tile_sample_min_size is not None:
@@ -69,7 +74,8 @@ class DropIn:
             raise InvalidArgumentError(message)
         overlap = 0
         if tile_overlap_factor is not None:
-            overlap = _overlap(size or self.tile_latent_min_size, tile_overlap_factor)
+            tile = size or self.tile_latent_min_size
+            overlap = self._checked_overlap(tile, tile_overlap_factor)
         self.set_options(tiling=how, tile_size=size, tile_overlap=overlap)
 
     def disable_tiling(self) -> None:
@@ -81,15 +87,15 @@ class DropIn:
         """Side of a tile in latent pixels. Setting it sets `tile_sample_min_size` too."""
         if self.options.tile_size:
             return self.options.tile_size
-        size = self.config.sample_size
+        size = self._sample_size()
         return (size[0] if isinstance(size, (list, tuple)) else size) // self.info.downscale
 
     @tile_latent_min_size.setter
     def tile_latent_min_size(self, size: int) -> None:
-        factor = self.tile_overlap_factor
-        self.set_options(
-            tile_size=size, tile_overlap=0 if factor == 0.25 else _overlap(size, factor)
-        )
+        factor, overlap = self.tile_overlap_factor, 0
+        if factor != self._default_overlap:
+            overlap = self._checked_overlap(size, factor)
+        self.set_options(tile_size=size, tile_overlap=overlap)
 
     @property
     def tile_sample_min_size(self) -> int:
@@ -104,11 +110,27 @@ class DropIn:
     def tile_overlap_factor(self) -> float:
         """Overlap of neighbouring tiles, as a part of a tile."""
         overlap = self.options.tile_overlap
-        return overlap / self.tile_latent_min_size if overlap else 0.25
+        return overlap / self.tile_latent_min_size if overlap else self._default_overlap
 
     @tile_overlap_factor.setter
     def tile_overlap_factor(self, factor: float) -> None:
-        self.set_options(tile_overlap=_overlap(self.tile_latent_min_size, factor))
+        overlap = self._checked_overlap(self.tile_latent_min_size, factor)
+        self.set_options(tile_overlap=overlap)
+
+    def _sample_size(self) -> Any:
+        """Sides of a tile in pixels where none are set: a number, or height and width."""
+        return self.config.sample_size
+
+    def _overlap(self, size: int, factor: float) -> int:
+        """Latents that tiles of `size` latents share."""
+        return max(1, size - int(size * (1 - factor)))
+
+    def _checked_overlap(self, size: int, factor: float) -> int:
+        if not 0.0 < factor < 1.0:
+            raise InvalidArgumentError(
+                f"tile_overlap_factor: more than 0 and less than 1 expected, {factor} found"
+            )
+        return self._overlap(size, factor)
 
     def enable_slicing(self) -> None:
         """Changes nothing: a batch is always processed one by one, in the memory of one."""
@@ -184,15 +206,6 @@ class DropIn:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.config['_name_or_path']!r})"
-
-
-def _overlap(size: int, factor: float) -> int:
-    """Latents that tiles share; the library takes 0 for a quarter."""
-    if not 0.0 < factor < 1.0:
-        raise InvalidArgumentError(
-            f"tile_overlap_factor: more than 0 and less than 1 expected, {factor} found"
-        )
-    return max(1, size - int(size * (1 - factor)))
 
 
 def _is_device(value: Any, torch: Any) -> bool:

@@ -61,7 +61,7 @@ class FormatError(Error, ValueError):
 
 
 class ModelError(Error, ValueError):
-    """Tensors or configuration are not an AutoencoderKL's, or the needed half is not open."""
+    """Tensors or configuration are not those of the class, or the needed half is not open."""
 
     status = "VAEKL_ERR_MODEL"
 

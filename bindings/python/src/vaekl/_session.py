@@ -83,6 +83,25 @@ class Model:
         return lines
 
     @property
+    def family(self) -> str:
+        """The name of diffusers' class."""
+        return str(ffi.string(lib.vaekl_model_family(self.handle)).decode())
+
+    @property
+    def family_source(self) -> str:
+        """What tells the family: the class in a configuration, or a tensor."""
+        return str(ffi.string(lib.vaekl_model_family_source(self.handle)).decode())
+
+    @property
+    def latent_statistics(self) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation of scaled latents' channels; empty if the model has none."""
+        function, nothing = lib.vaekl_model_latent_statistics, ffi.NULL
+        count = function(self.handle, nothing, nothing, 0)
+        mean, std = ffi.new("double[]", count), ffi.new("double[]", count)
+        function(self.handle, mean, std, count)
+        return list(mean), list(std)
+
+    @property
     def config(self) -> str:
         """The configuration, read, inferred or guessed, in the form of a config.json."""
         return str(ffi.string(lib.vaekl_model_config(self.handle)).decode())
@@ -139,7 +158,7 @@ def _model_options(
 
 @dataclass(frozen=True)
 class SessionOptions:
-    """Options of an autoencoder; `AutoencoderKL.set_options` takes the same names.
+    """Options of an autoencoder; its `set_options` takes the same names.
 
     Attributes:
         threads: Number of threads; 0 for one per physical core.
@@ -274,6 +293,9 @@ class Session:
 
     def decode(self, latent: Any, image: Any, keep: Any) -> None:
         self.call(lib.vaekl_decode, self.handle, latent, image, keep=keep)
+
+    def decode_masked(self, latent: Any, picture: Any, mask: Any, image: Any, keep: Any) -> None:
+        self.call(lib.vaekl_decode_masked, self.handle, latent, picture, mask, image, keep=keep)
 
     def encode(self, image: Any, posterior: int, seed: int, latent: Any, keep: Any) -> None:
         self.call(lib.vaekl_encode, self.handle, image, posterior, seed, latent, keep=keep)
