@@ -1,5 +1,5 @@
-//! Files of the families beside `AutoencoderKL` with something wrong: an error that names tensor and
-//! family, never a picture.
+//! Files of the families beside `AutoencoderKL` with something wrong: an error that names tensor
+//! and family, never a picture.
 
 mod support;
 

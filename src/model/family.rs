@@ -25,9 +25,9 @@ pub(crate) enum Direction {
 /// The weights of a model. A half is `None` if the model was opened without it.
 pub(super) enum Weights {
     /// `AutoencoderKL`, `AutoencoderKLFlux2` and `AsymmetricAutoencoderKL`.
-    Kl { encoder: Option<Encoder>, decoder: Option<Decoder> },
+    Kl { encoder: Option<Box<Encoder>>, decoder: Option<Box<Decoder>> },
     /// `AutoencoderTiny`.
-    Tiny { encoder: Option<Half>, decoder: Option<Half> },
+    Tiny { encoder: Option<Box<Half>>, decoder: Option<Box<Half>> },
 }
 
 impl Weights {
@@ -46,8 +46,8 @@ impl Weights {
             Family::Tiny(network) => {
                 let mut tiny = TinyBuilder::new(builder, config, network);
                 Self::Tiny {
-                    encoder: encodes.then(|| tiny.encoder()).transpose()?,
-                    decoder: decodes.then(|| tiny.decoder()).transpose()?,
+                    encoder: encodes.then(|| tiny.encoder()).transpose()?.map(Box::new),
+                    decoder: decodes.then(|| tiny.decoder()).transpose()?.map(Box::new),
                 }
             }
             Family::Kl(network) | Family::Asymmetric(network) => {
@@ -61,8 +61,8 @@ impl Weights {
 
     fn build_kl(mut kl: KlBuilder<'_, '_>, encodes: bool, decodes: bool) -> Result<Self> {
         Ok(Self::Kl {
-            encoder: encodes.then(|| kl.encoder()).transpose()?,
-            decoder: decodes.then(|| kl.decoder()).transpose()?,
+            encoder: encodes.then(|| kl.encoder()).transpose()?.map(Box::new),
+            decoder: decodes.then(|| kl.decoder()).transpose()?.map(Box::new),
         })
     }
 
@@ -75,16 +75,16 @@ impl Weights {
         let (no_encoder, no_decoder) = (|| without("encoder"), || without("decoder"));
         Ok(match (self, direction) {
             (Self::Kl { encoder, .. }, Direction::Encode) => {
-                kl::encoder::blocks(encoder.as_ref().ok_or_else(no_encoder)?)
+                kl::encoder::blocks(encoder.as_deref().ok_or_else(no_encoder)?)
             }
             (Self::Kl { decoder, .. }, Direction::Decode) => {
-                kl::decoder::blocks(decoder.as_ref().ok_or_else(no_decoder)?, masked)
+                kl::decoder::blocks(decoder.as_deref().ok_or_else(no_decoder)?, masked)
             }
             (Self::Tiny { encoder, .. }, Direction::Encode) => {
-                tiny::encoder(encoder.as_ref().ok_or_else(no_encoder)?)
+                tiny::encoder(encoder.as_deref().ok_or_else(no_encoder)?)
             }
             (Self::Tiny { decoder, .. }, Direction::Decode) => {
-                tiny::decoder(decoder.as_ref().ok_or_else(no_decoder)?)
+                tiny::decoder(decoder.as_deref().ok_or_else(no_decoder)?)
             }
         })
     }

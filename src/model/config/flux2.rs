@@ -37,6 +37,8 @@ impl Flux2Config {
     pub(super) fn to_json(&self) -> Value {
         let mut json = self.network.to_json(true);
         json["batch_norm_eps"] = json!(self.batch_norm_eps);
+        // Of the training alone.
+        json["batch_norm_momentum"] = json!(0.1);
         json["patch_size"] = json!([PATCH, PATCH]);
         json
     }
