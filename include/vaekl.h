@@ -128,12 +128,14 @@ typedef uint32_t vaekl_device;
 // Whether to split a picture that is larger than a tile. EXACT never changes a bit of the result;
 // the library never chooses the other two by itself.
 typedef uint32_t vaekl_tiling;
-// No tiles: the result of the whole picture. Default.
+// The result of the whole picture. Default. An AutoencoderTiny is cut into tiles where the budget
+// demands it, which changes no bit.
 #define VAEKL_TILING_EXACT 0u
 // The overlapping, blended tiles of diffusers, with their seams.
 #define VAEKL_TILING_DIFFUSERS 1u
 // Decodes in tiles that share the statistics of the whole picture: no seams, an error far below
-// one 8-bit step, at least twice the time. Encoding is exact.
+// one 8-bit step, at least twice the time. Encoding is exact, and an AutoencoderTiny in both
+// directions.
 #define VAEKL_TILING_SEAMLESS 2u
 
 // Algorithm for attention. Both give the same result up to rounding.

@@ -29,12 +29,14 @@ pub const VAEKL_DEVICE_CUDA: vaekl_device = 1;
 /// Whether to split a picture that is larger than a tile. EXACT never changes a bit of the result;
 /// the library never chooses the other two by itself.
 pub type vaekl_tiling = u32;
-/// No tiles: the result of the whole picture. Default.
+/// The result of the whole picture. Default. An AutoencoderTiny is cut into tiles where the budget
+/// demands it, which changes no bit.
 pub const VAEKL_TILING_EXACT: vaekl_tiling = 0;
 /// The overlapping, blended tiles of diffusers, with their seams.
 pub const VAEKL_TILING_DIFFUSERS: vaekl_tiling = 1;
 /// Decodes in tiles that share the statistics of the whole picture: no seams, an error far below
-/// one 8-bit step, at least twice the time. Encoding is exact.
+/// one 8-bit step, at least twice the time. Encoding is exact, and an AutoencoderTiny in both
+/// directions.
 pub const VAEKL_TILING_SEAMLESS: vaekl_tiling = 2;
 
 /// Algorithm for attention. Both give the same result up to rounding.

@@ -32,7 +32,8 @@ impl From<Attention> for Algorithm {
 /// Whether to split a picture that is larger than a tile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Tiling {
-    /// No tiles: the result of the whole picture.
+    /// The result of the whole picture. A network without statistics, such as a tiny
+    /// autoencoder's, is cut into tiles where a limit demands it, which changes no bit.
     #[default]
     Exact,
     /// The overlapping, blended tiles of diffusers' `enable_tiling`: other numbers, with its seams.
@@ -40,7 +41,8 @@ pub enum Tiling {
     /// Decodes in tiles that share the statistics of the whole picture and read a halo of all that
     /// they depend on: no seams. The result differs from [`Tiling::Exact`] only by a small error of
     /// those statistics. At least twice the time, as every tile is first computed for the
-    /// statistics. Encoding is exact.
+    /// statistics. Encoding is exact, and so is a tiny autoencoder in both directions: its tiles
+    /// have the bits of the whole picture.
     Seamless,
 }
 
@@ -74,10 +76,11 @@ pub struct SessionOptions {
     /// Whether to work in tiles.
     pub tiling: Tiling,
     /// Side of a tile in latent pixels; 0 for the model's `sample_size`, as in diffusers, or for
-    /// seamless tiles with a budget the largest size that fits it.
+    /// seamless tiles with a budget the largest size that fits it. A multiple of 4 for seamless
+    /// tiles of a tiny autoencoder.
     pub tile_size: usize,
-    /// Overlap of neighbouring diffusers' tiles in latent pixels; 0 for a quarter of a tile. Must
-    /// be 0 for seamless tiles.
+    /// Overlap of neighbouring diffusers' tiles in latent pixels; 0 for a quarter of a tile, an
+    /// eighth for a tiny autoencoder. Must be 0 for seamless tiles.
     pub tile_overlap: usize,
 }
 
