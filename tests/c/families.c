@@ -20,7 +20,7 @@ typedef struct fixture {
   size latents, image, encoded;
 } fixture;
 
-#define CONFIGURED "_class_name of "
+#define CONFIGURED "/config.json"
 #define BARE "tensor "
 
 static const fixture FIXTURES[] = {
@@ -382,7 +382,7 @@ static void masked_refusals(const vaekl_model *model, const vaekl_latent *given,
 
   for (tiling = VAEKL_TILING_DIFFUSERS; tiling <= VAEKL_TILING_SEAMLESS; tiling++) {
     other = session_with(model, 0, tiling, NULL);
-    CHECK_FAILS(MASKED(other), invalid, "tiles");
+    CHECK_FAILS(MASKED(other), invalid, "tiling: exact expected with a mask");
     vaekl_session_free(other);
   }
   other = session_with(model, 0, VAEKL_TILING_EXACT, stop);
@@ -415,7 +415,7 @@ static void masked_budgets(const vaekl_model *model, const vaekl_latent *latent,
       kept++;
     } else {
       CHECK_FAILS(vaekl_decode_masked(session, latent, picture, mask, &out, &error),
-                  VAEKL_ERR_BUDGET, "beside 1 MiB of picture, mask and result: a memory budget");
+                  VAEKL_ERR_BUDGET, "beside 1 MiB of picture, mask and result: latents of 7x5");
       CHECK(((unsigned char *)found)[0] == 0xa5 && ((unsigned char *)found)[VALUES] == 0xa5);
     }
     vaekl_session_free(session);
