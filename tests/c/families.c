@@ -234,6 +234,11 @@ static void patches(void) {
   image[0].width = 5 * SIDE;
   CHECK_FAILS(vaekl_encode(session, image, VAEKL_POSTERIOR_MODE, 0, &patch, &error), invalid,
               "out: 5x4 (width x height) expected, 6x4 found");
+  latent.width = 5;
+  CHECK_FAILS(vaekl_encode(session, image, VAEKL_POSTERIOR_MODE, 0, &latent, &error), invalid,
+              "out: sides that are multiples of 2 expected of scaled latents, 5x4");
+  CHECK_FAILS(vaekl_decode(session, &latent, &out, &error), invalid,
+              "latent: sides that are multiples of 2");
   patch.width = UINT32_MAX;
   CHECK_FAILS(vaekl_decode(session, &patch, &out, &error), invalid, "latent: ");
   vaekl_session_free(session);
