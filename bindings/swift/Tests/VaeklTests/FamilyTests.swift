@@ -68,9 +68,11 @@ final class FamilyTests: XCTestCase {
         let plain = try session.encode([image], scale: .scaled)
         let folded = try session.encode([image], scale: .scaled, folded: true)
         XCTAssertEqual([folded.channels, folded.height, folded.width], [24, 2, 3])
-        let unfolded = (0..<144).map { i in
+        let unfolded = (0..<144).map { (i: Int) -> Float in
             let (c, y, x) = (i / 24, i / 6 % 4, i % 6)
-            return folded.values[((4 * c + 2 * (y % 2) + x % 2) * 2 + y / 2) * 3 + x / 2]
+            let channel: Int = 4 * c + 2 * (y % 2) + x % 2
+            let place: Int = y / 2 * 3 + x / 2
+            return folded.values[channel * 6 + place]
         }
         assertSameBits(unfolded, plain.values)
 
