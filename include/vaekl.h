@@ -491,8 +491,9 @@ vaekl_status vaekl_decode(vaekl_session *session,
 
 // Decodes one latent like vaekl_decode, and keeps `picture` where `mask` is 0. Both have the size
 // of the result. A mask has one channel: 1 where the model draws, 0 where it keeps, or any value
-// between; of a mask in U8, 255 is 1. Only for a model whose vaekl_model_info has `masks`, without
-// tiles.
+// between; of a mask in U8, 255 is 1. `out` may be `picture`. Only for a model whose
+// vaekl_model_info has `masks`, without tiles. Takes more memory than vaekl_plan_decode tells, and
+// keeps within memory_budget too.
 vaekl_status vaekl_decode_masked(vaekl_session *session,
                                  const vaekl_latent *latent,
                                  const vaekl_image *picture,

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use support::c::{
-    ALL, Language, Linking, compile, compile_with, data, fixture, library, root, run, scratch,
+    ALL, Language, Linking, compile, compile_with, data, families, fixture, library, root, run,
+    scratch,
 };
 
 /// The arguments of each program in `tests/c`.
@@ -20,6 +21,7 @@ fn arguments(program: &str, data: &Path) -> Vec<String> {
     match program {
         "arguments" => vec![model, data],
         "decode_encode" => vec![model, data, fixture.meta["noise_seed"].to_string()],
+        "families" => vec![support::data().join("families").display().to_string(), data],
         "save" => vec![model, data],
         "threads" => vec![model],
         other => panic!("tests/c/{other}.c has no arguments in this test"),
@@ -34,12 +36,13 @@ fn programs() -> Vec<String> {
         .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
         .collect();
     names.sort();
-    assert_eq!(names, ["arguments", "decode_encode", "save", "threads"]);
+    assert_eq!(names, ["arguments", "decode_encode", "families", "save", "threads"]);
     names
 }
 
 fn run_everywhere(program: &str) {
     let data = data(&format!("c_api-data-{program}"));
+    families(&data);
     for (language, linking) in ALL {
         let binary = compile(&format!("tests/c/{program}.c"), language, linking);
         let output = run(Command::new(&binary).args(arguments(program, &data)));
@@ -55,6 +58,11 @@ fn arguments_are_checked() {
 #[test]
 fn decoding_and_encoding_give_what_diffusers_gives() {
     run_everywhere("decode_encode");
+}
+
+#[test]
+fn families_give_what_their_definitions_give() {
+    run_everywhere("families");
 }
 
 #[test]
@@ -114,6 +122,7 @@ fn valgrind_finds_nothing() {
         return;
     }
     let data = data("c_api-data-valgrind");
+    families(&data);
     for program in programs() {
         let source = format!("tests/c/{program}.c");
         let binary = compile(&source, Language::C99, Linking::Shared);
@@ -131,6 +140,7 @@ fn valgrind_finds_nothing() {
 #[test]
 fn sanitizers_find_nothing() {
     let data = data("c_api-data-sanitizers");
+    families(&data);
     let flags = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
     for program in programs() {
         let source = format!("tests/c/{program}.c");

@@ -160,7 +160,8 @@ template <class C, class... Rest>
 Image(C &&, Rest...) -> Image<detail::element_of<C>>;
 
 /// A batch of latents in the caller's memory, contiguous NCHW. T is float, Float16 or BFloat16,
-/// const for inputs.
+/// const for inputs. Scaled ones of a model with a patch_size p may be folded: p * p times the
+/// channels, sides divided by p.
 template <class T>
 struct Latents {
   Span<T> values;
@@ -234,6 +235,8 @@ struct Posterior {
   vaekl_posterior what = VAEKL_POSTERIOR_MODE;
   std::uint64_t seed = 0;
   std::uint32_t scale = VAEKL_LATENT_RAW;
+  /// Whether SCALED latents of a model with a patch_size are folded into patches.
+  bool folded = false;
 };
 
 namespace detail {
@@ -292,6 +295,21 @@ Fallible<void> to_c(const Latents<T> &latents, const char *name, vaekl_latent &o
   void *data = const_cast<std::remove_const_t<T> *>(values.data());
   out = {data, batch, channels, height, width, dtype<std::remove_const_t<T>>::value, scale};
   return Fallible<void>();
+}
+
+/// Side of the patches that latents are folded into, 1 if they are not.
+inline std::uint32_t patch_of(const vaekl_latent &latents, const vaekl_model_info &info) noexcept {
+  const std::uint32_t patch = info.patch_size;
+  const bool folded = patch > 1 && latents.scale == VAEKL_LATENT_SCALED &&
+                      latents.channels == info.latent_channels * patch * patch;
+  return folded ? patch : 1;
+}
+
+/// Side of the latent of a picture's side: what is left over is dropped, or kept by a family
+/// without posterior.
+inline std::uint32_t encoded_length(std::uint32_t length, const vaekl_model_info &info) noexcept {
+  const bool kept = info.posterior == 0 && length % info.downscale != 0;
+  return length / info.downscale + (kept ? 1 : 0);
 }
 
 inline const char *or_null(const std::string &text) noexcept {
@@ -377,6 +395,12 @@ class Model {
 
   /// Properties of the model: channels, downscale, scaling factor and more.
   const vaekl_model_info &info() const noexcept { return info_; }
+  /// The family: the name of diffusers' class, such as "AutoencoderTiny". Valid as long as the
+  /// model; NULL if moved from.
+  const char *family() const noexcept { return vaekl_model_family(get()); }
+  /// What tells the family, for a person: the class in a configuration, or a tensor. Valid as long
+  /// as the model; NULL if moved from.
+  const char *family_source() const noexcept { return vaekl_model_family_source(get()); }
   /// The configuration as JSON. Valid as long as the model; NULL if moved from.
   const char *config() const noexcept { return vaekl_model_config(get()); }
   /// What to tell the user: guessed parts of the configuration, and weights that it leaves out.
@@ -553,11 +577,7 @@ class Session {
                                                   vaekl_layout layout = VAEKL_LAYOUT_HWC) {
     vaekl_latent in;
     VAEKL_DETAIL_TRY(prepare(latents, in));
-    const vaekl_model_info &info = state_->info;
-    const std::uint32_t height = in.height * info.downscale, width = in.width * info.downscale;
-    ImageBuffer<Out> out{{}, in.batch, info.image_channels, height, width, layout};
-    out.pixels.resize(detail::product(detail::product(out.batch, out.channels),
-                                      detail::product(out.height, out.width)));
+    ImageBuffer<Out> out = room<Out>(in, layout);
     std::vector<Image<Out>> views;
     for (std::size_t i = 0; i < out.batch; i++) views.push_back(out.view(i));
     VAEKL_DETAIL_TRY(decode_into(latents, views));
@@ -586,6 +606,39 @@ class Session {
     return state->check(vaekl_decode(get(), &in, images.data(), &error), error);
   }
 
+  /// Decodes one latent, and keeps `picture` where `mask` is 0; only for a model whose info() has
+  /// `masks`, without tiles. Both have the size of the result. A mask has one channel: 1 where the
+  /// model draws, 0 where it keeps, or any value between; in bytes, 255 is 1.
+  template <class Out = std::uint8_t, class T, class P, class M>
+  [[nodiscard]] Fallible<ImageBuffer<Out>> decode_masked(const Latents<T> &latents,
+                                                         const Image<P> &picture,
+                                                         const Image<M> &mask,
+                                                         vaekl_layout layout = VAEKL_LAYOUT_HWC) {
+    vaekl_latent in;
+    VAEKL_DETAIL_TRY(prepare(latents, in));
+    ImageBuffer<Out> out = room<Out>(in, layout);
+    VAEKL_DETAIL_TRY(decode_masked_into(latents, picture, mask, out.view()));
+    return out;
+  }
+  /// The same into a picture of the caller's, which may be `picture`.
+  template <class T, class P, class M, class Out>
+  Fallible<void> decode_masked_into(const Latents<T> &latents, const Image<P> &picture,
+                                    const Image<M> &mask, const Image<Out> &out) {
+    vaekl_latent in;
+    VAEKL_DETAIL_TRY(prepare(latents, in));
+    static_assert(!std::is_const_v<Out>, "out is written to");
+    const auto state = state_;
+    const std::uint32_t channels = state->info.image_channels;
+    vaekl_image views[3];
+    VAEKL_DETAIL_TRY(detail::to_c(picture, channels, "picture, bytes", views[0]));
+    VAEKL_DETAIL_TRY(detail::to_c(mask, 1, "mask, bytes", views[1]));
+    VAEKL_DETAIL_TRY(detail::to_c(out, channels, "out, bytes", views[2]));
+    vaekl_error error;
+    const auto status =
+        vaekl_decode_masked(get(), &in, &views[0], &views[1], &views[2], &error);
+    return state->check(status, error);
+  }
+
   /// Decodes one latent to rows, read a few at a time in a loop: `for (const auto &rows :
   /// session.rows(latents))`.
   template <class Out = std::uint8_t, class T>
@@ -600,14 +653,17 @@ class Session {
     VAEKL_DETAIL_TRY(state->check(status, error));
     Stream<Out> stream;
     stream.handle_ = {handle, {state}};
-    stream.width_ = in.width * state->info.downscale;
-    stream.height_ = in.height * state->info.downscale;
+    const std::uint32_t factor = state->info.downscale * detail::patch_of(in, state->info);
+    stream.width_ = in.width * factor;
+    stream.height_ = in.height * factor;
     stream.channels_ = state->info.image_channels;
     stream.rows_at_a_time_ = std::max(rows_at_a_time, std::uint32_t{1});
     return stream;
   }
 
-  /// Encodes a picture, or a batch of pictures of one size, to floats or to a given type.
+  /// Encodes a picture, or a batch of pictures of one size, to floats or to a given type. The
+  /// result is a value of the posterior, or latents where the model's info() has no `posterior`:
+  /// the same for VAEKL_POSTERIOR_MODE and _SAMPLE, and none for _MOMENTS.
   template <class Out = float, class T>
   [[nodiscard]] Fallible<LatentBuffer<Out>> encode(const Image<T> &picture,
                                                    const Posterior &posterior = {}) {
@@ -625,11 +681,14 @@ class Session {
       VAEKL_DETAIL_TRY(detail::to_c(pictures[i], info.input_channels, "picture, bytes", images[i]));
     }
     const auto batch = static_cast<std::uint32_t>(pictures.size());
-    const std::uint32_t channels =
-        info.latent_channels * (posterior.what == VAEKL_POSTERIOR_MOMENTS ? 2 : 1);
+    const std::uint32_t patch = posterior.folded ? std::max(info.patch_size, 1u) : 1;
+    const std::uint32_t channels = info.latent_channels * patch * patch *
+                                   (posterior.what == VAEKL_POSTERIOR_MOMENTS ? 2 : 1);
     // Never empty, so that it is the library which says that a picture is too small.
-    const std::uint32_t height = std::max(pictures[0].height / info.downscale, std::uint32_t{1});
-    const std::uint32_t width = std::max(pictures[0].width / info.downscale, std::uint32_t{1});
+    const auto side = [&](std::uint32_t length) {
+      return std::max(detail::encoded_length(length, info) / patch, std::uint32_t{1});
+    };
+    const std::uint32_t height = side(pictures[0].height), width = side(pictures[0].width);
     LatentBuffer<Out> out{{}, batch, channels, height, width, posterior.scale};
     out.values.resize(std::size_t{batch} * channels * height * width);
     vaekl_latent latent;
@@ -656,6 +715,18 @@ class Session {
   Fallible<void> prepare(const Latents<T> &latents, vaekl_latent &out) const {
     if (!state_) VAEKL_DETAIL_FAIL(VAEKL_ERR_INVALID_ARGUMENT, "session: moved from");
     return detail::to_c(latents, "latents, values", out);
+  }
+
+  /// Room for the pictures of `latents`.
+  template <class Out>
+  ImageBuffer<Out> room(const vaekl_latent &latents, vaekl_layout layout) const {
+    const vaekl_model_info &info = state_->info;
+    const std::uint32_t factor = info.downscale * detail::patch_of(latents, info);
+    ImageBuffer<Out> out{{},     latents.batch, info.image_channels, latents.height * factor,
+                         latents.width * factor, layout};
+    out.pixels.resize(detail::product(detail::product(out.batch, out.channels),
+                                      detail::product(out.height, out.width)));
+    return out;
   }
 
   std::shared_ptr<detail::SessionState> state_;

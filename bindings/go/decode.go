@@ -21,6 +21,24 @@ func (s *Session) Decode(ctx context.Context, latents Latents, out ...Pixels) er
 	})
 }
 
+// DecodeMasked decodes one latent, and keeps picture where mask is 0; only for a model whose Masks
+// is true, without tiles. picture, mask and out have the size of the result. A mask has one
+// channel: 1 where the model draws, 0 where it keeps, or any value between; of Bytes, 255 is 1. out
+// may be picture.
+func (s *Session) DecodeMasked(
+	ctx context.Context, latents Latents, picture, mask, out Pixels,
+) error {
+	var a args
+	defer a.free()
+	view := a.latents("latents", latents)
+	kept := a.picture("picture", picture, s.info.ImageChannels)
+	drawn := a.picture("mask", mask, 1)
+	result := a.picture("out", out, s.info.ImageChannels)
+	return s.call(ctx, &a, func(e *C.vaekl_error) C.vaekl_status {
+		return C.vaekl_decode_masked(s.session, view, &kept, &drawn, &result, e)
+	})
+}
+
 // DecodeImage decodes one latent to an opaque [*image.RGBA], or to an [*image.Gray] if the model's
 // pictures have one channel. Other numbers of channels are ErrUnsupported here; use Decode.
 func (s *Session) DecodeImage(ctx context.Context, latents Latents) (image.Image, error) {
@@ -31,7 +49,8 @@ func (s *Session) DecodeImage(ctx context.Context, latents Latents) (image.Image
 	if err := latents.check(); err != nil {
 		return nil, err
 	}
-	bounds := image.Rect(0, 0, latents.Width*s.info.Downscale, latents.Height*s.info.Downscale)
+	factor := latents.factor(s.info)
+	bounds := image.Rect(0, 0, latents.Width*factor, latents.Height*factor)
 	out := Pixels{Width: bounds.Dx(), Height: bounds.Dy()}
 	switch channels := s.info.ImageChannels; channels {
 	case 1:

@@ -42,7 +42,9 @@ func (p Posterior) channels(info ModelInfo) int {
 }
 
 // Encode encodes a batch, one picture per latent of out. A latent has the picture's width and
-// height divided by Downscale; each halving drops an odd last row or column.
+// height divided by Downscale; each halving drops an odd last row or column, or keeps it if the
+// model's Posterior is false. Such a model gives its latents for Mode and Sample, and has no
+// Moments. Scaled latents are folded into patches if out has the channels of that.
 func (s *Session) Encode(
 	ctx context.Context, out Latents, posterior Posterior, pictures ...Pixels,
 ) error {
@@ -55,9 +57,9 @@ func (s *Session) Encode(
 	})
 }
 
-// EncodeImage encodes one picture to latents of [Float32s]. Colours are read as 8 bits, and alpha
-// is dropped. A model with one channel gets the picture in grey; numbers other than 1 and 3 are
-// ErrUnsupported here: use Encode.
+// EncodeImage encodes one picture to latents of [Float32s], not folded. Colours are read as 8 bits,
+// and alpha is dropped. A model with one channel gets the picture in grey; numbers other than 1 and
+// 3 are ErrUnsupported here: use Encode.
 func (s *Session) EncodeImage(ctx context.Context, picture image.Image, posterior Posterior,
 	scale Scale) (Latents, error) {
 	if err := s.usable(); err != nil {
@@ -66,10 +68,12 @@ func (s *Session) EncodeImage(ctx context.Context, picture image.Image, posterio
 	if picture == nil {
 		return Latents{}, invalid("picture: nil")
 	}
-	size, down := picture.Bounds().Size(), s.info.Downscale
-	if size.X < down || size.Y < down {
+	size := picture.Bounds().Size()
+	width, height := s.info.encodedLength(size.X), s.info.encodedLength(size.Y)
+	if width < 1 || height < 1 {
 		return Latents{}, invalid(
-			"picture: %dx%d (width x height) is less than the %d of a latent", size.X, size.Y, down,
+			"picture: %dx%d (width x height) is less than the %d of a latent", size.X, size.Y,
+			s.info.Downscale,
 		)
 	}
 	data, err := pixels(picture, s.info.InputChannels)
@@ -77,7 +81,7 @@ func (s *Session) EncodeImage(ctx context.Context, picture image.Image, posterio
 		return Latents{}, err
 	}
 	out := Latents{
-		Channels: posterior.channels(s.info), Height: size.Y / down, Width: size.X / down, Scale: scale,
+		Channels: posterior.channels(s.info), Height: height, Width: width, Scale: scale,
 	}
 	out.Data = make(Float32s, out.Channels*out.Height*out.Width)
 	if err := s.Encode(

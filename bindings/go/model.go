@@ -21,10 +21,11 @@ type ModelOptions struct {
 	// ConfigPath is the path of a config.json to use. Empty: the checkpoint's own, or inferred from
 	// shapes.
 	ConfigPath string
-	// Preset is the name of a model family: "sd", "sdxl", "sdxl-fp16-fix", "sd3", "flux",
-	// "playground-v2.5", "sd-x4-upscaler" or "cogview4". Sets scaling, shift and latent statistics,
-	// which shapes do not tell, and overrides the configuration. Empty: guessed if the checkpoint has
-	// no configuration.
+	// Preset is the name of a published model: "sd", "sdxl", "sdxl-fp16-fix", "sd3", "flux",
+	// "playground-v2.5", "sd-x4-upscaler", "cogview4", "flux2", "asymmetric", "taesd", "taesdxl",
+	// "taesd3", "taef1", "taef2" or "taesana". Sets scaling, shift and latent statistics, which
+	// shapes do not tell, and overrides the configuration. Empty: guessed if the checkpoint has no
+	// configuration.
 	Preset string
 	// Variant is the variant of a diffusers folder: "fp16" opens
 	// diffusion_pytorch_model.fp16.safetensors. Empty: none.
@@ -73,6 +74,18 @@ type ModelInfo struct {
 	Guessed        int     // fields of the configuration that were guessed; 0 when it was read
 	Mapped         bool    // whether the weights are mapped or in memory, not read layer by layer
 	UnusedTensors  int     // tensors of the autoencoder that the configuration leaves out
+	Posterior      bool    // whether Encode gives a posterior's value; if not, latents
+	Masks          bool    // whether DecodeMasked works (AsymmetricAutoencoderKL)
+	PatchSize      int     // side of the patches Scaled latents may be folded into; 1: none
+}
+
+// encodedLength is the side of the latent of a picture's side: what is left over is dropped, or
+// kept by a family without posterior.
+func (i ModelInfo) encodedLength(length int) int {
+	if !i.Posterior && length%i.Downscale != 0 {
+		return length/i.Downscale + 1
+	}
+	return length / i.Downscale
 }
 
 // Model is an open autoencoder: immutable, for any number of sessions and goroutines.
@@ -80,6 +93,8 @@ type Model struct {
 	object  *object
 	model   *C.vaekl_model
 	info    ModelInfo
+	family  string
+	source  string
 	notices []string
 	weights *weights
 }
@@ -129,7 +144,9 @@ func open(a *args, options *ModelOptions, weights *weights,
 		C.vaekl_model_free(model)
 		weights.release()
 	})
-	return &Model{object: object, model: model, info: info(model), notices: notices(model),
+	return &Model{object: object, model: model, info: info(model),
+		family: C.GoString(C.vaekl_model_family(model)),
+		source: C.GoString(C.vaekl_model_family_source(model)), notices: notices(model),
 		weights: weights}, nil
 }
 
@@ -150,12 +167,27 @@ func info(model *C.vaekl_model) ModelInfo {
 		Guessed:        int(c.guessed),
 		Mapped:         c.mapped != 0,
 		UnusedTensors:  int(c.unused_tensors),
+		Posterior:      c.posterior != 0,
+		Masks:          c.masks != 0,
+		PatchSize:      int(c.patch_size),
 	}
 }
 
 // Info returns the properties of the model, even after Close.
 func (m *Model) Info() ModelInfo {
 	return m.info
+}
+
+// Family returns the name of diffusers' class, such as "AutoencoderTiny". It works even after
+// Close.
+func (m *Model) Family() string {
+	return m.family
+}
+
+// FamilySource returns what tells the family, for a person: the class in a configuration, or a
+// tensor. It works even after Close.
+func (m *Model) FamilySource() string {
+	return m.source
 }
 
 // Notices returns what to tell the user of the model, a line each: guessed parts of the

@@ -27,6 +27,7 @@ func TestInfo(t *testing.T) {
 		ImageChannels: 3, InputChannels: 3, LatentChannels: 4, Downscale: 8,
 		Parts: vaekl.PartDecoder | vaekl.PartEncoder, ScalingFactor: 0.18215,
 		WeightBytes: info.WeightBytes, Parameters: info.Parameters, Mapped: true,
+		Posterior: true, PatchSize: 1,
 	}
 	if info != want || info.Parameters == 0 || info.WeightBytes < info.Parameters {
 		t.Errorf("%+v", info)

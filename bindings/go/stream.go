@@ -62,8 +62,8 @@ func (s *Session) Stream(ctx context.Context, latents Latents, dtype DType) (*St
 		session:  s,
 		ctx:      ctx,
 		dtype:    dtype,
-		width:    latents.Width * s.info.Downscale,
-		height:   latents.Height * s.info.Downscale,
+		width:    latents.Width * latents.factor(s.info),
+		height:   latents.Height * latents.factor(s.info),
 		channels: s.info.ImageChannels,
 	}, nil
 }

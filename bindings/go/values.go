@@ -64,7 +64,8 @@ type Latents struct {
 	// Batch is the number of latents; 0 is 1. They are worked on one by one, so that
 	// memory does not grow with it.
 	Batch int
-	// Channels is LatentChannels of the model; twice that for moments.
+	// Channels is LatentChannels of the model; twice that for moments. Scaled latents of a model with
+	// a PatchSize p may be folded: p * p times as many, Height and Width divided by p.
 	Channels int
 	// Height and Width are those of the picture divided by the model's Downscale.
 	Height, Width int
@@ -77,6 +78,15 @@ func (l Latents) batch() int {
 		return 1
 	}
 	return l.Batch
+}
+
+// factor is the number of pixels of a picture's side per Height or Width.
+func (l Latents) factor(info ModelInfo) int {
+	patch := info.PatchSize
+	if patch > 1 && l.Scale == Scaled && l.Channels == info.LatentChannels*patch*patch {
+		return info.Downscale * patch
+	}
+	return info.Downscale
 }
 
 // check refuses what is not a view.

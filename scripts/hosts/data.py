@@ -16,6 +16,17 @@ OUT gets, of the fixture `sd_like` (4x5x7 latents, 3x40x56 pixels), little endia
     image.f32      1x3x40x56, what diffusers encodes
     mode.f32       1x4x5x7, `vaekl encode --posterior mode`
     sample.f32     1x4x5x7, `vaekl encode --posterior sample --seed 7`
+
+and of the fixtures `tiny`, `flux2` and `asymmetric` in tests/data/families, whose shapes FAMILIES
+has, a folder each, with the model and:
+
+    latents.f32    what diffusers decodes, the first of a batch
+    decoded.f32    the values of `vaekl decode`
+    image.f32      what diffusers encodes, the first of a batch
+    encoded.f32    the values of `vaekl encode`: the mode, or latents
+    condition.f32, mask.f32, masked.f32
+                   in asymmetric/: a picture, a mask, and what diffusers makes of them and the
+                   latents
 """
 
 import json
@@ -26,7 +37,14 @@ import sys
 import zlib
 from pathlib import Path
 
-FIXTURE = Path(__file__).resolve().parents[2] / "tests/data/sd_like"
+DATA = Path(__file__).resolve().parents[2] / "tests/data"
+FIXTURE = DATA / "sd_like"
+# Latents, picture that they decode to, picture to encode, its latents: channels, height, width.
+FAMILIES = {
+    "tiny": ((4, 7, 5), (3, 28, 20), (3, 37, 51), (4, 10, 13)),
+    "flux2": ((6, 6, 8), (3, 48, 64), (3, 32, 48), (6, 4, 6)),
+    "asymmetric": ((4, 5, 7), (3, 40, 56), (3, 40, 56), (4, 5, 7)),
+}
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
@@ -107,6 +125,38 @@ def main(vaekl, out):
     for name in ("decoded", "mode", "sample"):
         (out / f"{name}.f32").write_bytes(npy_bytes(out / f"{name}.npy"))
     (out / "picture.rgb").write_bytes(png_pixels(out / "picture.png"))
+    for name in FAMILIES:
+        family(vaekl, name, out / name)
+
+
+def family(vaekl, name, out):
+    fixture = DATA / "families" / name
+    out.mkdir(parents=True, exist_ok=True)
+    for file in ("config.json", WEIGHTS):
+        shutil.copy(fixture / file, out)
+
+    def first(tensor_name, file):
+        values, shape = tensor(fixture / "reference.safetensors", tensor_name)
+        values = values[: len(values) // shape[0]]
+        (out / f"{file}.f32").write_bytes(floats(values))
+        write_npy(out / f"{file}.npy", values, [1, *shape[1:]])
+        return tuple(shape[1:])
+
+    results = {"decode": ("latents", "decoded"), "encode": ("image", "encoded")}
+    shapes = []
+    for command, (source, result) in results.items():
+        shapes.append(first(source, source))
+        arguments = [command, out / f"{source}.npy", "-o", out / f"{result}.npy", "--model", out]
+        subprocess.run([vaekl, *map(str, arguments), "--quiet"], check=True)
+        (out / f"{result}.f32").write_bytes(npy_bytes(out / f"{result}.npy"))
+    assert shapes == [FAMILIES[name][0], FAMILIES[name][2]], shapes
+    if name == "asymmetric":
+        for source, file in (
+            ("condition_image", "condition"),
+            ("mask", "mask"),
+            ("decoded_masked_f64", "masked"),
+        ):
+            first(source, file)
 
 
 if __name__ == "__main__":

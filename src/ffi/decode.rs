@@ -12,7 +12,7 @@ use super::status::{vaekl_error, vaekl_status};
 use super::turn::{enter, vaekl_session};
 use super::types::{vaekl_dtype, vaekl_image, vaekl_latent};
 use crate::base::buffer::AlignedBuf;
-use crate::base::error::{Error, Result};
+use crate::base::error::{Error, ErrorKind, Result};
 use crate::model::Config;
 use crate::run::Session;
 
@@ -43,8 +43,9 @@ pub unsafe extern "C" fn vaekl_decode(
 
 /// Decodes one latent like vaekl_decode, and keeps `picture` where `mask` is 0. Both have the size
 /// of the result. A mask has one channel: 1 where the model draws, 0 where it keeps, or any value
-/// between; of a mask in U8, 255 is 1. Only for a model whose vaekl_model_info has `masks`, without
-/// tiles.
+/// between; of a mask in U8, 255 is 1. `out` may be `picture`. Only for a model whose
+/// vaekl_model_info has `masks`, without tiles. Takes more memory than vaekl_plan_decode tells, and
+/// keeps within memory_budget too.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_decode_masked(
     session: *mut vaekl_session,
@@ -54,8 +55,11 @@ pub unsafe extern "C" fn vaekl_decode_masked(
     out: *const vaekl_image,
     error: *mut vaekl_error,
 ) -> vaekl_status {
+    let handle = session.cast_const();
     // SAFETY: all pointers by the contract of the header.
     let body = |session: &mut Session| unsafe {
+        // What the model cannot do is told before what is wrong with the rest.
+        session.model().masked_decoder()?;
         let config = session.model().config().clone();
         let latents = input(latent, &config)?;
         latents.expect_batch_of_one("latent")?;
@@ -68,14 +72,23 @@ pub unsafe extern "C" fn vaekl_decode_masked(
         let picture = given(picture, config.out_channels, "picture")?;
         let mask = given(mask, 1, "mask")?;
         let out = given(out, config.out_channels, "out")?;
+        latents.check_finite("latent")?;
         let latent = latents.read(0, &config)?;
-        let (picture, mask) = (picture.planes()?, mask.planes()?.mapv_into(mask.as_fraction()));
-        let made = session.decode_masked(latent.view(), picture.view(), mask.view())?.sample;
+        // The picture, the mask and the result in f32.
+        let bytes = width
+            .saturating_mul(height)
+            .saturating_mul(size_of::<f32>() * (2 * config.out_channels + 1));
+        let budget = args::object(handle, "session")?.memory_budget();
+        let made = beside(session, budget, bytes as u64, |session| {
+            let (picture, mask) = (picture.planes("picture")?, mask.fractions("mask")?);
+            session.decode_masked(latent.view(), picture.view(), mask.view())
+        })?;
+        let picture = made.sample.index_axis(Axis(0), 0);
         let mut row = vec![0.0; width * config.out_channels];
         for y in 0..height {
             for (x, pixel) in row.chunks_exact_mut(config.out_channels).enumerate() {
                 for (c, value) in pixel.iter_mut().enumerate() {
-                    *value = made[(0, c, y, x)];
+                    *value = picture[(c, y, x)];
                 }
             }
             out.write_row(y, &row);
@@ -84,6 +97,29 @@ pub unsafe extern "C" fn vaekl_decode_masked(
     };
     // SAFETY: as above.
     unsafe { guard(error, || enter(session, body)) }
+}
+
+/// Runs `call` with what a memory budget leaves beside `bytes` that the call holds; 0 is no budget.
+fn beside<R>(
+    session: &mut Session,
+    budget: u64,
+    bytes: u64,
+    call: impl FnOnce(&mut Session) -> Result<R>,
+) -> Result<R> {
+    if budget == 0 {
+        return call(session);
+    }
+    // At least 1: 0 would be no budget.
+    session.set_memory_budget(budget.saturating_sub(bytes).max(1));
+    let result = call(session);
+    session.set_memory_budget(budget);
+    result.map_err(|error| match error.kind() {
+        ErrorKind::Budget => {
+            let mebibytes = bytes.div_ceil(1 << 20);
+            error.within(format!("beside {mebibytes} MiB of picture, mask and result"))
+        }
+        _ => error,
+    })
 }
 
 /// Receives `count` rows of HWC pixels from row `y` on, `row_stride` bytes apart; top to bottom,

@@ -19,11 +19,6 @@ pub(super) enum Element {
 }
 
 impl Element {
-    /// Whether it is an integer of 8 bits.
-    pub(super) fn is_u8(self) -> bool {
-        matches!(self, Self::U8)
-    }
-
     /// The element type of an image.
     pub(super) fn of_image(dtype: vaekl_dtype, name: &str) -> Result<Self> {
         match dtype {
@@ -82,6 +77,21 @@ impl Element {
                 Self::F16 => at.cast::<f16>().read().to_f32(),
                 Self::Bf16 => at.cast::<bf16>().read().to_f32(),
                 Self::U8 => f32::from(at.read()) / 255.0 * 2.0 - 1.0,
+            }
+        }
+    }
+
+    /// The value of a mask at `at`: a byte is its part of 255.
+    ///
+    /// # Safety
+    /// As for [`Element::load`].
+    #[inline]
+    pub(super) unsafe fn load_fraction(self, at: *const u8) -> f32 {
+        // SAFETY: by the caller's contract.
+        unsafe {
+            match self {
+                Self::U8 => f32::from(at.read()) / 255.0,
+                _ => self.load(at),
             }
         }
     }

@@ -62,13 +62,20 @@ impl Latents {
     }
 
     /// These as a model's latents, which may be folded into patches if they are scaled and the
-    /// model has such.
+    /// model has such. Sides that patches do not fit are refused here, before any work.
     pub(super) fn of_model(self, config: &Config, name: &str) -> Result<Self> {
         let patch = config.patch_size();
         if patch > 1 && self.scaled && self.channels == config.latent_channels * patch * patch {
             return Ok(Self { patch, ..self });
         }
         self.expect_channels(config.latent_channels, name)?;
+        let Self { height, width, .. } = self;
+        if self.scaled && !(height.is_multiple_of(patch) && width.is_multiple_of(patch)) {
+            return Err(Error::invalid(format!(
+                "{name}: sides that are multiples of {patch} expected of scaled latents, \
+                 {width}x{height} (width x height) found"
+            )));
+        }
         Ok(self)
     }
 

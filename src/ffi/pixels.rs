@@ -82,30 +82,54 @@ impl ImageView {
         }
     }
 
-    /// All values, `[1, channels, height, width]`.
+    /// All values, `[1, channels, height, width]`; one that is not finite is an error.
     ///
     /// # Safety
     /// The memory behind the view is valid for reads.
-    pub(super) unsafe fn planes(&self) -> Result<Array4<f32>> {
+    pub(super) unsafe fn planes(&self, name: &str) -> Result<Array4<f32>> {
+        // SAFETY: by the caller's contract.
+        unsafe { self.collect(name, |element, at| element.load(at)) }
+    }
+
+    /// All values of a mask, `[1, channels, height, width]`: bytes as parts of 255. One that is not
+    /// finite is an error.
+    ///
+    /// # Safety
+    /// The memory behind the view is valid for reads.
+    pub(super) unsafe fn fractions(&self, name: &str) -> Result<Array4<f32>> {
+        // SAFETY: by the caller's contract.
+        unsafe { self.collect(name, |element, at| element.load_fraction(at)) }
+    }
+
+    /// # Safety
+    /// The memory behind the view is valid for reads by `load`.
+    unsafe fn collect(
+        &self,
+        name: &str,
+        load: impl Fn(Element, *const u8) -> f32,
+    ) -> Result<Array4<f32>> {
         let (height, width, channels) = (self.height, self.width, self.channels);
         let len = width * height * channels;
         let mut values = Vec::new();
         values.try_reserve_exact(len).map_err(|_| {
-            Error::new(ErrorKind::OutOfMemory, format!("{len} values do not fit memory"))
+            Error::new(ErrorKind::OutOfMemory, format!("{name}: {len} values do not fit memory"))
         })?;
         for c in 0..channels {
             for y in 0..height {
-                // SAFETY: x, y and c are within the view.
-                values.extend((0..width).map(|x| unsafe { self.element.load(self.at(x, y, c)) }));
+                for x in 0..width {
+                    // SAFETY: x, y and c are within the view.
+                    let value = load(self.element, unsafe { self.at(x, y, c) });
+                    if !value.is_finite() {
+                        return Err(Error::invalid(format!(
+                            "{name}: {value} at channel {c}, row {y}, column {x}"
+                        )));
+                    }
+                    values.push(value);
+                }
             }
         }
         Array4::from_shape_vec((1, channels, height, width), values)
             .map_err(|error| Error::internal(format!("the planes of an image: {error}")))
-    }
-
-    /// What makes of a value of a mask one in [0, 1]: values of 8 bits are read as in [-1, 1].
-    pub(super) fn as_fraction(&self) -> fn(f32) -> f32 {
-        if self.element.is_u8() { |value| value.mul_add(0.5, 0.5) } else { |value| value }
     }
 
     /// Writes row `y` from interleaved values.

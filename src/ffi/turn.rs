@@ -17,15 +17,18 @@ pub struct vaekl_session {
     poisoned: AtomicBool,
     /// Bytes of workspace after the last call.
     memory: AtomicU64,
+    /// The memory budget in the session's options.
+    memory_budget: u64,
     session: UnsafeCell<Session>,
 }
 
 impl vaekl_session {
-    pub(super) fn new(session: Session) -> Self {
+    pub(super) fn new(session: Session, memory_budget: u64) -> Self {
         Self {
             call: Mutex::new(None),
             poisoned: AtomicBool::new(false),
             memory: AtomicU64::new(session.memory() as u64),
+            memory_budget,
             session: UnsafeCell::new(session),
         }
     }
@@ -45,6 +48,11 @@ impl vaekl_session {
     /// Bytes of workspace after the last call.
     pub(super) fn memory(&self) -> u64 {
         self.memory.load(Ordering::Relaxed)
+    }
+
+    /// The memory budget in the session's options; 0 without one.
+    pub(super) fn memory_budget(&self) -> u64 {
+        self.memory_budget
     }
 
     fn call(&self) -> MutexGuard<'_, Option<CancelToken>> {
@@ -179,7 +187,7 @@ mod tests {
     fn session() -> vaekl_session {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/cli/model");
         let model = Model::open(path).unwrap();
-        vaekl_session::new(Session::new(&model, &SessionOptions::default()).unwrap())
+        vaekl_session::new(Session::new(&model, &SessionOptions::default()).unwrap(), 0)
     }
 
     /// Calls `body` as a function of the header does.

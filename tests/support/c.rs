@@ -121,13 +121,39 @@ pub fn fixture() -> Fixture {
     Fixture::open("sd_like")
 }
 
+/// Writes values as the programs read them, f32.
+fn write(path: &Path, values: &ArrayD<f64>) {
+    let bytes: Vec<u8> = values.iter().flat_map(|&v| (v as f32).to_le_bytes()).collect();
+    fs::write(path, bytes).unwrap();
+}
+
+/// The tensors of the other families' fixtures, as NAME.TENSOR.f32 in `folder`.
+pub fn families(folder: &Path) {
+    for fixture in Fixture::families() {
+        let name = &fixture.name;
+        for tensor in [
+            "latents",
+            "decoded_f64",
+            "image",
+            "moments",
+            "encoded",
+            "patches",
+            "condition_image",
+            "mask",
+            "decoded_masked_f64",
+        ] {
+            if fixture.has(tensor) {
+                let file = folder.join(format!("{name}.{tensor}.f32"));
+                write(&file, &fixture.tensor(tensor));
+            }
+        }
+    }
+}
+
 /// The fixture in the plain files that the programs read.
 pub fn data(test: &str) -> PathBuf {
     let (fixture, folder) = (fixture(), scratch(test));
-    let write = |name: &str, values: ArrayD<f64>| {
-        let bytes: Vec<u8> = values.iter().flat_map(|&v| (v as f32).to_le_bytes()).collect();
-        fs::write(folder.join(name), bytes).unwrap();
-    };
+    let write = |name: &str, values: ArrayD<f64>| write(&folder.join(name), &values);
     write("latents.f32", fixture.tensor("latents"));
     write("decoded.f32", fixture.tensor("decoded_f64"));
     for name in ["image", "moments", "mode", "sample"] {

@@ -7,6 +7,10 @@ public final class Model: Sendable {
     nonisolated(unsafe) let handle: OpaquePointer
     /// Properties of the model.
     public let info: Info
+    /// The family: the name of diffusers' class, such as "AutoencoderTiny".
+    public let family: String
+    /// What tells the family, for a person: the class in a configuration, or a tensor.
+    public let familySource: String
     /// What to tell the user of the model, a line each: guessed parts of the configuration, and
     /// weights that the configuration leaves out.
     public let notices: [String]
@@ -71,6 +75,8 @@ public final class Model: Sendable {
         guard let model else { throw VaeklError(status: .internal, message: "no model was opened") }
         handle = model
         info = Info(of: model)
+        family = String(cString: vaekl_model_family(model))
+        familySource = String(cString: vaekl_model_family_source(model))
         notices = (0...).lazy.map { vaekl_model_notice(model, $0) }.prefix { $0 != nil }
             .map { String(cString: $0!) }
         self.deallocator = deallocator
@@ -148,10 +154,11 @@ extension Model {
         public var weightDType: DType
         /// Path of a config.json to use; nil: the checkpoint's own, or inferred from shapes.
         public var configPath: String?
-        /// Name of a model family: "sd", "sdxl", "sdxl-fp16-fix", "sd3", "flux", "playground-v2.5",
-        /// "sd-x4-upscaler" or "cogview4". Sets scaling, shift and latent statistics, which shapes
-        /// do not tell, and overrides the configuration; nil: guessed if the checkpoint has no
-        /// configuration.
+        /// Name of a published model: "sd", "sdxl", "sdxl-fp16-fix", "sd3", "flux",
+        /// "playground-v2.5", "sd-x4-upscaler", "cogview4", "flux2", "asymmetric", "taesd",
+        /// "taesdxl", "taesd3", "taef1", "taef2" or "taesana". Sets scaling, shift and latent
+        /// statistics, which shapes do not tell, and overrides the configuration; nil: guessed if
+        /// the checkpoint has no configuration.
         public var preset: String?
         /// Variant of a diffusers folder: "fp16" opens
         /// diffusion_pytorch_model.fp16.safetensors; nil: none.
@@ -234,6 +241,14 @@ extension Model {
         public let mapped: Bool
         /// Number of tensors of the autoencoder that the configuration leaves out.
         public let unusedTensors: Int
+        /// Whether `encode` gives a value of a posterior; otherwise it gives latents
+        /// (AutoencoderTiny).
+        public let hasPosterior: Bool
+        /// Whether `decodeMasked` works (AsymmetricAutoencoderKL).
+        public let takesMasks: Bool
+        /// Side of the patches that scaled latents may be folded into: 2 for AutoencoderKLFlux2,
+        /// otherwise 1.
+        public let patchSize: Int
 
         init(of model: OpaquePointer) {
             var info = vaekl_model_info()
@@ -251,6 +266,24 @@ extension Model {
             guessed = Int(info.guessed)
             mapped = info.mapped != 0
             unusedTensors = Int(info.unused_tensors)
+            hasPosterior = info.posterior != 0
+            takesMasks = info.masks != 0
+            patchSize = Int(info.patch_size)
+        }
+
+        /// Side of the latent of a picture's side: what is left over is dropped, or kept by a
+        /// family without posterior.
+        func encodedLength(_ length: Int) -> Int {
+            let kept = !hasPosterior && length % downscale != 0
+            return length / downscale + (kept ? 1 : 0)
+        }
+
+        /// Pixels of a picture's side per height or width of `latents`, which may be folded.
+        func factor<Value>(of latents: Latents<Value>) -> Int {
+            let folded =
+                patchSize > 1 && latents.scale == .scaled
+                && latents.channels == latentChannels * patchSize * patchSize
+            return folded ? downscale * patchSize : downscale
         }
     }
 }

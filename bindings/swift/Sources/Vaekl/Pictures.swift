@@ -29,7 +29,8 @@ public struct Picture<Pixel: PixelElement>: Hashable, Sendable {
 public struct Latents<Value: LatentElement>: Hashable, Sendable {
     /// Latents, 1 or more.
     public var batch: Int
-    /// Channels: those of the model, twice as many for moments.
+    /// Channels: those of the model, twice as many for moments. Scaled latents of a model with a
+    /// `patchSize` p may be folded: p * p times as many, height and width divided by p.
     public var channels: Int
     /// Height: the picture's height divided by the model's `downscale`.
     public var height: Int
@@ -114,8 +115,16 @@ struct PictureBatch<Pixel: PixelElement> {
         _ = try product(count, width, height, channels, of: "pictures")
     }
 
+    /// One picture, called `name` in messages.
+    init(_ picture: Picture<Pixel>, channels: Int, name: String) throws {
+        try self.init([picture], channels: channels) { _ in name }
+    }
+
     /// Pictures to encode, which all have the size and layout of the first.
-    init(_ pictures: [Picture<Pixel>], channels: Int) throws {
+    init(
+        _ pictures: [Picture<Pixel>], channels: Int,
+        name: (Int) -> String = { "pictures[\($0)]" }
+    ) throws {
         guard let first = pictures.first else {
             throw VaeklError.invalid("pictures: 1 or more expected, 0 found")
         }
@@ -124,11 +133,11 @@ struct PictureBatch<Pixel: PixelElement> {
             let expected = "\(width)x\(height)x\(channels) \(layout)"
             let found = "\(picture.width)x\(picture.height)x\(picture.channels) \(picture.layout)"
             if found != expected {
-                throw VaeklError.invalid("pictures[\(index)]: \(expected) expected, \(found) found")
+                throw VaeklError.invalid("\(name(index)): \(expected) expected, \(found) found")
             }
             if picture.pixels.count != stride {
                 throw VaeklError.invalid(
-                    "pictures[\(index)].pixels: \(found) = \(stride) expected, "
+                    "\(name(index)).pixels: \(found) = \(stride) expected, "
                         + "\(picture.pixels.count) found")
             }
         }

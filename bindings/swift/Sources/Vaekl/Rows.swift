@@ -86,8 +86,9 @@ public final class RowReader<Pixel: PixelElement> {
         let info = session.model.info
         self.session = session
         self.maxRows = maxRows
-        width = latents.width.multipliedReportingOverflow(by: info.downscale).partialValue
-        height = latents.height.multipliedReportingOverflow(by: info.downscale).partialValue
+        let factor = info.factor(of: latents)
+        width = latents.width.multipliedReportingOverflow(by: factor).partialValue
+        height = latents.height.multipliedReportingOverflow(by: factor).partialValue
         channels = info.imageChannels
         state = .new { stream in
             try latents.withView { latent in

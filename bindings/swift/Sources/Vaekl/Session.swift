@@ -85,39 +85,69 @@ extension Session {
         try await queued { try self.decodeNow(latents, layout) }
     }
 
+    /// Decodes one latent, and keeps `picture` where `mask` is 0; only for a model whose
+    /// `info.takesMasks` is true, without tiles. Both have the size of the result. A mask has one
+    /// channel: 1 where the model draws, 0 where it keeps, or any value between; in bytes, 255 is
+    /// 1.
+    ///
+    /// - Throws: as `decode`.
+    public func decodeMasked<Value, Kept, Mask, Pixel>(
+        _ latents: Latents<Value>, picture: Picture<Kept>, mask: Picture<Mask>,
+        as pixel: Pixel.Type = UInt8.self, layout: PixelLayout = .hwc
+    ) throws -> Picture<Pixel> {
+        try now { try decodeMaskedNow(latents, picture, mask, layout) }
+    }
+
+    /// Decodes one latent, and keeps `picture` where `mask` is 0; only for a model whose
+    /// `info.takesMasks` is true, without tiles. Both have the size of the result. A mask has one
+    /// channel: 1 where the model draws, 0 where it keeps, or any value between; in bytes, 255 is
+    /// 1.
+    ///
+    /// - Throws: as `decode`.
+    public func decodeMasked<Value, Kept, Mask, Pixel>(
+        _ latents: Latents<Value>, picture: Picture<Kept>, mask: Picture<Mask>,
+        as pixel: Pixel.Type = UInt8.self, layout: PixelLayout = .hwc
+    ) async throws -> Picture<Pixel> {
+        try await queued { try self.decodeMaskedNow(latents, picture, mask, layout) }
+    }
+
     /// Encodes a batch of pictures of one size and layout: one latent per picture, with its width
-    /// and height divided by `downscale`; each halving drops an odd last row or column.
+    /// and height divided by `downscale`; each halving drops an odd last row or column, or keeps it
+    /// if the model's `info.hasPosterior` is false. Such a model gives its latents for `.mode` and
+    /// `.sample`, and has no `.moments`. `folded` scaled latents are those of FLUX.2: in patches.
     ///
     /// - Throws: `VaeklError`: `.invalidArgument` for a wrong size, `.model` without an encoder,
     ///   `.budget`, and others; `CancellationError` when `cancel()` stopped it.
     public func encode<Pixel, Value>(
         _ pictures: [Picture<Pixel>], posterior: Posterior = .mode, scale: LatentScale = .raw,
-        as value: Value.Type = Float.self
+        folded: Bool = false, as value: Value.Type = Float.self
     ) throws -> Latents<Value> {
-        try now { try encodeNow(pictures, posterior, scale) }
+        try now { try encodeNow(pictures, posterior, scale, folded) }
     }
 
     /// Encodes a batch of pictures of one size and layout: one latent per picture, with its width
-    /// and height divided by `downscale`; each halving drops an odd last row or column.
+    /// and height divided by `downscale`; each halving drops an odd last row or column, or keeps it
+    /// if the model's `info.hasPosterior` is false. Such a model gives its latents for `.mode` and
+    /// `.sample`, and has no `.moments`. `folded` scaled latents are those of FLUX.2: in patches.
     ///
     /// - Throws: `VaeklError`: `.invalidArgument` for a wrong size, `.model` without an
     ///   encoder, `.budget`, and others; `CancellationError` when the task was cancelled
     ///   or `cancel()` stopped it.
     public func encode<Pixel, Value>(
         _ pictures: [Picture<Pixel>], posterior: Posterior = .mode, scale: LatentScale = .raw,
-        as value: Value.Type = Float.self
+        folded: Bool = false, as value: Value.Type = Float.self
     ) async throws -> Latents<Value> {
-        try await queued { try self.encodeNow(pictures, posterior, scale) }
+        try await queued { try self.encodeNow(pictures, posterior, scale, folded) }
     }
 
     private func decodeNow<Value, Pixel>(
         _ latents: Latents<Value>, _ layout: PixelLayout
     ) throws -> [Picture<Pixel>] {
-        let downscale = model.info.downscale
+        let factor = model.info.factor(of: latents)
         return try latents.withView { latent in
             let batch = try PictureBatch<Pixel>(
-                count: latents.batch, width: latents.width * downscale,
-                height: latents.height * downscale,
+                count: latents.batch, width: latents.width * factor,
+                height: latents.height * factor,
                 channels: model.info.imageChannels, layout: layout
             ) { images in
                 _ = try check { vaekl_decode(handle, latent, images, $0) }
@@ -126,18 +156,44 @@ extension Session {
         }
     }
 
+    private func decodeMaskedNow<Value, Kept, Mask, Pixel>(
+        _ latents: Latents<Value>, _ picture: Picture<Kept>, _ mask: Picture<Mask>,
+        _ layout: PixelLayout
+    ) throws -> Picture<Pixel> {
+        let (factor, channels) = (model.info.factor(of: latents), model.info.imageChannels)
+        let picture = try PictureBatch(picture, channels: channels, name: "picture")
+        let mask = try PictureBatch(mask, channels: 1, name: "mask")
+        return try latents.withView { latent in
+            try picture.withViews { picture in
+                try mask.withViews { mask in
+                    let batch = try PictureBatch<Pixel>(
+                        count: 1, width: latents.width * factor, height: latents.height * factor,
+                        channels: channels, layout: layout
+                    ) { images in
+                        _ = try check {
+                            vaekl_decode_masked(handle, latent, picture, mask, images, $0)
+                        }
+                    }
+                    return batch.pictures[0]
+                }
+            }
+        }
+    }
+
     private func encodeNow<Pixel, Value>(
-        _ pictures: [Picture<Pixel>], _ posterior: Posterior, _ scale: LatentScale
+        _ pictures: [Picture<Pixel>], _ posterior: Posterior, _ scale: LatentScale, _ folded: Bool
     ) throws -> Latents<Value> {
         let info = model.info
         let batch = try PictureBatch(pictures, channels: info.inputChannels)
-        let (width, height) = (batch.width / info.downscale, batch.height / info.downscale)
+        let patch = folded ? info.patchSize : 1
+        let width = info.encodedLength(batch.width) / patch
+        let height = info.encodedLength(batch.height) / patch
         if width == 0 || height == 0 {
             throw VaeklError.invalid(
-                "pictures: \(info.downscale) pixels a side or more expected, "
+                "pictures: \(info.downscale * patch) pixels a side or more expected, "
                     + "\(batch.width)x\(batch.height) found")
         }
-        let channels = posterior == .moments ? 2 * info.latentChannels : info.latentChannels
+        let channels = info.latentChannels * patch * patch * (posterior == .moments ? 2 : 1)
         return try batch.withViews { images in
             try Latents.filled(
                 batch: images.count, channels: channels, height: height, width: width, scale: scale
