@@ -54,7 +54,7 @@ typedef int32_t vaekl_status;
 #define VAEKL_ERR_IO (-2)
 // The file is not a checkpoint, or is corrupt.
 #define VAEKL_ERR_FORMAT (-3)
-// The tensors or the configuration are not those of an AutoencoderKL.
+// The tensors or the configuration are not those of an autoencoder that is opened.
 #define VAEKL_ERR_MODEL (-4)
 // Valid, but not supported by this build.
 #define VAEKL_ERR_UNSUPPORTED (-5)

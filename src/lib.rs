@@ -1,4 +1,5 @@
-//! libvaekl: the Stable Diffusion autoencoder (`AutoencoderKL` of diffusers) on CPUs.
+//! libvaekl: the autoencoders of Stable Diffusion and its kin (diffusers' `AutoencoderKL` and the
+//! families near it) on CPUs.
 //!
 //! A [`Model`] is an open checkpoint, shared by any number of threads. A [`Session`] runs it: it
 //! owns threads and workspace, decodes latents to pictures and encodes pictures to latents:

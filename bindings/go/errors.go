@@ -19,7 +19,7 @@ const (
 	ErrIO Status = C.VAEKL_ERR_IO
 	// ErrFormat: the file is not a checkpoint, or is corrupt.
 	ErrFormat Status = C.VAEKL_ERR_FORMAT
-	// ErrModel: the tensors or the configuration are not those of an AutoencoderKL.
+	// ErrModel: the tensors or the configuration are not those of an autoencoder that is opened.
 	ErrModel Status = C.VAEKL_ERR_MODEL
 	// ErrUnsupported: valid, but not supported by this build.
 	ErrUnsupported Status = C.VAEKL_ERR_UNSUPPORTED

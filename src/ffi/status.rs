@@ -18,7 +18,7 @@ pub const VAEKL_ERR_INVALID_ARGUMENT: vaekl_status = -1;
 pub const VAEKL_ERR_IO: vaekl_status = -2;
 /// The file is not a checkpoint, or is corrupt.
 pub const VAEKL_ERR_FORMAT: vaekl_status = -3;
-/// The tensors or the configuration are not those of an AutoencoderKL.
+/// The tensors or the configuration are not those of an autoencoder that is opened.
 pub const VAEKL_ERR_MODEL: vaekl_status = -4;
 /// Valid, but not supported by this build.
 pub const VAEKL_ERR_UNSUPPORTED: vaekl_status = -5;
