@@ -42,6 +42,14 @@ pub(super) fn run(context: &Context<'_>, arguments: &Convert) -> Result<()> {
     if let (Some(path), false) = (path, context.options.quiet) {
         engine::remark_on(path, &model);
     }
+    let variant = model.config().family.tiny().and_then(|tiny| tiny.variant.name());
+    if let (Some(variant), LayoutKind::Diffusers) = (variant, arguments.layout) {
+        context.remark(&format!(
+            "{}: diffusers' AutoencoderTiny has no variant {variant} (arch_variant in the \
+             configuration): what is written opens here, not in diffusers",
+            output.display()
+        ));
+    }
     context.interrupt.check()?;
     let saved = match to_file {
         true => model.save_file(output, &options)?,
@@ -52,6 +60,8 @@ pub(super) fn run(context: &Context<'_>, arguments: &Convert) -> Result<()> {
     report.set("output", output.to_string_lossy());
     let files: Vec<_> = saved.files.iter().map(|file| file.to_string_lossy()).collect();
     report.set("files", files);
+    report.set("family", info.family.as_str());
+    report.set("family_variant", variant);
     report.set("layout", layout(arguments.layout));
     report.set("parts", report::parts(parts));
     report.set("parameters", info.parameters);
