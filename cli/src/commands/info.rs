@@ -177,7 +177,7 @@ impl Facts {
             let _ = writeln!(text, "{name:<12}{value}");
         }
         for (name, value) in &self.config {
-            let _ = writeln!(text, "  {name:<26}{value}");
+            let _ = writeln!(text, "  {name:<28}{value}");
         }
         text.truncate(text.trim_end().len());
         text
