@@ -5,6 +5,7 @@ use std::path::Path;
 use ndarray::{Array4, Axis};
 use vaekl::{Config, Family};
 
+use crate::args::TilingKind;
 use crate::arrays;
 use crate::failure::{Failure, Result};
 use crate::output::Format;
@@ -18,13 +19,17 @@ pub(crate) fn takes(config: &Config) -> bool {
     matches!(config.family, Family::Asymmetric(_))
 }
 
-/// Fails if the model takes no mask.
-pub(crate) fn check(config: &Config) -> Result<()> {
-    if takes(config) {
-        return Ok(());
+/// Fails if the model takes no mask, or is asked for tiles.
+pub(crate) fn check(config: &Config, tiling: TilingKind) -> Result<()> {
+    if !takes(config) {
+        let found = config.family.name();
+        let message = format!("--mask: an AsymmetricAutoencoderKL expected, {found} found");
+        return Err(Failure::Usage(message));
     }
-    let found = config.family.name();
-    Err(Failure::Usage(format!("--mask: an AsymmetricAutoencoderKL expected, {found} found")))
+    if tiling != TilingKind::Exact {
+        return Err(Failure::Usage("--mask: --tiling exact expected, tiles found".into()));
+    }
+    Ok(())
 }
 
 /// Reads the mask of pictures of `shape` as `[batch, 1, height, width]`: 1 where the model draws, 0

@@ -269,6 +269,10 @@ fn latents_of_another_model_are_refused() {
     assert!(line.contains("of AutoencoderKLFlux2 (6 channels"), "{line}");
     let line = refuse(&asymmetric, "taesd.npz", &[]);
     assert!(line.contains("of AutoencoderTiny (4 channels"), "{line}");
+    // Twice the channels are no moments: a tiny model has none.
+    folder.write("wide.npy", &npy(&[1, 8, 3, 5], vec![0.0; 8 * 15]));
+    let line = refuse(&taesd, "wide.npy", &[]);
+    assert!(line.contains("wide.npy: latents of 8 channels, expected 4"), "{line}");
     // Both have 4 channels and a factor of 1: the presets tell.
     let xl = ["encode", &picture, "-o", "xl.npz", "--preset", "taesdxl"];
     folder.succeed(quiet(&taesd, &xl));
@@ -374,6 +378,9 @@ fn masks_that_do_not_fit_are_refused() {
     let small = ["reconstruct", &picture, "-o", "no.npy", "--mask", &small];
     let line = folder.fail(1, quiet(&fixture, &small));
     assert!(line.contains("grey_44x28.png: mask of 44x28, expected 56x40"), "{line}");
+    let tiles = ["reconstruct", &picture, "-o", "no.npy", "--mask", &mask, "--tiling", "seamless"];
+    let line = folder.fail(2, quiet(&fixture, &tiles));
+    assert!(line.contains("--mask: --tiling exact expected, tiles found"), "{line}");
     // One without the other, and a family that has no use for a mask.
     for option in ["--picture", "--mask"] {
         let decode = ["decode", &latents, "-o", "no.npy", option, &mask];
@@ -411,7 +418,11 @@ fn every_family_is_converted_and_comes_back() {
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.success(), "{said}");
         let variant = ["taef2", "taef2_diffusers_names", "taesana"].contains(&name);
-        assert_eq!(said.contains("opens here, not in diffusers"), variant, "{name}: {said}");
+        assert_eq!(
+            said.contains("opens here; diffusers leaves a part of it out"),
+            variant,
+            "{name}: {said}"
+        );
         assert!(!String::from_utf8(output.stdout).unwrap().contains("other tensors"), "{name}");
         let config = folder.read(&format!("{name}/config.json"));
         let config: serde_json::Value = serde_json::from_slice(&config).unwrap();

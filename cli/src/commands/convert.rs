@@ -46,7 +46,8 @@ pub(super) fn run(context: &Context<'_>, arguments: &Convert) -> Result<()> {
     if let (Some(variant), LayoutKind::Diffusers) = (variant, arguments.layout) {
         context.remark(&format!(
             "{}: diffusers' AutoencoderTiny has no variant {variant} (arch_variant in the \
-             configuration): what is written opens here, not in diffusers",
+             configuration): what is written opens here; diffusers leaves a part of it out, \
+             and draws another picture",
             output.display()
         ));
     }

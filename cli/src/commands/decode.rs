@@ -22,7 +22,7 @@ pub(super) fn run(context: &Context<'_>, arguments: &Decode) -> Result<()> {
     let target = Target::create(&arguments.output)?;
     let mut engine = Engine::open(context.options, &context.interrupt, Parts::Decoder)?;
     if arguments.mask.is_some() {
-        mask::check(engine.config())?;
+        mask::check(engine.config(), context.options.tiling)?;
     }
     let (latents, kind) = read_latents(context, arguments, &engine)?;
 

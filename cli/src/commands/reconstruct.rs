@@ -16,7 +16,7 @@ pub(super) fn run(context: &Context<'_>, arguments: &Reconstruct) -> Result<()> 
     let target = Target::create(&arguments.output)?;
     let mut engine = Engine::open(context.options, &context.interrupt, Parts::Both)?;
     if arguments.mask.is_some() {
-        mask::check(engine.config())?;
+        mask::check(engine.config(), context.options.tiling)?;
     }
     let fits = |height, width| engine.fits_encode(height, width);
     let (input, remark) = sample::read(&arguments.image, engine.config(), fits)?;

@@ -74,7 +74,8 @@ pub(crate) fn read(request: &Request<'_>) -> Result<(Array4<f32>, Kind, Option<S
     }
     let moments = match label.kind {
         Some(kind) => kind == Kind::Moments,
-        None => found == 2 * channels && !request.scaled,
+        // A tiny autoencoder has none.
+        None => found == 2 * channels && !request.scaled && config.family.tiny().is_none(),
     };
     let (name, channels) = if moments { ("moments", 2 * channels) } else { ("latents", channels) };
     if found != channels {
