@@ -159,6 +159,66 @@ fn every_fixture_comes_back_from_a_folder_and_from_a_file() {
 }
 
 #[test]
+fn every_family_comes_back_under_the_names_of_its_publisher_too() {
+    const COUNT: &str = "bn.num_batches_tracked";
+    let scratch = Scratch::new("families");
+    for fixture in Fixture::families() {
+        let name = &fixture.name;
+        let path = |kind: &str| scratch.path(&format!("{name}{kind}"));
+        let model = open(&fixture);
+        let family = &*model.info().family;
+        let saved = model.save_pretrained(path(""), &plain()).unwrap();
+        assert_eq!(saved.dtypes, model.info().dtypes, "{name}");
+        let first = files(&path(""));
+        let mut own = tensors(&first);
+        if family == "AutoencoderKLFlux2" {
+            let count = (Dtype::I64, Vec::new(), vec![0; 8]);
+            assert_eq!(own.remove(COUNT), Some(count), "{name}: diffusers warns without it");
+        }
+        assert_eq!(own.len(), model.info().tensors, "{name}");
+        if let Ok(text) = fs::read(fixture.folder.join("config.json")) {
+            assert_eq!(first["config.json"], text, "{name}: its own configuration");
+            let mut theirs = tensors(&files(&fixture.folder));
+            theirs.remove(COUNT);
+            assert!(own == theirs, "{name}: other tensors than diffusers writes");
+        }
+        let bits = decoded(&model, &fixture);
+        let same = |again: &Model, layout: &str| {
+            let info = again.info();
+            assert_eq!((again.config(), &*info.layout), (model.config(), layout), "{name}");
+            assert!(info.guessed.is_empty() && info.foreign_tensors == 0, "{name}: {info:?}");
+            assert_eq!(decoded(again, &fixture), bits, "{name}, {layout}");
+        };
+        same(&Model::open(path("")).unwrap(), "diffusers");
+        for (kind, layout) in
+            [(".safetensors", KeyLayout::Diffusers), (".own.safetensors", KeyLayout::Original)]
+        {
+            let saved = model.save_file(path(kind), &plain().with_layout(layout));
+            if (family, layout) == ("AsymmetricAutoencoderKL", KeyLayout::Original) {
+                let message = saved.unwrap_err().to_string();
+                assert!(message.contains("diffusers' expected for an Asymmetric"), "{message}");
+                continue;
+            }
+            saved.unwrap();
+            same(&Model::open(path(kind)).unwrap(), layout.name());
+        }
+        if let "flux2_own" | "taesd_safetensors" = &**name {
+            let [found, theirs] = [path(".own.safetensors"), fixture.path()].map(|path| {
+                let bytes = fs::read(path).unwrap();
+                let tensors = SafeTensors::deserialize(&bytes).unwrap().tensors();
+                let named = |(name, view): (String, TensorView<'_>)| {
+                    (name, (view.dtype(), view.shape().to_vec(), view.data().to_vec()))
+                };
+                let mut tensors: Tensors = tensors.into_iter().map(named).collect();
+                tensors.remove(COUNT);
+                tensors
+            });
+            assert!(found == theirs, "{name}: other tensors than its publisher's");
+        }
+    }
+}
+
+#[test]
 fn bytes_are_those_of_the_safetensors_crate() {
     let scratch = Scratch::new("crate");
     // Four types in one file; diffusers wrote it, in the same order.

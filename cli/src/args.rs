@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use vaekl::Preset;
 
-const ABOUT: &str = "Encode pictures to latents and decode latents to pictures with the Stable \
-Diffusion autoencoder (AutoencoderKL), on CPUs.";
+const ABOUT: &str = "Encode pictures to latents and decode latents to pictures with the \
+autoencoders of Stable Diffusion and FLUX, on CPUs.";
 
 const LONG_ABOUT: &str = "Encode pictures to latents and decode latents to pictures with the \
-Stable Diffusion autoencoder (AutoencoderKL of diffusers), on CPUs, with diffusers' numbers.
+autoencoders of Stable Diffusion and FLUX, on CPUs, with diffusers' numbers: AutoencoderKL, \
+AutoencoderKLFlux2, AutoencoderTiny (TAESD) and AsymmetricAutoencoderKL.
 
 Without --model the command uses a small embedded model, for trying everything at once. Its \
 latents are its own: those of Stable Diffusion, SDXL, SD3 or FLUX need their own model.";
@@ -20,9 +21,13 @@ dropped, and all bits of 16-bit samples are used. If its sides are not multiples
 downscale factor (usually 8), it is resized to the next lower multiples as in diffusers: with \
 Pillow's Lanczos, bit for bit.
 
+A MASK, for an AsymmetricAutoencoderKL, is a grey picture, white where the model draws and black \
+where it keeps the picture, or an array in [0, 1]: [height, width], with or without axes of 1 \
+before them, or one for each picture of a batch. Neither it nor --picture is resized.
+
 IMAGE may also be an array in [-1, 1], .npy or .safetensors: [batch, channels, height, width] or \
 [channels, height, width], 16-, 32- or 64-bit floats, or bf16 in .safetensors. Arrays are not \
-resized; the encoder ignores rows and columns that do not fill a latent.
+resized; the encoder ignores rows and columns that do not fill a latent, except a tiny one's.
 
 In a .safetensors file a picture is the only tensor, or the one named 'image' or 'sample'.
 
@@ -55,33 +60,40 @@ Run 'vaekl COMMAND --help' for the details of a command.";
 const RECONSTRUCT: &str = "Encode a picture, decode the mean of its latents, and print the PSNR.
 
 The PSNR compares the 8-bit samples of the input, after resizing, with those of the output: \
-10 * log10(255^2 / mean squared difference), over all channels.";
+10 * log10(255^2 / mean squared difference), over all channels.
+
+With --mask the decoder keeps what is outside of the mask, as AsymmetricAutoencoderKL.forward of \
+diffusers does with a mask.";
 
 const RECONSTRUCT_EXAMPLES: &str = "\
 Examples:
   vaekl reconstruct photo.jpg -o out.png
-  vaekl reconstruct photo.png -o out.webp --model vae/ --dtype bf16 --json";
+  vaekl reconstruct photo.png -o out.webp --model vae/ --dtype bf16 --json
+  vaekl reconstruct photo.png -o out.png --model asymmetric/ --mask mask.png";
 
 const ENCODE: &str = "Encode a picture to latents, written as f32.
 
 The latents are raw, as AutoencoderKL.encode returns them; with --scaled they are scaled for the \
 diffusion model. A .npz, .safetensors or .latent (ComfyUI's, for raw latents) says which; a .npy \
-cannot.";
+cannot. A tiny autoencoder (TAESD) has no posterior: its latents are the mode and the sample. \
+FLUX.2 has its latents in patches of 2x2: --patches writes them so.";
 
 const ENCODE_EXAMPLES: &str = "\
 Examples:
   vaekl encode photo.jpg -o latents.npy
   vaekl encode photo.jpg -o latents.safetensors --posterior sample --seed 42 --scaled
   vaekl encode photo.jpg -o photo.latent                     # for ComfyUI
-  vaekl encode photo.jpg -o moments.npy --posterior moments   # mean, then log-variance";
+  vaekl encode photo.jpg -o moments.npy --posterior moments   # mean, then log-variance
+  vaekl encode photo.jpg -o patches.npy --model flux2/vae --scaled --patches";
 
 const DECODE: &str = "Decode latents to a picture.
 
 Latents are raw, as AutoencoderKL.decode takes them; with --scaled they are those of the diffusion \
 model. A file that says that its latents are scaled is unscaled without the flag. Moments, with \
 twice the latent channels, are decoded by their mean. FLUX's packed latents, [batch, patches, 4 * \
-channels], need --size. Pictures are clamped to \
-8 bits; .npy and .safetensors hold unclamped f32. A batch goes to one array file, or to pictures \
+channels], need --size. FLUX.2's scaled latents may be in patches of 2x2, with 4 times the \
+channels. With --picture and --mask the decoder of an AsymmetricAutoencoderKL keeps the picture \
+outside of the mask. Pictures are clamped to 8 bits; .npy and .safetensors hold unclamped f32. A batch goes to one array file, or to pictures \
 OUT_0.png, OUT_1.png, ...";
 
 const DECODE_EXAMPLES: &str = "\
@@ -89,7 +101,8 @@ Examples:
   vaekl decode latents.npy -o out.png
   vaekl decode latents.safetensors -o out.npy --model vae/ --scaled
   vaekl decode cache.npz -o out.png --model vae/ --tensor latents_64x64
-  vaekl decode packed.pt -o out.png --model flux/vae --scaled --size 1024x768";
+  vaekl decode packed.pt -o out.png --model flux/vae --scaled --size 1024x768
+  vaekl decode latents.pt -o out.png --model asymmetric/ --picture photo.png --mask mask.png";
 
 const PLAN: &str = "Show what a decode or an encode needs, without doing it: memory of the \
 process, workspace, scratch file, multiply-adds.
@@ -102,8 +115,8 @@ Examples:
   vaekl plan decode --size 1024x1024 --model vae/
   vaekl plan decode --size 1024x1024 --model vae/ --memory 256M --scratch /var/tmp --json";
 
-const INFO: &str = "Show a model: its configuration and which parts were guessed; parameters, \
-their types and layout, memory.
+const INFO: &str = "Show a model: its family and what tells it, its configuration and which parts \
+were guessed; parameters, their types and layout, memory.
 
 MODEL is what --model takes; default: the embedded model.";
 
@@ -122,7 +135,8 @@ is guessed, as for every command, and is then written: --preset and --config say
 
 Without --dtype each tensor keeps its type; a quantised one becomes f32. Rounding is to nearest, \
 ties to even; a value that overflows is an error. Tensors that are not the autoencoder's are left \
-out. The model may be saved onto itself.";
+out. The model may be saved onto itself. The tiny autoencoders of FLUX.2 and Sana, which \
+diffusers does not have, are written so that they open here.";
 
 const CONVERT_EXAMPLES: &str = "\
 Examples:
@@ -170,6 +184,10 @@ pub(crate) struct Reconstruct {
     /// Output file: .png, .jpg, .webp, .npy or .safetensors
     #[arg(short, long, value_name = "OUT")]
     pub(crate) output: PathBuf,
+    /// Draw what is white in this mask and keep the rest of the picture; for an
+    /// AsymmetricAutoencoderKL
+    #[arg(long, value_name = "MASK")]
+    pub(crate) mask: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -188,6 +206,10 @@ pub(crate) struct Encode {
     /// Scale the latents for the diffusion model, by the model's factor, shift and statistics
     #[arg(long)]
     pub(crate) scaled: bool,
+    /// Write scaled latents in patches of 2x2, as FLUX.2's diffusion model has them: 4 times the
+    /// channels, half the sides
+    #[arg(long, requires = "scaled")]
+    pub(crate) patches: bool,
 }
 
 #[derive(Args)]
@@ -207,6 +229,13 @@ pub(crate) struct Decode {
     /// Width and height of the picture in pixels, for packed latents of FLUX
     #[arg(long, value_name = "WxH", value_parser = size)]
     pub(crate) size: Option<(usize, usize)>,
+    /// Picture to keep outside of the mask, of the size that is decoded
+    #[arg(long, value_name = "IMAGE", requires = "mask")]
+    pub(crate) picture: Option<PathBuf>,
+    /// Draw what is white in this mask and keep the rest of --picture; for an
+    /// AsymmetricAutoencoderKL
+    #[arg(long, value_name = "MASK", requires = "picture")]
+    pub(crate) mask: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -255,7 +284,7 @@ pub(crate) struct Options {
     pub(crate) config: Option<PathBuf>,
     /// Model family, which sets scaling, shift and latent statistics if a file has no configuration
     /// or a wrong one: sd, sdxl, sdxl-fp16-fix, sd3, flux, playground-v2.5, sd-x4-upscaler,
-    /// cogview4
+    /// cogview4, flux2, asymmetric, taesd, taesdxl, taesd3, taef1, taef2, taesana
     #[arg(long, global = true, value_name = "NAME", value_parser = preset, help_heading = "Model")]
     pub(crate) preset: Option<Preset>,
     /// Groups of each GroupNorm, for a file without a configuration [default: 32]
@@ -345,7 +374,8 @@ pub(crate) enum LayoutKind {
     /// Names of diffusers
     #[default]
     Diffusers,
-    /// Names of the original checkpoints
+    /// Names of the original checkpoints: latent diffusion's, FLUX.2's or TAESD's
+    #[value(alias = "original")]
     Ldm,
 }
 

@@ -156,6 +156,20 @@ impl<'a> Engine<'a> {
         })
     }
 
+    /// Like [`Engine::decode`], keeping `picture` where `mask` is 0.
+    pub(crate) fn decode_masked(
+        &mut self,
+        input: &Path,
+        latents: ArrayView4<'_, f32>,
+        picture: ArrayView4<'_, f32>,
+        mask: ArrayView4<'_, f32>,
+    ) -> Result<(Array4<f32>, f64)> {
+        self.timed("decode", input, |session| {
+            let output = session.decode_masked(latents, picture, mask)?;
+            Ok((output.sample, output.plan))
+        })
+    }
+
     /// Decodes one raw latent `[channels, h, w]` of the file `input` and passes on the picture row
     /// by row; the seconds include both.
     pub(crate) fn decode_rows(

@@ -8,6 +8,7 @@
 //! | `commands` | one file per subcommand |
 //! | `engine` | a model and a session for one command: timing, progress, cancelling |
 //! | `sample` | pictures or arrays as the encoder takes them and the decoder gives them |
+//! | `mask` | what an `AsymmetricAutoencoderKL` draws of a picture, and what it keeps |
 //! | `picture`, `png_rows` | png, jpeg and webp files, whole; png files row by row |
 //! | `resize`, `raster` | Pillow's Lanczos; pictures in memory |
 //! | `latents` | latents in files, and what the files say of them |
@@ -25,6 +26,7 @@ mod engine;
 mod failure;
 mod interrupt;
 mod latents;
+mod mask;
 mod output;
 mod picture;
 mod png_rows;

@@ -47,20 +47,28 @@ impl Picture {
         }
     }
 
-    /// `[1, channels, height, width]` in [-1, 1].
-    pub(crate) fn to_array(&self) -> Array4<f32> {
+    /// `[1, channels, height, width]` in [0, 1].
+    pub(crate) fn to_unit_array(&self) -> Array4<f32> {
         match self {
-            Self::Bits8(raster) => normalised(raster, |sample| f32::from(sample) / 255.0),
-            Self::Bits16(raster) => normalised(raster, |sample| f32::from(sample) / 65535.0),
+            Self::Bits8(raster) => array(raster, |sample| f32::from(sample) / 255.0),
+            Self::Bits16(raster) => array(raster, |sample| f32::from(sample) / 65535.0),
         }
+    }
+
+    /// `[1, channels, height, width]` in [-1, 1]: `2 * x - 1` of [`Picture::to_unit_array`], as
+    /// diffusers' image processor does.
+    pub(crate) fn to_array(&self) -> Array4<f32> {
+        let mut array = self.to_unit_array();
+        array.mapv_inplace(|unit| 2.0 * unit - 1.0);
+        array
     }
 }
 
-/// In the order of diffusers' image processor: to [0, 1], then `2 * x - 1`.
-fn normalised<T: Copy>(raster: &Raster<T>, to_unit: impl Fn(T) -> f32) -> Array4<f32> {
+/// `[1, channels, height, width]` of the samples of `raster`.
+fn array<T: Copy>(raster: &Raster<T>, value: impl Fn(T) -> f32) -> Array4<f32> {
     let &Raster { width, height, channels, ref data } = raster;
     Array4::from_shape_fn((1, channels, height, width), |(_, c, y, x)| {
-        2.0 * to_unit(data[(y * width + x) * channels + c]) - 1.0
+        value(data[(y * width + x) * channels + c])
     })
 }
 

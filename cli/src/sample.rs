@@ -25,37 +25,46 @@ pub(crate) fn read(
     config: &Config,
     fits: impl FnOnce(usize, usize) -> vaekl::Result<()>,
 ) -> Result<(Array4<f32>, Option<String>)> {
-    let (input, remark) = open(path, config, false, fits)?;
+    let (input, remark) = open(path, config, Wanted { rows: false, patch: 1 }, fits)?;
     match input {
         Input::Array(array) => Ok((array, remark)),
         Input::Rows(..) => unreachable!("rows were not asked for"),
     }
 }
 
-/// Opens the encoder's input: a picture, resized to whole latents if necessary, or an array,
-/// unchanged. The second value is a remark for the user. With `rows`, a picture whose rows can be
-/// read one by one is returned as a reader.
+/// Height, or width, of the latents of a picture of height, or width, `length`.
+pub(crate) fn encoded_length(config: &Config, length: usize) -> usize {
+    let factor = config.downscale();
+    // The halvings of a tiny encoder keep an odd last row or column.
+    if config.family.tiny().is_some() { length.div_ceil(factor) } else { length / factor }
+}
+
+/// How the encoder's input is wanted.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted {
+    /// As a reader, if it is a picture whose rows can be read one by one.
+    pub(crate) rows: bool,
+    /// Side of the patches that the latents are to fill.
+    pub(crate) patch: usize,
+}
+
+/// Opens the encoder's input: a picture, resized to whole latents or patches if necessary, or an
+/// array, unchanged. The second value is a remark for the user.
 ///
 /// `fits(height, width)` may refuse the size of a picture before its pixels are decoded.
 pub(crate) fn open(
     path: &Path,
     config: &Config,
-    rows: bool,
+    wanted: Wanted,
     fits: impl FnOnce(usize, usize) -> vaekl::Result<()>,
 ) -> Result<(Input, Option<String>)> {
     let factor = config.downscale();
     if Format::of(path).is_ok_and(Format::is_array) {
         let array = arrays::read(path, &["image", "sample"])?;
-        let (_, _, height, width) = array.dim();
-        let (whole_width, whole_height) = whole_latents(path, "array", (width, height), factor)?;
-        let remark = format!(
-            "{}: {width}x{height}, of which {whole_width}x{whole_height} are encoded: columns and \
-             rows that do not fill a latent of {factor}x{factor} are left out",
-            path.display()
-        );
-        let all = (whole_width, whole_height) == (width, height);
-        return Ok((Input::Array(array), (!all).then_some(remark)));
+        let remark = check_array(path, config, wanted.patch, array.view())?;
+        return Ok((Input::Array(array), remark));
     }
+    let factor = factor * wanted.patch;
     let channels = config.in_channels;
     if channels != 1 && channels != 3 {
         let what =
@@ -64,13 +73,13 @@ pub(crate) fn open(
     }
     let file = PictureFile::open(path)?;
     let (width, height) = file.size();
-    let (new_width, new_height) = whole_latents(path, "picture", (width, height), factor)?;
+    let (new_width, new_height) = whole(path, "picture", (width, height), factor)?;
     fits(new_height, new_width).map_err(|error| {
         error.within(format_args!("{}: picture of {width}x{height}", path.display()))
     })?;
     let whole = (new_width, new_height) == (width, height);
     if whole
-        && rows
+        && wanted.rows
         && let Some(rows) = file.rows(channels)?
     {
         return Ok((Input::Rows(Box::new(rows), height, width), None));
@@ -86,8 +95,38 @@ pub(crate) fn open(
     Ok((Input::Array(picture.resized(new_width, new_height).to_array()), Some(remark)))
 }
 
-/// Width and height without what does not fill a latent.
-fn whole_latents(
+/// Checks the size of an array; a remark if not all of it is encoded.
+fn check_array(
+    path: &Path,
+    config: &Config,
+    patch: usize,
+    array: ArrayView4<'_, f32>,
+) -> Result<Option<String>> {
+    let (_, _, height, width) = array.dim();
+    let factor = config.downscale();
+    let tiny = config.family.tiny().is_some();
+    let of_latent = if tiny { 1 } else { factor };
+    let (whole_width, whole_height) = whole(path, "array", (width, height), of_latent)?;
+    let (rows, columns) = (encoded_length(config, height), encoded_length(config, width));
+    if !rows.is_multiple_of(patch) || !columns.is_multiple_of(patch) {
+        let what = format!(
+            "array of {width}x{height}, which has latents of {columns}x{rows}; multiples of \
+             {patch} expected by --patches"
+        );
+        return Err(Failure::at(path, what));
+    }
+    let all = (whole_width, whole_height) == (width, height);
+    Ok((!all).then(|| {
+        format!(
+            "{}: {width}x{height}, of which {whole_width}x{whole_height} are encoded: columns and \
+             rows that do not fill a latent of {factor}x{factor} are left out",
+            path.display()
+        )
+    }))
+}
+
+/// Width and height without what does not fill a square of `factor` pixels.
+fn whole(
     path: &Path,
     what: &str,
     (width, height): (usize, usize),
@@ -158,16 +197,18 @@ impl SampleTarget {
 }
 
 /// Peak signal-to-noise ratio in dB between two batches as 8-bit samples, infinite for equal ones.
-/// The output may be smaller by less than the model's factor on the right and at the bottom, where
-/// an array has an odd size; `None` if the channels differ.
-pub(crate) fn psnr(input: ArrayView4<'_, f32>, output: ArrayView4<'_, f32>) -> Option<f64> {
-    let (_, channels, height, width) = output.dim();
-    if input.dim().1 != channels {
+/// The output may be smaller or larger by less than the model's factor on the right and at the
+/// bottom, where an array has an odd size: what both have is compared. `None` if the channels
+/// differ.
+pub(crate) fn psnr(mut input: ArrayView4<'_, f32>, mut output: ArrayView4<'_, f32>) -> Option<f64> {
+    if input.dim().1 != output.dim().1 {
         return None;
     }
-    let mut input = input;
-    input.slice_axis_inplace(Axis(2), Slice::from(..height));
-    input.slice_axis_inplace(Axis(3), Slice::from(..width));
+    for axis in [Axis(2), Axis(3)] {
+        let both = Slice::from(..input.len_of(axis).min(output.len_of(axis)));
+        input.slice_axis_inplace(axis, both);
+        output.slice_axis_inplace(axis, both);
+    }
     let squares = input.iter().zip(output.iter()).map(|(&a, &b)| {
         let difference = i64::from(raster::to_sample(a)) - i64::from(raster::to_sample(b));
         (difference * difference) as u64

@@ -53,6 +53,9 @@ pub(super) struct Sorted {
 /// The first parts of an autoencoder's names.
 const ROOTS: [&str; 5] = ["encoder.", "decoder.", "quant_conv.", "post_quant_conv.", "bn.running_"];
 
+/// The number of batches that FLUX.2's statistics were made of.
+pub(crate) const BATCHES: &str = "bn.num_batches_tracked";
+
 /// # Errors
 /// `Model` if there is no autoencoder, it is of another family, two tensors have the same meaning,
 /// or one has a type that weights cannot have.
@@ -86,9 +89,11 @@ pub(super) fn sort(raw: RawTensors) -> Result<Sorted> {
             "tensor {name}: f32, f16, bf16, f64, an f8 or a quantised type expected, {dtype} found"
         )));
     }
+    // A count of training steps is among the tensors of FLUX.2, but is no weight.
+    let counts = |name: &str| inside(&unwrapped(name)).is_some_and(|rest| rest == BATCHES);
     let mut sorted = Sorted {
         tensors: BTreeMap::new(),
-        foreign: unsupported.keys().cloned().collect(),
+        foreign: unsupported.keys().filter(|name| !counts(name)).cloned().collect(),
         layout,
         prefix: prefix.text.clone(),
     };

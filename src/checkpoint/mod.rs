@@ -54,8 +54,9 @@ mod write;
 mod zip;
 
 pub(crate) use folder::CONFIG;
+pub(crate) use keys::BATCHES;
 pub use keys::KeyLayout;
-pub(crate) use names_out::{original_name, shape_out, state_dict_place};
+pub(crate) use names_out::{OriginalNames, original_name, shape_out, state_dict_place};
 pub(crate) use open::{CONFIG_KEY, Checkpoint};
 pub(crate) use tensor::Tensor;
 pub use tensor_file::TensorFile;

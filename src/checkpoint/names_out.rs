@@ -4,7 +4,7 @@
 /// The place of a tensor in the state dict of diffusers' class, which has modules in the order in
 /// which their constructors make them: compare these.
 pub(crate) fn state_dict_place(name: &str) -> Vec<usize> {
-    const MODULES: [&str; 27] = [
+    const MODULES: [&str; 28] = [
         "encoder",
         "decoder",
         "quant_conv",
@@ -13,6 +13,7 @@ pub(crate) fn state_dict_place(name: &str) -> Vec<usize> {
         "down_blocks",
         "up_blocks",
         "mid_block",
+        "condition_encoder",
         "conv_norm_out",
         "conv_out",
         "attentions",
@@ -40,9 +41,46 @@ pub(crate) fn state_dict_place(name: &str) -> Vec<usize> {
     name.split('.').map(place).collect()
 }
 
-/// The name in the original layout, "LDM", of a tensor that diffusers calls `name`. The decoder has
-/// `levels`, which the original counts from the highest resolution.
-pub(crate) fn original_name(name: &str, levels: usize) -> String {
+/// Whose names a file in the original layout has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OriginalNames {
+    /// Latent diffusion's. The decoder has `levels`, which they count from the highest resolution.
+    Ldm {
+        /// Resolutions of the decoder.
+        levels: usize,
+    },
+    /// FLUX.2's: the same, with the 1x1 convolutions inside the halves.
+    Flux2 {
+        /// Resolutions of the decoder.
+        levels: usize,
+    },
+    /// TAESD's: numbers alone.
+    Taesd,
+}
+
+/// The name in the original layout of a tensor that diffusers calls `name`.
+pub(crate) fn original_name(name: &str, names: OriginalNames) -> String {
+    match names {
+        OriginalNames::Ldm { levels } => of_ldm(name, levels),
+        OriginalNames::Flux2 { levels } => match name.split_once('.') {
+            Some(("quant_conv", _)) => format!("encoder.{name}"),
+            Some(("post_quant_conv", _)) => format!("decoder.{name}"),
+            _ => of_ldm(name, levels),
+        },
+        OriginalNames::Taesd => of_taesd(name).unwrap_or_else(|| name.to_owned()),
+    }
+}
+
+/// TAESD's name, whose decoder begins with a module without weights; `None` for what is no layer.
+fn of_taesd(name: &str) -> Option<String> {
+    let (half, rest) = name.split_once(".layers.")?;
+    let (index, rest) = rest.split_once('.')?;
+    let before = if half == "decoder" { 1 } else { 0 };
+    Some(format!("{half}.{}.{rest}", index.parse::<usize>().ok()? + before))
+}
+
+/// The name in latent diffusion.
+fn of_ldm(name: &str, levels: usize) -> String {
     let parts: Vec<&str> = name.split('.').collect();
     let (head, rest) = match parts[..] {
         [root, "mid_block", "attentions", "0", ref rest @ ..] => {
@@ -140,7 +178,28 @@ mod tests {
             ("decoder.conv_out.bias", "decoder.conv_out.bias"),
             ("post_quant_conv.weight", "post_quant_conv.weight"),
         ] {
-            assert_eq!(original_name(name, 4), expected);
+            assert_eq!(original_name(name, OriginalNames::Ldm { levels: 4 }), expected);
+        }
+    }
+
+    #[test]
+    fn families_have_the_names_of_their_publishers() {
+        let flux2 = OriginalNames::Flux2 { levels: 4 };
+        for (names, name, expected) in [
+            (flux2, "quant_conv.weight", "encoder.quant_conv.weight"),
+            (flux2, "post_quant_conv.bias", "decoder.post_quant_conv.bias"),
+            (flux2, "bn.running_var", "bn.running_var"),
+            (
+                flux2,
+                "decoder.up_blocks.3.resnets.2.conv1.weight",
+                "decoder.up.0.block.2.conv1.weight",
+            ),
+            (OriginalNames::Taesd, "encoder.layers.0.weight", "encoder.0.weight"),
+            (OriginalNames::Taesd, "encoder.layers.11.pool.1.bias", "encoder.11.pool.1.bias"),
+            (OriginalNames::Taesd, "decoder.layers.0.weight", "decoder.1.weight"),
+            (OriginalNames::Taesd, "decoder.layers.2.conv.4.bias", "decoder.3.conv.4.bias"),
+        ] {
+            assert_eq!(original_name(name, names), expected);
         }
     }
 
@@ -162,8 +221,11 @@ mod tests {
             "encoder.conv_out.weight",
             "decoder.up_blocks.0.resnets.0.norm1.weight",
             "decoder.mid_block.resnets.0.norm1.weight",
+            "decoder.condition_encoder.layers.0.weight",
+            "decoder.conv_norm_out.weight",
             "quant_conv.weight",
             "post_quant_conv.weight",
+            "bn.running_mean",
         ];
         let mut sorted = names;
         sorted.reverse();

@@ -24,8 +24,15 @@ const CHUNK: usize = 1 << 16;
 pub(crate) struct FileTensor<'a> {
     name: String,
     shape: Vec<usize>,
-    dtype: Dense,
-    tensor: &'a Tensor,
+    elements: Elements<'a>,
+}
+
+/// The elements of a tensor in a file.
+enum Elements<'a> {
+    /// Those of a weight, in a type that it may have to be converted to.
+    Weight(Dense, &'a Tensor),
+    /// One number, an i64.
+    Count(i64),
 }
 
 impl<'a> FileTensor<'a> {
@@ -43,40 +50,74 @@ impl<'a> FileTensor<'a> {
             Some(Storage::Bf16) => Dense::Bf16,
             None => own(tensor).unwrap_or(Dense::F32),
         };
-        Self { name, shape, dtype, tensor }
+        Self { name, shape, elements: Elements::Weight(dtype, tensor) }
+    }
+
+    /// A number that diffusers' class has among its tensors, without axes.
+    pub(crate) fn count(name: String, count: i64) -> Self {
+        Self { name, shape: Vec::new(), elements: Elements::Count(count) }
     }
 
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// The type of the elements in the file.
-    pub(crate) fn dtype(&self) -> Encoding {
-        self.dtype.into()
+    /// The type of the elements in the file; `None` if they are no weights.
+    pub(crate) fn dtype(&self) -> Option<Encoding> {
+        match self.elements {
+            Elements::Weight(dtype, _) => Some(dtype.into()),
+            Elements::Count(_) => None,
+        }
     }
 
     /// Size in the file.
     pub(crate) fn bytes(&self) -> u64 {
-        self.tensor.len() as u64 * self.dtype().block().1 as u64
-    }
-
-    fn file_dtype(&self) -> Dtype {
-        match self.dtype {
-            Dense::F32 => Dtype::F32,
-            Dense::F16 => Dtype::F16,
-            Dense::Bf16 => Dtype::BF16,
-            Dense::F64 => Dtype::F64,
+        match self.elements {
+            Elements::Weight(dtype, tensor) => {
+                tensor.len() as u64 * Encoding::from(dtype).block().1 as u64
+            }
+            Elements::Count(count) => size_of_val(&count) as u64,
         }
     }
 
-    /// Writes the elements: their bytes if the type does not change.
+    fn file_dtype(&self) -> Dtype {
+        match self.elements {
+            Elements::Weight(Dense::F32, _) => Dtype::F32,
+            Elements::Weight(Dense::F16, _) => Dtype::F16,
+            Elements::Weight(Dense::Bf16, _) => Dtype::BF16,
+            Elements::Weight(Dense::F64, _) => Dtype::F64,
+            Elements::Count(_) => Dtype::I64,
+        }
+    }
+
+    /// Writes the elements: their bytes if the type does not change. Only one tensor at a time is
+    /// resident.
+    fn write(&self, file: &mut AtomicFile) -> Result<()> {
+        match self.elements {
+            Elements::Weight(dtype, tensor) => {
+                let written = Conversion { to: dtype, tensor }.write(file);
+                tensor.release();
+                written
+            }
+            Elements::Count(count) => put(file, &count.to_le_bytes()),
+        }
+    }
+}
+
+/// A weight, and the type that its elements get.
+struct Conversion<'a> {
+    to: Dense,
+    tensor: &'a Tensor,
+}
+
+impl Conversion<'_> {
     fn write(&self, file: &mut AtomicFile) -> Result<()> {
         if let Some(dtype) = own(self.tensor) {
             let bytes = self
                 .tensor
                 .row_major_bytes()
                 .map_err(|error| error.within(format!("tensor {}", self.tensor.name)))?;
-            match dtype == self.dtype {
+            match dtype == self.to {
                 true => put(file, &bytes),
                 false => self.convert(dtype, &bytes, file),
             }
@@ -107,7 +148,7 @@ impl<'a> FileTensor<'a> {
         let mut chunk = Vec::with_capacity(CHUNK);
         for (i, &element) in bytes.as_chunks().0.iter().enumerate() {
             let value = read(element);
-            let finite = match self.dtype {
+            let finite = match self.to {
                 Dense::F32 => {
                     let rounded = value as f32;
                     chunk.extend_from_slice(&rounded.to_le_bytes());
@@ -129,7 +170,7 @@ impl<'a> FileTensor<'a> {
                 }
             };
             if value.is_finite() && !finite {
-                let (name, dtype) = (&self.tensor.name, self.dtype());
+                let (name, dtype) = (&self.tensor.name, Encoding::from(self.to));
                 return Err(Error::invalid(format!(
                     "tensor {name}: values that {dtype} has expected, {value} found at {i}"
                 )));
@@ -171,8 +212,6 @@ pub(crate) fn write(
     put(file, header.as_bytes())?;
     for tensor in &tensors {
         tensor.write(file)?;
-        // Only one tensor at a time is resident.
-        tensor.tensor.release();
     }
     file.finish()
 }

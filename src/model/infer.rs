@@ -24,7 +24,7 @@ pub(super) fn infer(
     let shapes = Shapes(&checkpoint.tensors);
     let tells = |start: &str| shapes.first(start).map(str::to_owned);
     if let Some(tensor) = tells("encoder.layers.").or_else(|| tells("decoder.layers.")) {
-        return Ok((tiny::infer::infer(shapes, guessed)?, tensor));
+        return Ok((tiny::infer::infer(shapes, checkpoint.layout, guessed)?, tensor));
     }
     let (family, tensor) = if let Some(tensor) = tells("decoder.condition_encoder.") {
         (kl::infer::Kind::Asymmetric, tensor)
@@ -45,7 +45,7 @@ pub(super) fn guess_preset(checkpoint: &Checkpoint, config: &mut Config, guessed
         return;
     }
     if !matches!(config.family, Family::Kl(_)) {
-        guess_of_family(config, guessed);
+        guess_of_family(checkpoint, config, guessed);
         return;
     }
     config.scaling_factor = 1.0;
@@ -88,11 +88,13 @@ fn preset(checkpoint: &Checkpoint, config: &Config) -> Option<(Preset, &'static 
 }
 
 /// Guesses what is the same in all published models of a family.
-fn guess_of_family(config: &mut Config, guessed: &mut Vec<Guess>) {
+fn guess_of_family(checkpoint: &Checkpoint, config: &mut Config, guessed: &mut Vec<Guess>) {
     let all = "all published models of the family have it";
     match config.family {
         // The statistics are in the weights.
         Family::Kl(_) | Family::Flux2(_) => {}
+        // TAESD's own files have it by definition.
+        Family::Tiny(_) if checkpoint.layout == KeyLayout::Original => {}
         Family::Asymmetric(_) => {
             config.sample_size = (512, 512);
             guessed.push(Guess::new("scaling_factor", config.scaling_factor, all));

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::config::Config;
+use super::config::{Config, Family};
 use super::open::Model;
 use crate::base::atomic_file::AtomicFile;
 use crate::base::encoding::Encoding;
@@ -16,8 +16,8 @@ use crate::base::error::{Error, Result};
 use crate::base::new_folder::NewFolder;
 use crate::base::storage::Storage;
 use crate::checkpoint::{
-    CONFIG, CONFIG_KEY, FileTensor, KeyLayout, Tensor, WeightNames, index, original_name,
-    shape_out, state_dict_place, write,
+    BATCHES, CONFIG, CONFIG_KEY, FileTensor, KeyLayout, OriginalNames, Tensor, WeightNames, index,
+    original_name, shape_out, state_dict_place, write,
 };
 
 /// Options for saving a model. `SaveOptions::default()` changes no tensor.
@@ -27,7 +27,8 @@ pub struct SaveOptions {
     /// The type of all tensors, rounded to nearest, ties to even. Default: each tensor's own;
     /// `f32` for one that is quantised or has 8 bits.
     pub dtype: Option<Storage>,
-    /// The names of the tensors; a folder has those of diffusers.
+    /// The names of the tensors; a folder has those of diffusers. The original ones are latent
+    /// diffusion's, FLUX.2's or TAESD's, as the family is.
     pub layout: KeyLayout,
     /// The most bytes of tensors in a file of a folder; a larger tensor has a file of its own.
     /// Default: one file.
@@ -79,17 +80,19 @@ impl Saved {
     fn new(tensors: &[FileTensor<'_>]) -> Self {
         let mut saved = Self { files: Vec::new(), weight_bytes: 0, dtypes: BTreeMap::new() };
         for tensor in tensors {
+            let Some(dtype) = tensor.dtype() else { continue };
             saved.weight_bytes += tensor.bytes();
-            *saved.dtypes.entry(tensor.dtype()).or_default() += 1;
+            *saved.dtypes.entry(dtype).or_default() += 1;
         }
         saved
     }
 }
 
 impl Model {
-    /// Saves the model as diffusers' `AutoencoderKL.save_pretrained` does: `config.json` and
+    /// Saves the model as `save_pretrained` of diffusers' class does: `config.json` and
     /// `diffusion_pytorch_model.safetensors`, or shards and their index, which `from_pretrained`
-    /// opens. `config.json` is the checkpoint's own, byte for byte, unless an option of opening has
+    /// opens, except of a variant of `AutoencoderTiny` that diffusers does not have
+    /// ([`TinyConfig::variant`](crate::TinyConfig::variant)). `config.json` is the checkpoint's own, byte for byte, unless an option of opening has
     /// overridden it. A model opened without one half is saved without it.
     ///
     /// `folder` is made if it is not there. All files are written before the first of them takes
@@ -125,7 +128,7 @@ impl Model {
         if options.max_shard_size == Some(0) {
             return Err(Error::invalid("max_shard_size: 1 byte or more expected, 0 found"));
         }
-        let tensors = self.file_tensors(options);
+        let tensors = self.file_tensors(options)?;
         let mut saved = Saved::new(&tensors);
 
         let mut new = NewFolder::make(folder)?;
@@ -160,7 +163,8 @@ impl Model {
     /// opened from. One tensor at a time is in memory.
     ///
     /// # Errors
-    /// Those of [`Model::save_pretrained`]. After an error, a file at `path` is what it was.
+    /// Those of [`Model::save_pretrained`], and `InvalidArgument` for the original layout of an
+    /// `AsymmetricAutoencoderKL`. After an error, a file at `path` is what it was.
     pub fn save_file(&self, path: impl AsRef<Path>, options: &SaveOptions) -> Result<Saved> {
         let path = path.as_ref();
         if let Some(variant) = &options.variant {
@@ -171,7 +175,7 @@ impl Model {
             let message = format!("max_shard_size: none expected for a single file, {size} found");
             return Err(Error::invalid(message));
         }
-        let tensors = self.file_tensors(options);
+        let tensors = self.file_tensors(options)?;
         let mut saved = Saved::new(&tensors);
         let metadata = BTreeMap::from([format(), (CONFIG_KEY.to_owned(), self.config_file())]);
         let mut file = AtomicFile::create(path)?;
@@ -182,22 +186,46 @@ impl Model {
     }
 
     /// The tensors of the model as a file has them, in the order of diffusers' state dict.
-    fn file_tensors<'m>(&'m self, options: &SaveOptions) -> Vec<FileTensor<'m>> {
-        let original = options.layout == KeyLayout::Original;
-        let levels = self.config().downscale().ilog2() as usize + 1;
+    fn file_tensors<'m>(&'m self, options: &SaveOptions) -> Result<Vec<FileTensor<'m>>> {
+        let original = match options.layout {
+            KeyLayout::Original => Some(original_names(self.config())?),
+            KeyLayout::Diffusers => None,
+        };
         let mut tensors: Vec<_> = self.tensors().iter().collect();
         tensors.sort_by_cached_key(|(name, _)| state_dict_place(name));
         let file_tensor = |(name, tensor): (&String, &'m Tensor)| {
-            let shape = shape_out(name, &tensor.shape, original);
-            let name = if original { original_name(name, levels) } else { name.clone() };
+            let shape = shape_out(name, &tensor.shape, original.is_some());
+            let name = original.map_or_else(|| name.clone(), |names| original_name(name, names));
             FileTensor::new(tensor, name, shape, options.dtype)
         };
-        tensors.into_iter().map(file_tensor).collect()
+        let mut tensors: Vec<_> = tensors.into_iter().map(file_tensor).collect();
+        if matches!(self.config().family, Family::Flux2(_)) {
+            // Training alone reads the count, but diffusers warns where it is missing.
+            tensors.push(FileTensor::count(BATCHES.to_owned(), 0));
+        }
+        Ok(tensors)
     }
 
     /// The text of `config.json`.
     fn config_file(&self) -> String {
         self.config_text().map_or_else(|| as_diffusers_writes(self.config()), str::to_owned)
+    }
+}
+
+/// Whose names the original layout of a family has.
+///
+/// # Errors
+/// `InvalidArgument` for a family whose original names do not open.
+fn original_names(config: &Config) -> Result<OriginalNames> {
+    let levels = config.downscale().ilog2() as usize + 1;
+    match &config.family {
+        Family::Kl(_) => Ok(OriginalNames::Ldm { levels }),
+        Family::Flux2(_) => Ok(OriginalNames::Flux2 { levels }),
+        Family::Tiny(_) => Ok(OriginalNames::Taesd),
+        Family::Asymmetric(_) => Err(Error::invalid(format!(
+            "layout: diffusers' expected for an {}, the original one found",
+            config.family.name()
+        ))),
     }
 }
 

@@ -20,5 +20,5 @@ pub(crate) use container::{Array, Container, ContainerFormat};
 pub(crate) use npy::write as write_npy;
 pub(crate) use npz::write as write_npz;
 pub(crate) use pick::{Entry, alternatives, pick};
-pub(crate) use picture_array::{read, write};
+pub(crate) use picture_array::{read, read_mask, write};
 pub(crate) use safetensors::write as write_safetensors;

@@ -14,6 +14,20 @@ use crate::output::{Format, Target};
 /// Reads `[batch, channels, h, w]`, or `[channels, h, w]` as a batch of one. A `.safetensors` file
 /// holds one tensor, or one under the first of `names` that is there.
 pub(crate) fn read(path: &Path, names: &[&str]) -> Result<Array4<f32>> {
+    let (array, dims) = (read_array(path, names)?, "[batch, channels, height, width]");
+    with_axes(path, array, dims)
+}
+
+/// Reads a mask as [`read`] does, or `[h, w]`, as `[batch, 1, h, w]`.
+pub(crate) fn read_mask(path: &Path, names: &[&str]) -> Result<Array4<f32>> {
+    let mut array = read_array(path, names)?;
+    if array.shape.len() == 2 {
+        array.shape.insert(0, 1);
+    }
+    with_axes(path, array, "[height, width] or [batch, 1, height, width]")
+}
+
+fn read_array(path: &Path, names: &[&str]) -> Result<Array> {
     let format = match Format::of(path)? {
         Format::Npy => ContainerFormat::Npy,
         _ => ContainerFormat::Tensors,
@@ -21,12 +35,16 @@ pub(crate) fn read(path: &Path, names: &[&str]) -> Result<Array4<f32>> {
     let container = Container::open(path, format)?;
     let entries = container.entries();
     let entry = pick(&entries, names).map_err(|message| Failure::at(path, message))?;
-    let Array { shape, values } = container.read(&entry.name)?;
+    container.read(&entry.name)
+}
+
+fn with_axes(path: &Path, array: Array, expected: &str) -> Result<Array4<f32>> {
+    let Array { shape, values } = array;
     let dims = match shape[..] {
         [batch, channels, h, w] => (batch, channels, h, w),
         [channels, h, w] => (1, channels, h, w),
         _ => {
-            let what = format!("shape {shape:?}, expected [batch, channels, height, width]");
+            let what = format!("shape {shape:?}, expected {expected}");
             return Err(Failure::at(path, what));
         }
     };

@@ -42,6 +42,15 @@ pub(super) fn run(context: &Context<'_>, arguments: &Convert) -> Result<()> {
     if let (Some(path), false) = (path, context.options.quiet) {
         engine::remark_on(path, &model);
     }
+    let variant = model.config().family.tiny().and_then(|tiny| tiny.variant.name());
+    if let (Some(variant), LayoutKind::Diffusers) = (variant, arguments.layout) {
+        context.remark(&format!(
+            "{}: diffusers' AutoencoderTiny has no variant {variant} (arch_variant in the \
+             configuration): what is written opens here; diffusers leaves a part of it out, \
+             and draws another picture",
+            output.display()
+        ));
+    }
     context.interrupt.check()?;
     let saved = match to_file {
         true => model.save_file(output, &options)?,
@@ -52,6 +61,8 @@ pub(super) fn run(context: &Context<'_>, arguments: &Convert) -> Result<()> {
     report.set("output", output.to_string_lossy());
     let files: Vec<_> = saved.files.iter().map(|file| file.to_string_lossy()).collect();
     report.set("files", files);
+    report.set("family", info.family.as_str());
+    report.set("family_variant", variant);
     report.set("layout", layout(arguments.layout));
     report.set("parts", report::parts(parts));
     report.set("parameters", info.parameters);

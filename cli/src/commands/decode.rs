@@ -12,6 +12,7 @@ use crate::args::Decode;
 use crate::engine::{self, Engine};
 use crate::failure::{Failure, Result};
 use crate::latents::{self, Kind, Request};
+use crate::mask;
 use crate::output::Target;
 use crate::png_rows::{self, PngRows};
 use crate::report::{self, Report};
@@ -20,6 +21,9 @@ use crate::sample::SampleTarget;
 pub(super) fn run(context: &Context<'_>, arguments: &Decode) -> Result<()> {
     let target = Target::create(&arguments.output)?;
     let mut engine = Engine::open(context.options, &context.interrupt, Parts::Decoder)?;
+    if arguments.mask.is_some() {
+        mask::check(engine.config(), context.options.tiling)?;
+    }
     let (latents, kind) = read_latents(context, arguments, &engine)?;
 
     let factor = engine.config().downscale();
@@ -30,16 +34,30 @@ pub(super) fn run(context: &Context<'_>, arguments: &Decode) -> Result<()> {
     })?;
     let shape = [batch, engine.config().out_channels, height, width];
     let mut targets = SampleTarget::new(target, shape)?;
-    let picture = if targets.as_png().is_some() { 0 } else { engine::values(&shape) };
-    engine.reserve(&arguments.latents, latents.len().saturating_add(picture))?;
-
-    let decode_s = match targets.as_png() {
-        Some(targets) => {
-            let shape = [engine.config().out_channels, height, width];
-            decode_png(&mut engine, &arguments.latents, latents.view(), targets, shape)?
+    let masked = match (&arguments.picture, &arguments.mask) {
+        (Some(picture), Some(mask)) => {
+            Some((mask::read_picture(picture, shape)?, mask::read(mask, shape)?))
         }
-        None => {
-            let (output, decode_s) = engine.decode(&arguments.latents, latents.view())?;
+        _ => None,
+    };
+    let by_rows = masked.is_none() && targets.as_png().is_some();
+    let output = if by_rows { 0 } else { engine::values(&shape) };
+    let given = masked.as_ref().map_or(0, |(picture, mask)| picture.len() + mask.len());
+    engine
+        .reserve(&arguments.latents, latents.len().saturating_add(output).saturating_add(given))?;
+
+    let (input, view) = (&arguments.latents, latents.view());
+    let decode_s = match (targets.as_png(), masked) {
+        (Some(targets), None) => {
+            decode_png(&mut engine, input, view, targets, [shape[1], height, width])?
+        }
+        (_, masked) => {
+            let (output, decode_s) = match &masked {
+                Some((picture, mask)) => {
+                    engine.decode_masked(input, view, picture.view(), mask.view())?
+                }
+                None => engine.decode(input, view)?,
+            };
             targets.write(output.view())?;
             decode_s
         }
@@ -54,6 +72,7 @@ pub(super) fn run(context: &Context<'_>, arguments: &Decode) -> Result<()> {
     report.set("height", height);
     report.set("batch", batch);
     report.set("latents", kind.name());
+    report.set("masked", arguments.mask.is_some());
     report.set_output(&paths);
     let text = format!(
         "{}: {width}x{height}, decode {decode_s:.2} s, {}",
@@ -135,7 +154,7 @@ fn read_latents(
         scaled: arguments.scaled,
         size: arguments.size,
         model: &engine.label(Kind::Raw),
-        factor: engine.config().downscale(),
+        config: engine.config(),
     };
     let (mut latents, kind, remark) = latents::read(&request)?;
     if let Some(remark) = remark {

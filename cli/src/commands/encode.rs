@@ -2,7 +2,7 @@
 
 use ndarray::Array4;
 use serde_json::json;
-use vaekl::{Generator, Parts};
+use vaekl::{Config, Generator, Parts};
 
 use super::context::Context;
 use crate::args::{Encode, Posterior};
@@ -11,20 +11,22 @@ use crate::failure::{Failure, Result};
 use crate::latents::{self, Kind, LatentsFormat, Written};
 use crate::output::Target;
 use crate::report::Report;
-use crate::sample::{self, Input};
+use crate::sample::{self, Input, Wanted};
 
 pub(super) fn run(context: &Context<'_>, arguments: &Encode) -> Result<()> {
     let format = LatentsFormat::of(&arguments.output)?;
     let kind = kind(arguments, format)?;
     let mut target = Target::create_as(&arguments.output, format)?;
     let mut engine = Engine::open(context.options, &context.interrupt, Parts::Encoder)?;
+    let patch = check_model(arguments, engine.config())?;
     let fits = |height, width| engine.fits_encode(height, width);
-    let (input, remark) = sample::open(&arguments.image, engine.config(), true, fits)?;
+    let wanted = Wanted { rows: true, patch };
+    let (input, remark) = sample::open(&arguments.image, engine.config(), wanted, fits)?;
     if let Some(remark) = remark {
         context.remark(&remark);
     }
 
-    let (height, width, (posterior, encode_s)) = match input {
+    let (height, width, (encoded, encode_s)) = match input {
         Input::Array(input) => {
             let (_, _, height, width) = input.dim();
             engine.reserve(&arguments.image, input.len())?;
@@ -36,19 +38,18 @@ pub(super) fn run(context: &Context<'_>, arguments: &Encode) -> Result<()> {
     };
     let seed = arguments.seed.unwrap_or(0);
     let (name, mut latents): (_, Array4<f32>) = match arguments.posterior {
-        Posterior::Mode => ("latents", posterior.mode().to_owned()),
-        Posterior::Sample => ("latents", posterior.sample(&mut Generator::new(seed))),
-        Posterior::Moments => match posterior.posterior() {
-            Some(posterior) => ("moments", posterior.moments().to_owned()),
-            None => {
-                let family = engine.config().family.name();
-                let message = format!("--posterior moments: an {family} has no posterior");
-                return Err(Failure::Usage(message));
-            }
-        },
+        Posterior::Mode => ("latents", encoded.mode().to_owned()),
+        Posterior::Sample => ("latents", encoded.sample(&mut Generator::new(seed))),
+        Posterior::Moments => {
+            let posterior = encoded.posterior().ok_or_else(|| no_posterior(engine.config()))?;
+            ("moments", posterior.moments().to_owned())
+        }
     };
     if arguments.scaled {
         engine.scale(latents.view_mut())?;
+    }
+    if patch > 1 {
+        latents = engine.config().patchify_latents(latents.view())?;
     }
 
     let label = engine.label(kind);
@@ -66,6 +67,7 @@ pub(super) fn run(context: &Context<'_>, arguments: &Encode) -> Result<()> {
     report.set("shape", json!(latents.shape()));
     report.set("tensor", name);
     report.set("latents", kind.name());
+    report.set("patch_size", patch);
     report.set("format", format.name());
     report.set_output(std::slice::from_ref(&arguments.output));
     let text = format!(
@@ -77,6 +79,27 @@ pub(super) fn run(context: &Context<'_>, arguments: &Encode) -> Result<()> {
         engine.summary()
     );
     context.finish(report, context.options.model.as_deref(), &text)
+}
+
+/// Fails if the model does not have what the options ask for; the side of the patches to write.
+fn check_model(arguments: &Encode, config: &Config) -> Result<usize> {
+    if arguments.posterior == Posterior::Moments && config.family.tiny().is_some() {
+        return Err(no_posterior(config));
+    }
+    match (arguments.patches, config.patch_size()) {
+        (false, _) => Ok(1),
+        (true, 1) => {
+            let found = config.family.name();
+            let message = format!("--patches: an AutoencoderKLFlux2 expected, {found} found");
+            Err(Failure::Usage(message))
+        }
+        (true, patch) => Ok(patch),
+    }
+}
+
+fn no_posterior(config: &Config) -> Failure {
+    let family = config.family.name();
+    Failure::Usage(format!("--posterior moments: an {family} has no posterior"))
 }
 
 /// What is to be written, if the options make sense.

@@ -4,12 +4,13 @@ use std::fmt::Write;
 use std::time::Instant;
 
 use serde_json::{Map, Value, json};
-use vaekl::{Guess, Level, ModelInfo, Parts, Plan};
+use vaekl::{Config, Guess, Level, ModelInfo, Parts, Plan};
 
 use super::context::Context;
 use crate::args::Info;
 use crate::engine;
 use crate::failure::Result;
+use crate::mask;
 use crate::report::{self, Report, mib};
 
 /// Side of the picture that the memory is told for, unless the model's factor is larger.
@@ -20,10 +21,50 @@ struct Facts {
     name: String,
     parts: &'static str,
     info: ModelInfo,
+    family: FamilyFacts,
     config: Map<String, Value>,
     side: usize,
     encode: Option<Plan>,
     decode: Option<Plan>,
+}
+
+/// What a family's models can do.
+struct FamilyFacts {
+    /// The variant of a tiny one, by the name that TAESD gives it.
+    variant: Option<&'static str>,
+    latent_channels: usize,
+    /// Side of a latent in pixels.
+    downscale: usize,
+    /// Whether the encoder gives a posterior; otherwise it gives latents.
+    posterior: bool,
+    /// Whether the decoder takes a mask.
+    masks: bool,
+    /// Side of the patches that scaled latents may be in.
+    patch_size: usize,
+}
+
+impl FamilyFacts {
+    fn of(config: &Config) -> Self {
+        Self {
+            variant: config.family.tiny().and_then(|tiny| tiny.variant.name()),
+            latent_channels: config.latent_channels,
+            downscale: config.downscale(),
+            posterior: config.family.tiny().is_none(),
+            masks: mask::takes(config),
+            patch_size: config.patch_size(),
+        }
+    }
+
+    /// What there is to say of the latents, for a person.
+    fn latents(&self) -> String {
+        let Self { latent_channels: channels, downscale, patch_size, .. } = *self;
+        let posterior = if self.posterior { "a posterior" } else { "no posterior" };
+        let patches = match patch_size {
+            1 => String::new(),
+            side => format!(", scaled ones in patches of {side}x{side} too"),
+        };
+        format!("{channels} channels, one for {downscale}x{downscale} pixels, {posterior}{patches}")
+    }
 }
 
 pub(super) fn run(context: &Context<'_>, arguments: &Info) -> Result<()> {
@@ -41,6 +82,7 @@ pub(super) fn run(context: &Context<'_>, arguments: &Info) -> Result<()> {
         name: path.map_or("embedded".into(), |path| path.display().to_string()),
         parts: report::parts(parts),
         info: model.info().clone(),
+        family: FamilyFacts::of(model.config()),
         config: serde_json::from_str(&model.config().to_json()).expect("to_json gives an object"),
         side,
         encode: (parts != Parts::Decoder).then(encode).transpose()?,
@@ -56,6 +98,14 @@ impl Facts {
     fn report(&self) -> Report {
         let info = &self.info;
         let mut report = Report::default();
+        report.set("family", info.family.as_str());
+        report.set("family_source", info.family_source.as_str());
+        report.set("family_variant", self.family.variant);
+        report.set("latent_channels", self.family.latent_channels);
+        report.set("downscale", self.family.downscale);
+        report.set("posterior", self.family.posterior);
+        report.set("masks", self.family.masks);
+        report.set("patch_size", self.family.patch_size);
         report.set("parts", self.parts);
         report.set("parameters", info.parameters);
         report.set("weight_bytes", info.weight_bytes);
@@ -93,8 +143,13 @@ impl Facts {
         let dtypes: Vec<_> =
             info.dtypes.iter().map(|(dtype, count)| format!("{count} {dtype}")).collect();
         let access = if info.mapped { "mapped" } else { "read a layer at a time" };
+        let variant = self.family.variant.map_or(String::new(), |name| format!(" {name}"));
+        let masks = if self.family.masks { "taken" } else { "not taken" };
         let mut lines = vec![
             ("model", self.name.clone()),
+            ("family", format!("{}{variant} ({})", info.family, info.family_source)),
+            ("latents", self.family.latents()),
+            ("masks", masks.into()),
             ("parts", self.parts.into()),
             ("parameters", format!("{} in {} tensors", info.parameters, info.tensors)),
             ("dtypes", dtypes.join(", ")),
@@ -122,7 +177,7 @@ impl Facts {
             let _ = writeln!(text, "{name:<12}{value}");
         }
         for (name, value) in &self.config {
-            let _ = writeln!(text, "  {name:<26}{value}");
+            let _ = writeln!(text, "  {name:<28}{value}");
         }
         text.truncate(text.trim_end().len());
         text

@@ -1,11 +1,13 @@
 //! `vaekl reconstruct IMAGE -o OUT`.
 
+use ndarray::{Array4, Axis, Slice};
 use vaekl::Parts;
 
 use super::context::Context;
 use crate::args::Reconstruct;
 use crate::engine::{self, Engine};
 use crate::failure::Result;
+use crate::mask;
 use crate::output::Target;
 use crate::report::{self, Report};
 use crate::sample::{self, SampleTarget};
@@ -13,20 +15,37 @@ use crate::sample::{self, SampleTarget};
 pub(super) fn run(context: &Context<'_>, arguments: &Reconstruct) -> Result<()> {
     let target = Target::create(&arguments.output)?;
     let mut engine = Engine::open(context.options, &context.interrupt, Parts::Both)?;
+    if arguments.mask.is_some() {
+        mask::check(engine.config(), context.options.tiling)?;
+    }
     let fits = |height, width| engine.fits_encode(height, width);
     let (input, remark) = sample::read(&arguments.image, engine.config(), fits)?;
     if let Some(remark) = remark {
         context.remark(&remark);
     }
-    let factor = engine.config().downscale();
+    let config = engine.config();
     let (batch, _, height, width) = input.dim();
-    let (height, width) = (height - height % factor, width - width % factor);
-    let shape = [batch, engine.config().out_channels, height, width];
+    let side = |length| sample::encoded_length(config, length).saturating_mul(config.downscale());
+    let (height, width) = (side(height), side(width));
+    let shape = [batch, config.out_channels, height, width];
     let mut targets = SampleTarget::new(target, shape)?;
+    let mask = arguments.mask.as_deref().map(|path| mask::read(path, shape)).transpose()?;
 
-    engine.reserve(&arguments.image, input.len().saturating_add(engine::values(&shape)))?;
-    let (posterior, encode_s) = engine.encode(&arguments.image, input.view())?;
-    let (output, decode_s) = engine.decode(&arguments.image, posterior.mode())?;
+    let masked = mask.as_ref().map_or(0, Array4::len);
+    let beside = input.len().saturating_add(engine::values(&shape)).saturating_add(masked);
+    engine.reserve(&arguments.image, beside)?;
+    let (encoded, encode_s) = engine.encode(&arguments.image, input.view())?;
+    let (latents, image) = (encoded.mode(), &arguments.image);
+    let (output, decode_s) = match &mask {
+        Some(mask) => {
+            // An array may have rows that the encoder left out.
+            let mut picture = input.view();
+            picture.slice_axis_inplace(Axis(2), Slice::from(..height));
+            picture.slice_axis_inplace(Axis(3), Slice::from(..width));
+            engine.decode_masked(image, latents, picture, mask.view())?
+        }
+        None => engine.decode(image, latents)?,
+    };
     let psnr = sample::psnr(input.view(), output.view());
 
     targets.write(output.view())?;

@@ -38,11 +38,14 @@ pub(crate) struct Label {
     pub(super) kind: Option<Kind>,
     /// A preset, `embedded`, or the name of the class.
     pub(super) family: Option<String>,
+    /// The name of diffusers' class.
+    pub(super) class: Option<String>,
     /// Channels of latents; moments have twice as many.
     pub(super) channels: Option<usize>,
     pub(super) scaling: Option<f64>,
     pub(super) shift: Option<f64>,
-    /// Means and deviations of the channels, for families that have them.
+    /// Means and deviations of the channels, for families that have them; of the channels of a
+    /// patch for FLUX.2's.
     pub(super) statistics: Option<(Vec<f64>, Vec<f64>)>,
     /// The fingerprint of the model.
     pub(super) model: Option<String>,
@@ -50,6 +53,7 @@ pub(crate) struct Label {
 
 const KIND: &str = "vaekl.latents";
 const FAMILY: &str = "vaekl.family";
+const CLASS: &str = "vaekl.class";
 const CHANNELS: &str = "vaekl.channels";
 const SCALING: &str = "vaekl.scaling_factor";
 const SHIFT: &str = "vaekl.shift_factor";
@@ -64,7 +68,8 @@ impl Label {
         let statistics = config.latents_mean.clone().zip(config.latents_std.clone());
         Self {
             kind: Some(kind),
-            family: Some(family.unwrap_or("AutoencoderKL").to_owned()),
+            family: Some(family.unwrap_or(config.family.name()).to_owned()),
+            class: Some(config.family.name().to_owned()),
             channels: Some(config.latent_channels),
             scaling: Some(config.scaling_factor),
             shift: config.shift_factor,
@@ -84,6 +89,7 @@ impl Label {
         Ok(Some(Self {
             kind: Some(kind),
             family: texts.get(FAMILY).cloned(),
+            class: texts.get(CLASS).cloned(),
             channels: parse(texts, CHANNELS, "a number", |text| text.parse().ok())?,
             scaling: parse(texts, SCALING, "a number", number)?,
             shift: parse(texts, SHIFT, "a number", number)?,
@@ -103,6 +109,7 @@ impl Label {
         let fields = [
             (KIND, self.kind.map(|kind| kind.name().to_owned())),
             (FAMILY, self.family.clone()),
+            (CLASS, self.class.clone()),
             (CHANNELS, self.channels.map(|channels| channels.to_string())),
             (SCALING, self.scaling.map(|factor| factor.to_string())),
             (SHIFT, self.shift.map(|shift| shift.to_string())),
@@ -153,6 +160,7 @@ mod tests {
         let label = Label {
             kind: Some(Kind::Scaled),
             family: Some("playground-v2.5".into()),
+            class: Some("AutoencoderKL".into()),
             channels: Some(4),
             scaling: Some(0.1 + 0.2),
             shift: Some(-1e-300),

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use ndarray::Array4;
+use vaekl::Config;
 
 use super::agree::{check_flag, check_model};
 use super::choose::{COMFY, choose};
@@ -28,14 +29,14 @@ pub(crate) struct Request<'a> {
     pub(crate) size: Option<(usize, usize)>,
     /// The label that the open model gives its latents.
     pub(crate) model: &'a Label,
-    /// Pixels of a latent's side.
-    pub(crate) factor: usize,
+    /// The configuration of the open model.
+    pub(crate) config: &'a Config,
 }
 
 /// Latents of the file, what they are, and a remark for the user.
 ///
-/// `[batch, channels, h, w]` with the model's channels, or twice as many of moments. Latents of
-/// another model, or other than the user says, are an error.
+/// `[batch, channels, h, w]` with the model's channels, or twice as many of moments. Scaled latents
+/// in patches, as FLUX.2 has them, are unfolded. Latents of another model, or other than the user says, are an error.
 pub(crate) fn read(request: &Request<'_>) -> Result<(Array4<f32>, Kind, Option<String>)> {
     let path = request.path;
     let at = |message: String| Failure::at(path, message);
@@ -59,17 +60,30 @@ pub(crate) fn read(request: &Request<'_>) -> Result<(Array4<f32>, Kind, Option<S
         array.values.iter_mut().for_each(|value| *value *= factor);
     }
     let channels = request.model.channels.expect("a model has channels");
-    let expected = Expected { channels, factor: request.factor, size: request.size };
-    let (latents, packed) = expected.shape(array).map_err(at)?;
+    let (config, size) = (request.config, request.size);
+    let (factor, patch) = (config.downscale(), config.patch_size());
+    let expected = Expected { channels, factor, patch, size };
+    let (mut latents, packed) = expected.shape(array).map_err(at)?;
 
-    let found = latents.dim().1;
+    let mut found = latents.dim().1;
+    let folded = expected.is_folded(found);
+    let scaled = label.kind.map_or(request.scaled, |kind| kind == Kind::Scaled);
+    if folded && scaled {
+        latents = config.unpatchify_latents(latents.view())?;
+        found = channels;
+    }
     let moments = match label.kind {
         Some(kind) => kind == Kind::Moments,
-        None => found == 2 * channels && !request.scaled,
+        // A tiny autoencoder has none.
+        None => found == 2 * channels && !request.scaled && config.family.tiny().is_none(),
     };
     let (name, channels) = if moments { ("moments", 2 * channels) } else { ("latents", channels) };
     if found != channels {
-        return Err(at(format!("{name} of {found} channels, expected {channels}")));
+        let folded = match folded {
+            true => format!("; in patches of {patch}x{patch} only with --scaled"),
+            false => String::new(),
+        };
+        return Err(at(format!("{name} of {found} channels, expected {channels}{folded}")));
     }
     let kind = match label.kind {
         Some(kind) => kind,

@@ -11,6 +11,8 @@ pub(super) struct Expected {
     pub(super) channels: usize,
     /// Pixels of a latent's side.
     pub(super) factor: usize,
+    /// Side of the patches that scaled latents may be folded into; 1 if they never are.
+    pub(super) patch: usize,
     /// Width and height of the picture.
     pub(super) size: Option<(usize, usize)>,
 }
@@ -38,8 +40,8 @@ impl Expected {
             [channels, h, w] => (1, channels, h, w),
             _ => return Err(format!("shape {shape:?}, expected [batch, channels, height, width]")),
         };
-        let (height, width) =
-            (dims.2.saturating_mul(self.factor), dims.3.saturating_mul(self.factor));
+        let factor = self.pixels(dims.1);
+        let (height, width) = (dims.2.saturating_mul(factor), dims.3.saturating_mul(factor));
         if let Some(size) = self.size
             && size != (width, height)
         {
@@ -51,12 +53,24 @@ impl Expected {
         Ok((Array4::from_shape_vec(dims, values).expect("as many as the shape says"), false))
     }
 
+    /// Whether latents of so many channels are folded into patches.
+    pub(super) fn is_folded(self, channels: usize) -> bool {
+        self.patch > 1 && channels == self.channels * self.patch.pow(2)
+    }
+
+    /// Pixels of the side of a latent, or of a patch, in an array of so many channels.
+    fn pixels(self, channels: usize) -> usize {
+        self.factor * if self.is_folded(channels) { self.patch } else { 1 }
+    }
+
     /// Whether `shape` is that of packed latents. One that is also `[channels, h, w]` is so only
     /// if a size was given, and is not that of such latents.
     fn is_packed(self, shape: &[usize]) -> bool {
         let &[channels, h, w] = shape else { return false };
-        let plain = channels == self.channels || channels == 2 * self.channels;
-        let plain_size = (w.saturating_mul(self.factor), h.saturating_mul(self.factor));
+        let plain =
+            channels == self.channels || channels == 2 * self.channels || self.is_folded(channels);
+        let factor = self.pixels(channels);
+        let plain_size = (w.saturating_mul(factor), h.saturating_mul(factor));
         w == 4 * self.channels && (!plain || self.size.is_some_and(|size| size != plain_size))
     }
 
@@ -89,7 +103,7 @@ impl Expected {
 mod tests {
     use super::*;
 
-    const EXPECTED: Expected = Expected { channels: 2, factor: 8, size: None };
+    const EXPECTED: Expected = Expected { channels: 2, factor: 8, patch: 1, size: None };
 
     fn array(shape: &[usize]) -> Array {
         let values = (0..shape.iter().product()).map(|value: usize| value as f32).collect();
@@ -117,6 +131,22 @@ mod tests {
             let message = EXPECTED.shape(array(shape)).unwrap_err();
             assert!(message.contains(part), "{message}");
         }
+    }
+
+    #[test]
+    fn patches_are_twice_as_wide() {
+        let folds = Expected { patch: 2, size: Some((96, 64)), ..EXPECTED };
+        for shape in [&[3, 8, 4, 6][..], &[8, 4, 6]] {
+            assert_eq!(folds.shape(array(shape)).unwrap().0.shape()[1..], [8, 4, 6]);
+        }
+        assert!(folds.is_folded(8) && !folds.is_folded(2) && !EXPECTED.is_folded(8));
+        let message = folds.shape(array(&[1, 2, 4, 6])).unwrap_err();
+        assert_eq!(message, "latents of a picture of 48x32, 96x64 expected by --size");
+        // As wide as packed latents are: the size tells.
+        let sized = |size| Expected { size, ..folds }.shape(array(&[8, 4, 8])).unwrap();
+        assert_eq!(sized(None).0.dim(), (1, 8, 4, 8));
+        assert_eq!(sized(Some((128, 64))).0.dim(), (1, 8, 4, 8));
+        assert_eq!(sized(Some((64, 16))).0.dim(), (8, 2, 2, 8));
     }
 
     #[test]

@@ -232,12 +232,15 @@ impl Config {
         json["in_channels"] = json!(self.in_channels);
         json["out_channels"] = json!(self.out_channels);
         json["latent_channels"] = json!(self.latent_channels);
+        // diffusers' class for FLUX.2 has no such field, and warns where there is one.
+        if !matches!(self.family, Family::Flux2(_)) || !self.force_upcast {
+            json["force_upcast"] = json!(self.force_upcast);
+        }
         if !matches!(self.family, Family::Tiny(_)) {
             json["sample_size"] = sample_size;
         }
         if !matches!(self.family, Family::Flux2(_)) {
             json["scaling_factor"] = json!(self.scaling_factor);
-            json["force_upcast"] = json!(self.force_upcast);
         }
         match self.family {
             Family::Kl(_) => {

@@ -2,6 +2,7 @@
 //! Infers the configuration of a tiny autoencoder from shapes.
 
 use crate::base::error::{Error, Result};
+use crate::checkpoint::KeyLayout;
 use crate::model::config::{Config, Family, TinyConfig, TinyVariant};
 use crate::model::guess::Guess;
 use crate::model::shapes::Shapes;
@@ -44,7 +45,11 @@ struct Half {
 /// # Errors
 /// `Model`, naming the tensor, if the tensors are not those of an `AutoencoderTiny`, or contradict
 /// each other.
-pub(in crate::model) fn infer(shapes: Shapes<'_>, guessed: &mut Vec<Guess>) -> Result<Config> {
+pub(in crate::model) fn infer(
+    shapes: Shapes<'_>,
+    layout: KeyLayout,
+    guessed: &mut Vec<Guess>,
+) -> Result<Config> {
     let encoder = shapes.has("encoder.layers.0.weight").then(|| encoder(shapes)).transpose()?;
     let decoder = shapes.has("decoder.layers.0.weight").then(|| decoder(shapes)).transpose()?;
     let mut tiny = TinyConfig::default();
@@ -107,11 +112,14 @@ pub(in crate::model) fn infer(shapes: Shapes<'_>, guessed: &mut Vec<Guess>) -> R
             if decoder.is_some() { "decoder.layers.2" } else { "encoder.layers.11" }
         )));
     }
-    guessed.push(Guess::new(
-        "act_fn",
-        tiny.act_fn.name(),
-        "shapes do not tell, all published models of the family have it",
-    ));
+    // TAESD's own files have it by definition.
+    if layout == KeyLayout::Diffusers {
+        guessed.push(Guess::new(
+            "act_fn",
+            tiny.act_fn.name(),
+            "shapes do not tell, all published models of the family have it",
+        ));
+    }
     config.family = Family::Tiny(tiny);
     config.validate()?;
     Ok(config)
