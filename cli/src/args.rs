@@ -93,8 +93,8 @@ model. A file that says that its latents are scaled is unscaled without the flag
 twice the latent channels, are decoded by their mean. FLUX's packed latents, [batch, patches, 4 * \
 channels], need --size. FLUX.2's scaled latents may be in patches of 2x2, with 4 times the \
 channels. With --picture and --mask the decoder of an AsymmetricAutoencoderKL keeps the picture \
-outside of the mask. Pictures are clamped to 8 bits; .npy and .safetensors hold unclamped f32. A batch goes to one array file, or to pictures \
-OUT_0.png, OUT_1.png, ...";
+outside of the mask. Pictures are clamped to 8 bits; .npy and .safetensors hold unclamped f32. A \
+batch goes to one array file, or to pictures OUT_0.png, OUT_1.png, ...";
 
 const DECODE_EXAMPLES: &str = "\
 Examples:

@@ -112,6 +112,7 @@ impl Preset {
             shapes: SD,
         };
         let tiny = |name, latent_channels| Values {
+            shift: Some(0.0),
             force_upcast: false,
             shapes: Shapes { latent_channels, ..TINY },
             ..plain(name, 1.0, 512)

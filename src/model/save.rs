@@ -92,8 +92,9 @@ impl Model {
     /// Saves the model as `save_pretrained` of diffusers' class does: `config.json` and
     /// `diffusion_pytorch_model.safetensors`, or shards and their index, which `from_pretrained`
     /// opens, except of a variant of `AutoencoderTiny` that diffusers does not have
-    /// ([`TinyConfig::variant`](crate::TinyConfig::variant)). `config.json` is the checkpoint's own, byte for byte, unless an option of opening has
-    /// overridden it. A model opened without one half is saved without it.
+    /// ([`TinyConfig::variant`](crate::TinyConfig::variant)). `config.json` is the checkpoint's own,
+    /// byte for byte, unless an option of opening has overridden it. A model opened without one
+    /// half is saved without it.
     ///
     /// `folder` is made if it is not there. All files are written before the first of them takes
     /// its name; then weights of an earlier save of the same variant are removed. The folder may be

@@ -36,7 +36,8 @@ pub(crate) struct Request<'a> {
 /// Latents of the file, what they are, and a remark for the user.
 ///
 /// `[batch, channels, h, w]` with the model's channels, or twice as many of moments. Scaled latents
-/// in patches, as FLUX.2 has them, are unfolded. Latents of another model, or other than the user says, are an error.
+/// in patches, as FLUX.2 has them, are unfolded. Latents of another model, or other than the user
+/// says, are an error.
 pub(crate) fn read(request: &Request<'_>) -> Result<(Array4<f32>, Kind, Option<String>)> {
     let path = request.path;
     let at = |message: String| Failure::at(path, message);

@@ -123,6 +123,7 @@ impl Default for Config {
 impl Config {
     /// The defaults of the class of diffusers for a family.
     pub(super) fn of(family: Family) -> Self {
+        let tiny = family.tiny().is_some();
         let (latent_channels, size, scaling_factor, force_upcast) = match &family {
             Family::Kl(_) => (4, 32, 0.18215, true),
             Family::Flux2(_) => (32, 1024, 1.0, true),
@@ -136,7 +137,7 @@ impl Config {
             latent_channels,
             sample_size: (size, size),
             scaling_factor,
-            shift_factor: None,
+            shift_factor: tiny.then_some(0.0),
             latents_mean: None,
             latents_std: None,
             force_upcast,
@@ -211,7 +212,7 @@ impl Config {
             },
             Family::Tiny(_) => Self {
                 scaling_factor: fields.number("scaling_factor")?.unwrap_or(config.scaling_factor),
-                shift_factor: fields.number("shift_factor")?,
+                shift_factor: fields.number("shift_factor")?.or(config.shift_factor),
                 ..config
             },
         })

@@ -19,8 +19,8 @@ public struct Status: RawRepresentable, Hashable, Sendable, CustomStringConverti
     public static let io = Status(rawValue: VAEKL_ERR_IO)
     /// The file is not a checkpoint, or is corrupt.
     public static let format = Status(rawValue: VAEKL_ERR_FORMAT)
-    /// The tensors or the configuration are not those of an autoencoder that is opened, or lack the requested
-    /// half.
+    /// The tensors or the configuration are not those of an autoencoder that is opened, or lack
+    /// the requested half.
     public static let model = Status(rawValue: VAEKL_ERR_MODEL)
     /// Valid, but not supported by this build.
     public static let unsupported = Status(rawValue: VAEKL_ERR_UNSUPPORTED)
