@@ -264,7 +264,7 @@ fn latents_of_another_model_are_refused() {
         folder.fail(1, quiet(fixture, &decode))
     };
     let line = refuse(&taesd, "flux2.npz", &[]);
-    let part = "latents of AutoencoderTiny (4 channels, scaling 1) expected by the model";
+    let part = "latents of AutoencoderTiny (4 channels, scaling 1, shift 0) expected by the model";
     assert!(line.contains(part), "{line}");
     assert!(line.contains("of AutoencoderKLFlux2 (6 channels"), "{line}");
     let line = refuse(&asymmetric, "taesd.npz", &[]);

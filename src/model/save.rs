@@ -92,7 +92,7 @@ impl Model {
     /// Saves the model as `save_pretrained` of diffusers' class does: `config.json` and
     /// `diffusion_pytorch_model.safetensors`, or shards and their index, which `from_pretrained`
     /// opens, except of a variant of `AutoencoderTiny` that diffusers does not have
-    /// ([`TinyConfig::variant`](crate::TinyConfig::variant)). `config.json` is the checkpoint's own,
+    /// ([`TinyConfig::variant`](crate::TinyConfig::variant)). `config.json` is the checkpoint's,
     /// byte for byte, unless an option of opening has overridden it. A model opened without one
     /// half is saved without it.
     ///
