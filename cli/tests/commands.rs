@@ -272,7 +272,7 @@ fn info_tells_configuration_and_memory() {
     let model = data("grey_model");
     let model = model.to_str().unwrap();
     let stdout = folder.succeed(["info", model]);
-    for part in [model, "in_channels               1", "encoder and decoder", "config.json"] {
+    for part in [model, "in_channels                 1", "encoder and decoder", "config.json"] {
         assert!(stdout.contains(part), "{part}: {stdout}");
     }
     assert_eq!(stdout, folder.succeed(["info", "--model", model]));
