@@ -293,7 +293,7 @@ impl Config {
 
     /// Height, or width, of the latents of a picture of height, or width, `length`: a plain
     /// autoencoder's halvings drop an odd last row or column, a tiny one's keep it.
-    pub(crate) fn encoded_length(&self, length: usize) -> usize {
+    pub fn encoded_length(&self, length: usize) -> usize {
         match self.family {
             Family::Tiny(_) => length.div_ceil(self.downscale()),
             _ => length / self.downscale(),
