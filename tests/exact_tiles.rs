@@ -5,7 +5,9 @@ mod support;
 
 use ndarray::{Array4, Axis};
 use support::Fixture;
-use vaekl::{Encoded, Model, Session, SessionOptions, Storage, Tiling, plan_decode, plan_encode};
+use vaekl::{
+    Encoded, ErrorKind, Model, Session, SessionOptions, Storage, Tiling, plan_decode, plan_encode,
+};
 
 /// Values in about [-1, 1] that are alike nowhere.
 fn noise(shape: (usize, usize, usize, usize)) -> Array4<f32> {
@@ -125,4 +127,26 @@ fn a_tile_size_that_the_squares_do_not_divide_is_refused() {
     let tiled = options(Storage::F32).with_tiling(Tiling::Seamless).with_tile_size(10);
     let error = plan_decode(&model, &tiled, 64, 64).unwrap_err();
     assert!(error.message().contains("a multiple of 4 expected"), "{error}");
+    // Too many of them are no matter of memory.
+    let error = plan_decode(&model, &tiled.with_tile_size(4), 8, 1 << 22).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+    assert!(error.message().contains("at most 65536 tiles"), "{error}");
+}
+
+/// The exact tiling reads no tile size, and an encoder rather takes a scratch file than tiles.
+#[test]
+fn what_the_exact_tiling_does_not_read() {
+    let model = Fixture::family("taesd").model(|_| {});
+    let need = plan_decode(&model, &options(Storage::F32), 128, 128).unwrap().peak_bytes;
+    let tight = options(Storage::F32).with_memory_budget(need / 2);
+    let expected = plan_decode(&model, &tight, 128, 128).unwrap();
+    assert!(expected.tiles_x * expected.tiles_y > 1);
+    let sized = tight.with_tile_size(30).with_tile_overlap(8);
+    assert_eq!(plan_decode(&model, &sized, 128, 128).unwrap(), expected);
+    let need = plan_encode(&model, &options(Storage::F32), 2400, 120).unwrap().peak_bytes;
+    let tight = options(Storage::F32).with_memory_budget(need - (4 << 20));
+    assert!(plan_encode(&model, &tight, 2400, 120).unwrap().tiles_y > 1);
+    let plan = plan_encode(&model, &tight.with_scratch_dir(std::env::temp_dir()), 2400, 120);
+    let plan = plan.unwrap();
+    assert!(plan.tiles_y == 1 && plan.scratch_bytes > 0, "{plan:?}");
 }

@@ -149,6 +149,58 @@ fn a_condition_encoder_with_a_piece_missing() {
 }
 
 #[test]
+fn configurations_that_no_network_has() {
+    for (json, part) in [
+        (
+            r#"{"_class_name": "AutoencoderTiny", "arch_variant": "f32",
+                "encoder_block_out_channels": [1, 8, 8, 8],
+                "num_decoder_blocks": [3, 3, 3, 3, 3, 1],
+                "decoder_block_out_channels": [8, 8, 8, 8, 8, 8]}"#,
+            "an even first width expected",
+        ),
+        (
+            r#"{"_class_name": "AutoencoderTiny", "num_encoder_blocks": [1, 3]}"#,
+            "num_encoder_blocks: 4 entries expected",
+        ),
+        (r#"{"_class_name": "AutoencoderTiny", "latent_magnitude": 1e-320}"#, "a positive number"),
+        (r#"{"_class_name": "AutoencoderTiny", "upsample_fn": "bilinear"}"#, "nearest expected"),
+        (r#"{"_class_name": "AutoencoderKLFlux2", "patch_size": [4, 4]}"#, "[2, 2] expected"),
+        (
+            r#"{"_class_name": "AsymmetricAutoencoderKL", "up_block_out_channels": [64, 64]}"#,
+            "channels of the decoder's levels: 1 entries expected",
+        ),
+    ] {
+        let error = Config::from_json(json).unwrap_err();
+        assert!(error.message().contains(part), "\"{part}\" is not in: {error}");
+    }
+}
+
+#[test]
+fn folders_that_are_no_pair() {
+    let folder = std::env::temp_dir().join(format!("vaekl-{}-pairs", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let pair = Fixture::family("taesd").folder;
+    let copy = |from: &str, to: &str| fs::copy(pair.join(from), folder.join(to)).unwrap();
+    copy("taesd_decoder.pth", "lonely_decoder.pth");
+    let message = || Model::open(&folder).unwrap_err().message().to_owned();
+    assert!(message().contains("no two files NAME_encoder and NAME_decoder"), "{}", message());
+    for name in ["a", "b"] {
+        copy("taesd_decoder.pth", &format!("{name}_decoder.pth"));
+        copy("taesd_encoder.pth", &format!("{name}_encoder.pth"));
+    }
+    assert!(message().contains("expected, a, b found"), "{}", message());
+    for half in ["encoder", "decoder"] {
+        fs::remove_file(folder.join(format!("b_{half}.pth"))).unwrap();
+    }
+    Model::open(&folder).unwrap();
+    // The halves swapped.
+    copy("taesd_decoder.pth", "a_encoder.pth");
+    copy("taesd_encoder.pth", "a_decoder.pth");
+    assert!(message().contains("AutoencoderTiny"), "{}", message());
+    fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
 fn masks_that_do_not_fit() {
     let fixture = Fixture::family("asymmetric");
     let model = fixture.model(|_| {});
@@ -168,7 +220,7 @@ fn masks_that_do_not_fit() {
     fails(&zeros(3, 48, 56), &mask, &["picture", "(1, 3, 40, 56)", "(1, 3, 48, 56) found"]);
     let mut nan = mask.clone();
     nan[(0, 0, 3, 5)] = f32::NAN;
-    fails(&picture, &nan, &["mask: NaN at row 3, column 5"]);
+    fails(&picture, &nan, &["mask: 0 to 1 expected, NaN found at row 3, column 5"]);
     // Tiles have no mask, and other families take none.
     let seamless = SessionOptions::default().with_tiling(Tiling::Seamless);
     let mut session = Session::new(&model, &seamless).unwrap();

@@ -115,20 +115,21 @@ impl Halves {
                 .map(|extension| folder.join(format!("{name}_{half}{extension}")))
                 .find(|path| path.is_file())
         };
-        let mut pairs = names.iter().filter_map(|name| {
+        let pairs = names.iter().filter_map(|name| {
             let (encoder, decoder) = (file(name, "encoder")?, file(name, "decoder")?);
-            Some(Self { files: [("encoder.", encoder), ("decoder.", decoder)] })
+            let pair = Self { files: [("encoder.", encoder), ("decoder.", decoder)] };
+            Some((name.as_str(), pair))
         });
-        let first = pairs.next();
-        if pairs.next().is_some() {
-            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut pairs: Vec<(&str, Self)> = pairs.collect();
+        if pairs.len() > 1 {
+            let names: Vec<&str> = pairs.iter().map(|(name, _)| *name).collect();
             return Err(Error::format(format!(
                 "{}: one pair of files NAME_encoder and NAME_decoder expected, {} found",
                 folder.display(),
                 names.join(", ")
             )));
         }
-        Ok(first)
+        Ok(pairs.pop().map(|(_, pair)| pair))
     }
 
     fn read(self, folder: &Path, mmap: bool) -> Result<Folder> {
@@ -143,6 +144,13 @@ impl Halves {
                 if bare { format!("{half}{name}") } else { name }
             };
             let RawTensors { tensors, unsupported, .. } = part;
+            if !tensors.keys().any(|name| named(name.clone()).contains(half)) {
+                return Err(Error::format(format!(
+                    "{}: tensors of an {} expected, none found",
+                    path.display(),
+                    half.trim_end_matches('.')
+                )));
+            }
             for (name, tensor) in tensors {
                 let name = named(name);
                 if raw.tensors.insert(name.clone(), tensor).is_some() {

@@ -39,10 +39,11 @@ pub struct vaekl_session_options {
     /// Any VAEKL_TILING; default VAEKL_TILING_EXACT.
     pub tiling: vaekl_tiling,
     /// Side of a tile in latent pixels; VAEKL_TILING_EXACT does not read it. Default 0: the model's
-    /// sample_size, or for seamless tiles with a budget or a workspace the largest that fits.
+    /// sample_size, or for seamless tiles with a budget or a workspace the largest that fits. A
+    /// multiple of 4 for seamless tiles with an AutoencoderTiny.
     pub tile_size: u32,
-    /// Overlap of neighbouring diffusers' tiles in latent pixels. Default 0: a quarter of a tile.
-    /// Must be 0 for seamless tiles.
+    /// Overlap of neighbouring diffusers' tiles in latent pixels. Default 0: a quarter of a tile,
+    /// or an eighth with an AutoencoderTiny. Must be 0 for seamless tiles.
     pub tile_overlap: u32,
     /// Folder for a nameless scratch file, to which activations are spilled that do not fit the
     /// budget. Copied. Default NULL: none.

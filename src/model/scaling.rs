@@ -40,7 +40,8 @@ impl Scaling<'_> {
             let expected = self.channels * self.patch * self.patch;
             if values.len() != expected {
                 return wrong(format!(
-                    "{field}: {expected} numbers expected (latent_channels), {} found",
+                    "{field}: {expected} numbers expected ({}), {} found",
+                    if self.patch > 1 { "for each channel of a patch" } else { "latent_channels" },
                     values.len()
                 ));
             }

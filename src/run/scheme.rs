@@ -102,14 +102,27 @@ impl Scheme {
 
 /// One run, or exact tiles if they are asked for or the limits demand them: neither changes a bit.
 fn exact_tiles(call: &Call<'_>, resources: Resources) -> Result<Runs> {
-    let tiles = resources.tiles;
-    let asked_for = tiles.tiling == Tiling::Seamless && (tiles.size != 0 || !resources.limited());
-    if tiles.tiling == Tiling::Exact && !resources.limited() {
-        return Ok(Runs::Whole(call.plan(resources)?));
+    let mut tiles = resources.tiles;
+    if tiles.tiling == Tiling::Exact {
+        if !resources.limited() {
+            return Ok(Runs::Whole(call.plan(resources)?));
+        }
+        (tiles.size, tiles.overlap) = (0, 0);
     }
+    let resources = Resources { tiles, ..resources };
+    let asked_for = tiles.tiling == Tiling::Seamless && (tiles.size != 0 || !resources.limited());
     let mut least = Least::NONE;
     let in_memory = Resources { scratch: false, ..resources };
     if !asked_for && let Some(planned) = call.search(in_memory, &mut least)? {
+        return Ok(Runs::Whole(planned));
+    }
+    // An encoder's tiles do many times the work of the whole picture on a scratch file.
+    let encodes = call.network.direction() == Direction::Encode;
+    if !asked_for
+        && encodes
+        && resources.scratch
+        && let Some(planned) = call.search(resources, &mut least)?
+    {
         return Ok(Runs::Whole(planned));
     }
     let sides = exact::sides(call, resources)?;
@@ -125,11 +138,10 @@ fn exact_tiles(call: &Call<'_>, resources: Resources) -> Result<Runs> {
     if let Some(tiles) = ExactTiles::search(call, &sides, resources, &mut least)? {
         return Ok(Runs::Exact(Box::new(tiles)));
     }
-    // On a scratch file, whole.
     if !asked_for && let Some(planned) = call.search(resources, &mut least)? {
         return Ok(Runs::Whole(planned));
     }
-    Ok(Runs::Exact(Box::new(ExactTiles::of(call, &sides, resources)?)))
+    Err(ExactTiles::refusal(call, &sides, resources, least))
 }
 
 /// Seamless tiles, or one run if the picture needs none.

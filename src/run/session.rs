@@ -211,30 +211,37 @@ impl Session {
                 )));
             }
         }
-        if let Some(((b, _, y, x), value)) = mask.indexed_iter().find(|(_, it)| !it.is_finite()) {
-            let error = Error::invalid(format!("mask: {value} at row {y}, column {x}"));
+        let outside = |value: &f32| !(0.0..=1.0).contains(value);
+        if let Some(((b, _, y, x), value)) = mask.indexed_iter().find(|(_, it)| outside(it)) {
+            let error = Error::invalid(format!(
+                "mask: 0 to 1 expected, {value} found at row {y}, column {x}"
+            ));
             return Err(of_batch(error, b, batch));
         }
         let mut sample = zeros("the pictures", [batch, channels, rows, columns])?;
         for (b, mut made) in sample.outer_iter_mut().enumerate() {
             let latents = latents.index_axis(Axis(0), b);
             let (picture, mask) = (picture.index_axis(Axis(0), b), mask.index_axis(Axis(0), b));
+            let mut rows_of_picture = rows_of(picture);
+            let mut inside = finite("picture", channels, &mut rows_of_picture);
             let mut outside = |y: usize, row: &mut [f32]| {
-                rows_of(picture)(y, row)?;
+                inside(y, row)?;
                 let mask = mask.index_axis(Axis(0), 0);
                 for (pixel, &mask) in row.chunks_exact_mut(channels).zip(mask.row(y)) {
                     pixel.iter_mut().for_each(|value| *value *= 1.0 - mask);
                 }
                 Ok(())
             };
-            let mut outside = finite("picture", channels, &mut outside);
             let mut of_mask = rows_of(mask);
             let masked = MaskedFill { picture: &mut outside, mask: &mut of_mask };
             let Self { model, runner, .. } = self;
             let pulled =
                 Pull::begin_masked(model, runner, scheme, &mut rows_of(latents), Some(masked));
             let mut pull = pulled.map_err(|error| of_batch(error, b, batch))?;
-            while let Some(y) = pull.advance(model, runner, &mut rows_of(latents))? {
+            while let Some(y) = pull
+                .advance(model, runner, &mut rows_of(latents))
+                .map_err(|error| of_batch(error, b, batch))?
+            {
                 scatter(pull.row(), made.index_axis_mut(Axis(1), y));
             }
             scheme = pull.into_scheme();

@@ -169,6 +169,13 @@ impl TinyConfig {
                 check_counts(&[(field, blocks.max(1), MOST_LAYERS)])?;
             }
         }
+        let first = self.encoder_block_out_channels[0];
+        if self.variant == TinyVariant::F32 && !first.is_multiple_of(2) {
+            return Err(Error::model(format!(
+                "encoder_block_out_channels: an even first width expected of the variant f32, \
+                 {first} found"
+            )));
+        }
         let halvings = self.stem_halvings() + self.num_encoder_blocks.len() - 1;
         if halvings != self.doublings() {
             return Err(Error::model(format!(
@@ -181,10 +188,14 @@ impl TinyConfig {
         for (field, value) in
             [("latent_magnitude", self.latent_magnitude), ("latent_shift", self.latent_shift)]
         {
-            if !value.is_finite() || (field == "latent_magnitude" && value <= 0.0) {
-                return Err(Error::model(format!(
-                    "{field}: a finite number expected, {value} found"
-                )));
+            // As f32, in which latents are mapped.
+            let span = 2.0 * value as f32;
+            let (fits, expected) = match field {
+                "latent_magnitude" => (span.is_normal() && span > 0.0, "a positive number"),
+                _ => (span.is_finite(), "a finite number"),
+            };
+            if !fits {
+                return Err(Error::model(format!("{field}: {expected} expected, {value} found")));
             }
         }
         Ok(())

@@ -63,7 +63,11 @@ impl ExactRows {
                 let made = runner.run(&front, planned, io)?;
                 TileInput::Front(runner.pin(made)?)
             }
-            None => TileInput::Strip { values: Vec::new(), first: 0 },
+            None => {
+                let rows = tiles.grid.rows().map(|(_, span)| span.total()).max().unwrap_or(0);
+                let room = rows * call.width * network.in_channels();
+                TileInput::Strip { values: Vec::with_capacity(room), first: 0 }
+            }
         };
         Ok(Self {
             direction: network.direction(),

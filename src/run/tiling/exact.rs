@@ -71,6 +71,16 @@ impl ExactGrid {
         pairs.map(|(&(rows, n), &(columns, m))| (Window { rows, columns }, n * m)).collect()
     }
 
+    /// The window with the most pixels.
+    fn largest(&self) -> (Window, u64) {
+        let longest = |spans: Vec<Span>| spans.into_iter().max_by_key(|span| span.total());
+        let rows = longest(self.rows().map(|(_, span)| span).collect());
+        let columns = longest(self.columns().map(|(_, span)| span).collect());
+        let empty = Span { before: 0, length: 0, after: 0 };
+        let (rows, columns) = (rows.unwrap_or(empty), columns.unwrap_or(empty));
+        (Window { rows, columns }, 1)
+    }
+
     /// The run on a tile of `window`.
     pub(in crate::run) fn tile<'n>(&self, network: &'n Network<'n>, window: Window) -> Call<'n> {
         let (height, width) = (window.rows.total(), window.columns.total());
@@ -140,28 +150,26 @@ pub(in crate::run) fn sides(call: &Call<'_>, resources: Resources) -> Result<Vec
 }
 
 impl ExactTiles {
-    /// Plans the tiles of a call, with a side of `sides`.
-    ///
-    /// # Errors
-    /// `InvalidArgument` for too many tiles, `Budget` like [`Call::plan`].
-    pub(in crate::run) fn of(
+    /// The error for limits that no tiles of `sides` keep; `least` is the least that any need.
+    pub(in crate::run) fn refusal(
         call: &Call<'_>,
         sides: &[(usize, usize)],
         resources: Resources,
-    ) -> Result<Self> {
-        let mut least = Least::NONE;
-        if let Some(found) = Self::search(call, sides, resources, &mut least)? {
-            return Ok(found);
-        }
+        least: Least,
+    ) -> Error {
         let with = |leaner: Resources| {
             let (resources, mut least) = (leaner.unkept(), Least::NONE);
-            Self::search(call, sides, resources, &mut least).ok().map(|_| least)
+            let leanest = &sides[sides.len().saturating_sub(1)..];
+            Self::search(call, leanest, resources, &mut least).ok().map(|_| least)
         };
-        Err(resources.refusal(" in exact tiles", least, with))
+        resources.refusal(" in exact tiles", least, with)
     }
 
     /// The tiles with the least work done twice that fit the limits; if none do, the least that any
     /// need.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if all `sides` give too many tiles.
     pub(in crate::run) fn search(
         call: &Call<'_>,
         sides: &[(usize, usize)],
@@ -185,17 +193,35 @@ impl ExactTiles {
             front = Some(planned);
             *least = Least::NONE;
         }
+        let mut too_many = None;
         for &side in sides {
-            let Some(grid) = grid(call, side)? else { continue };
-            for strategy in [Strategy::IN_MEMORY, leanest] {
-                let (plan, tiles) = plan(call, &grid, front.as_ref(), resources, strategy)?;
-                if resources.allow(&plan) {
-                    return Ok(Some(Self { grid, plan, front, tiles }));
+            let grid = match grid(call, side) {
+                Ok(grid) => grid,
+                Err(error) => {
+                    too_many = Some(error);
+                    continue;
                 }
-                *least = least.with(&plan);
+            };
+            for strategy in [Strategy::IN_MEMORY, leanest] {
+                // The largest window tells most of what the others need.
+                for windows in [vec![grid.largest()], grid.windows()] {
+                    let all = windows.len() > 1;
+                    let (plan, tiles) =
+                        plan(call, &grid, windows, front.as_ref(), resources, strategy)?;
+                    if !resources.allow(&plan) {
+                        *least = least.with(&plan);
+                        break;
+                    }
+                    if all || plan.tiles_x * plan.tiles_y == 1 {
+                        return Ok(Some(Self { grid, plan, front, tiles }));
+                    }
+                }
             }
         }
-        Ok(None)
+        match too_many {
+            Some(error) if least.peak == Least::NONE.peak => Err(error),
+            _ => Ok(None),
+        }
     }
 
     /// The plan of a tile of `window`.
@@ -206,8 +232,11 @@ impl ExactTiles {
     }
 }
 
-/// The grid of tiles of `side` latents; `None` if it would have too many, but for the only side.
-fn grid(call: &Call<'_>, side: (usize, usize)) -> Result<Option<ExactGrid>> {
+/// The grid of tiles of `side` latents.
+///
+/// # Errors
+/// `InvalidArgument` if it would have too many.
+fn grid(call: &Call<'_>, side: (usize, usize)) -> Result<ExactGrid> {
     let Call { network, height, width, .. } = *call;
     let scale = match network.direction() {
         Direction::Decode => network.front_scale(),
@@ -218,24 +247,24 @@ fn grid(call: &Call<'_>, side: (usize, usize)) -> Result<Option<ExactGrid>> {
         Direction::Encode => (height, width),
     };
     let side = (side.0.saturating_mul(scale), side.1.saturating_mul(scale));
-    if check_count(height, side.0).and(check_count(width, side.1)).is_err() {
-        return Ok(None);
-    }
+    check_count(height, side.0)?;
+    check_count(width, side.1)?;
     let side = (side.0.min(height.max(1)), side.1.min(width.max(1)));
-    Ok(Some(ExactGrid { height, width, side, halo: network.halo() }))
+    Ok(ExactGrid { height, width, side, halo: network.halo() })
 }
 
-/// The plan of the whole call by a strategy, and of each window.
+/// The plan of the whole call by a strategy, and of each of `windows`.
 fn plan(
     call: &Call<'_>,
     grid: &ExactGrid,
+    windows: Vec<(Window, u64)>,
     front: Option<&Planned>,
     resources: Resources,
     strategy: Strategy,
 ) -> Result<(Plan, Vec<(Window, Planned)>)> {
     let (mut workspace, mut beside, mut multiply_adds) = (0, 0, 0_u64);
     let mut tiles = Vec::new();
-    for (window, count) in grid.windows() {
+    for (window, count) in windows {
         let tile = grid.tile(call.network, window).by(resources, strategy)?;
         workspace = workspace.max(tile.plan.workspace_bytes);
         beside = beside.max(tile.plan.peak_bytes - tile.plan.workspace_bytes);
