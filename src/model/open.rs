@@ -255,9 +255,6 @@ impl Model {
             && options.config_path.is_none()
             && checkpoint.config.is_none();
         let mut builder = Builder::new(&checkpoint, config.family.name());
-        if inferred {
-            check::absences(&checkpoint, &config, directions)?;
-        }
         let weights = Weights::build(&mut builder, &config, directions)?;
         if let Family::Flux2(flux2) = config.family.clone() {
             flux2::read_statistics(&mut builder, &mut config, &flux2)
@@ -265,6 +262,7 @@ impl Model {
         }
         let unused = check::unused(&checkpoint, |name| builder.used(name), directions);
         if inferred {
+            check::absences(&checkpoint, &config, directions)?;
             check::none_unused(&checkpoint, &config, &unused)?;
         }
         let overridden =
