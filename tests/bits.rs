@@ -17,9 +17,9 @@ use std::fs;
 
 use ndarray::{Array4, s};
 use sha2::{Digest, Sha256};
-use support::{Fixture, data, f32x4};
+use support::{Fixture, data, encoder_values, f32x4};
 use vaekl::{
-    Encoded, Generator, Model, Plan, Result, Session, SessionOptions, Storage, Tiling, plan_decode,
+    Generator, Model, Plan, Result, Session, SessionOptions, Storage, Tiling, plan_decode,
     plan_encode,
 };
 
@@ -66,17 +66,12 @@ fn lines(fixture: &Fixture, model: &Model, options: &SessionOptions, name: &str)
         let mut session = Session::new(model, options).unwrap();
         session.encode(image.view()).map(|output| output.encoded)
     };
-    // Moments, or the latents of a family that has none.
-    let values = |encoded: Encoded| match encoded.posterior() {
-        Some(posterior) => posterior.moments().to_owned(),
-        None => encoded.mode().to_owned(),
-    };
     let (_, _, height, width) = latents.dim();
     let (_, _, rows, columns) = image.dim();
     let decoded = decode(options);
     let encoded = encode(options);
     let seed = fixture.meta["noise_seed"].as_u64().unwrap_or(0);
-    let moments = outcome(encoded.clone().map(values));
+    let moments = outcome(encoded.clone().map(|encoded| encoder_values(&encoded)));
     let sample = outcome(encoded.map(|encoded| encoded.sample(&mut Generator::new(seed))));
 
     // The leanest strategy gives the same bits.
@@ -84,7 +79,7 @@ fn lines(fixture: &Fixture, model: &Model, options: &SessionOptions, name: &str)
     let lean = leanest(options, |options| plan_decode(model, options, height, width));
     assert_eq!(decode(&lean), decoded, "{fixture} {name}, decode by the leanest plan");
     let lean = leanest(options, |options| plan_encode(model, options, rows, columns));
-    let lean = outcome(encode(&lean).map(values));
+    let lean = outcome(encode(&lean).map(|encoded| encoder_values(&encoded)));
     assert_eq!(lean, moments, "{fixture} {name}, encode by the leanest plan");
 
     let mut lines = String::new();

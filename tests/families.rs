@@ -11,8 +11,8 @@
 
 mod support;
 
-use support::{Distance, Fixture, f32x4};
-use vaekl::{Encoded, Model, ModelOptions, Session, SessionOptions, Storage, Tiling};
+use support::{Distance, Fixture, encoder_values, f32x4};
+use vaekl::{Model, ModelOptions, Session, SessionOptions, Storage, Tiling};
 
 const DTYPES: [Storage; 3] = [Storage::F32, Storage::Bf16, Storage::F16];
 
@@ -23,13 +23,9 @@ fn options(dtype: Storage) -> SessionOptions {
     SessionOptions::default().with_activation_dtype(dtype).with_threads(2)
 }
 
-/// The values that an encoder gives: moments, or latents.
+/// What the encoder of `session` makes of the fixture's picture.
 fn encoded(session: &mut Session, fixture: &Fixture) -> ndarray::Array4<f32> {
-    match session.encode(f32x4(&fixture.tensor("image")).view()).unwrap().encoded {
-        Encoded::Posterior(posterior) => posterior.moments().to_owned(),
-        Encoded::Latents(latents) => latents,
-        other => panic!("{other:?}"),
-    }
+    encoder_values(&session.encode(f32x4(&fixture.tensor("image")).view()).unwrap().encoded)
 }
 
 /// Prints a line of the table; whether the distance is tolerated.

@@ -5,6 +5,7 @@ mod support;
 
 use std::fs;
 use std::path::PathBuf;
+use support::encoder_values;
 
 use ndarray::Array4;
 use vaekl::{Model, ModelOptions, Session, SessionOptions};
@@ -41,8 +42,8 @@ fn bits(model: &Model) -> Vec<u32> {
     let latents = Array4::from_shape_fn((1, 1, 5, 6), wave);
     let image = Array4::from_shape_fn((1, 3, 5, 6), wave);
     let decoded = session.decode(latents.view()).unwrap().sample;
-    let posterior = session.encode(image.view()).unwrap().encoded.into_posterior().unwrap();
-    decoded.iter().chain(posterior.moments()).map(|value| value.to_bits()).collect()
+    let moments = encoder_values(&session.encode(image.view()).unwrap().encoded);
+    decoded.iter().chain(&moments).map(|value| value.to_bits()).collect()
 }
 
 /// The bits of the safetensors file.

@@ -36,8 +36,7 @@ fn scene() -> (Model, Array4<f32>) {
         }
     });
     let mut session = Session::new(&model, &SessionOptions::default()).unwrap();
-    let latents =
-        session.encode(picture.view()).unwrap().encoded.into_posterior().unwrap().mode().to_owned();
+    let latents = session.encode(picture.view()).unwrap().encoded.mode().to_owned();
     (model, latents)
 }
 

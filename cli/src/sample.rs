@@ -32,13 +32,6 @@ pub(crate) fn read(
     }
 }
 
-/// Height, or width, of the latents of a picture of height, or width, `length`.
-pub(crate) fn encoded_length(config: &Config, length: usize) -> usize {
-    let factor = config.downscale();
-    // The halvings of a tiny encoder keep an odd last row or column.
-    if config.family.tiny().is_some() { length.div_ceil(factor) } else { length / factor }
-}
-
 /// How the encoder's input is wanted.
 #[derive(Clone, Copy)]
 pub(crate) struct Wanted {
@@ -107,7 +100,7 @@ fn check_array(
     let tiny = config.family.tiny().is_some();
     let of_latent = if tiny { 1 } else { factor };
     let (whole_width, whole_height) = whole(path, "array", (width, height), of_latent)?;
-    let (rows, columns) = (encoded_length(config, height), encoded_length(config, width));
+    let (rows, columns) = (config.encoded_length(height), config.encoded_length(width));
     if !rows.is_multiple_of(patch) || !columns.is_multiple_of(patch) {
         let what = format!(
             "array of {width}x{height}, which has latents of {columns}x{rows}; multiples of \

@@ -58,22 +58,11 @@ impl Folder {
         let config = folder.join(CONFIG);
         let config = (read_text(&config)?, config.display().to_string());
         let weights = Weights::find(folder, variant)?;
-        let (mut raw, mut format, mut mapped) = (RawTensors::default(), None, true);
+        let mut files = Files::default();
         for path in weights.files(folder)? {
-            let contents = file::open(&path, mmap)?;
-            let (part, found) = format::parse(&contents).map_err(|e| e.within(path.display()))?;
-            let RawTensors { tensors, unsupported, metadata } = part;
-            format = Some(found);
-            mapped &= contents.is_memory();
-            if let Some(name) = tensors.keys().find(|name| raw.tensors.contains_key(*name)) {
-                let message =
-                    format!("{}: tensor {name} stands in an earlier shard too", path.display());
-                return Err(Error::format(message));
-            }
-            raw.tensors.extend(tensors);
-            raw.unsupported.extend(unsupported);
-            raw.metadata.extend(metadata);
+            files.add(&path, mmap, |name| name)?;
         }
+        let Files { raw, format, mapped } = files;
         let format = format.ok_or_else(|| {
             Error::format(format!("{}: an index without a shard", weights.path.display()))
         })?;
@@ -133,36 +122,67 @@ impl Halves {
     }
 
     fn read(self, folder: &Path, mmap: bool) -> Result<Folder> {
-        let (mut raw, mut mapped, mut format) = (RawTensors::default(), true, Format::Safetensors);
-        for (half, path) in self.files {
-            let contents = file::open(&path, mmap)?;
-            let (part, found) = format::parse(&contents).map_err(|e| e.within(path.display()))?;
-            mapped &= contents.is_memory();
-            format = found;
-            let named = |name: String| {
+        let mut files = Files::default();
+        for (half, path) in &self.files {
+            // TAESD's own names lack that of the half.
+            files.add(path, mmap, |name| {
                 let bare = name.starts_with(|first: char| first.is_ascii_digit());
                 if bare { format!("{half}{name}") } else { name }
-            };
-            let RawTensors { tensors, unsupported, .. } = part;
-            if !tensors.keys().any(|name| named(name.clone()).contains(half)) {
+            })?;
+            if !files.raw.tensors.keys().any(|name| name.contains(half)) {
                 return Err(Error::format(format!(
                     "{}: tensors of an {} expected, none found",
                     path.display(),
                     half.trim_end_matches('.')
                 )));
             }
-            for (name, tensor) in tensors {
-                let name = named(name);
-                if raw.tensors.insert(name.clone(), tensor).is_some() {
-                    let message = format!("{}: tensor {name} is in both files", path.display());
-                    return Err(Error::format(message));
-                }
-            }
-            raw.unsupported
-                .extend(unsupported.into_iter().map(|(name, dtype)| (named(name), dtype)));
         }
+        let Files { raw, format, mapped } = files;
+        let format = format.ok_or_else(|| Error::internal("a pair without files"))?;
         let (path, config, variant) = (folder.to_owned(), None, None);
         Ok(Folder { path, raw, format, mapped, config, variant })
+    }
+}
+
+/// The contents of several files.
+struct Files {
+    raw: RawTensors,
+    /// The format of the last one.
+    format: Option<Format>,
+    /// Whether all are mapped.
+    mapped: bool,
+}
+
+impl Default for Files {
+    fn default() -> Self {
+        Self { raw: RawTensors::default(), format: None, mapped: true }
+    }
+}
+
+impl Files {
+    /// Adds the tensors of the file `path`, each under the name that `named` makes of its own.
+    ///
+    /// # Errors
+    /// Those of the file; `Format` for a tensor that an earlier one has.
+    fn add(&mut self, path: &Path, mmap: bool, named: impl Fn(String) -> String) -> Result<()> {
+        let contents = file::open(path, mmap)?;
+        let (part, format) = format::parse(&contents).map_err(|e| e.within(path.display()))?;
+        let RawTensors { tensors, unsupported, metadata } = part;
+        self.format = Some(format);
+        self.mapped &= contents.is_memory();
+        for (name, tensor) in tensors {
+            let name = named(name);
+            if self.raw.tensors.contains_key(&name) {
+                let message =
+                    format!("{}: tensor {name} stands in an earlier file too", path.display());
+                return Err(Error::format(message));
+            }
+            self.raw.tensors.insert(name, tensor);
+        }
+        let unsupported = unsupported.into_iter().map(|(name, dtype)| (named(name), dtype));
+        self.raw.unsupported.extend(unsupported);
+        self.raw.metadata.extend(metadata);
+        Ok(())
     }
 }
 

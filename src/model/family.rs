@@ -5,7 +5,7 @@
 //! `tiny/`). `config/` names its configuration.
 
 use super::builder::Builder;
-use super::config::{Config, Family};
+use super::config::{Config, Family, Flux2Config};
 use super::kl::{self, KlBuilder};
 use super::steps::Block;
 use super::tiny::{self, TinyBuilder};
@@ -50,19 +50,15 @@ impl Weights {
                     decoder: decodes.then(|| tiny.decoder()).transpose()?.map(Box::new),
                 }
             }
-            Family::Kl(network) | Family::Asymmetric(network) => {
-                Self::build_kl(KlBuilder::new(builder, config, network), encodes, decodes)?
+            Family::Kl(network)
+            | Family::Asymmetric(network)
+            | Family::Flux2(Flux2Config { network, .. }) => {
+                let mut kl = KlBuilder::new(builder, config, network);
+                Self::Kl {
+                    encoder: encodes.then(|| kl.encoder()).transpose()?.map(Box::new),
+                    decoder: decodes.then(|| kl.decoder()).transpose()?.map(Box::new),
+                }
             }
-            Family::Flux2(flux2) => {
-                Self::build_kl(KlBuilder::new(builder, config, &flux2.network), encodes, decodes)?
-            }
-        })
-    }
-
-    fn build_kl(mut kl: KlBuilder<'_, '_>, encodes: bool, decodes: bool) -> Result<Self> {
-        Ok(Self::Kl {
-            encoder: encodes.then(|| kl.encoder()).transpose()?.map(Box::new),
-            decoder: decodes.then(|| kl.decoder()).transpose()?.map(Box::new),
         })
     }
 

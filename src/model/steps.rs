@@ -6,7 +6,7 @@
 
 use super::blocks::{Blocks, Edge};
 use super::weights::kl::{Attention, Level, Mid, Resnet};
-use super::weights::tiny::Block as TinyBlock;
+use super::weights::tiny::{After, Block as TinyBlock};
 use super::weights::{Conv, Norm};
 use crate::backend::{Act, Backend, Resample, Slot};
 use crate::base::error::Result;
@@ -38,15 +38,6 @@ pub(super) enum Step<'n> {
         edge: Edge,
     },
     TinyBlock(&'n TinyBlock),
-}
-
-/// What follows a tiny autoencoder's convolution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum After {
-    Nothing,
-    /// The configuration's activation function.
-    Act,
-    Relu,
 }
 
 /// Steps between two points where a network may be cut.

@@ -8,7 +8,7 @@ use crate::base::shape::Shape;
 use crate::kernels::{AffineAct, Epilogue, Kernels, Store, Sum};
 use crate::ops::exec::Exec;
 use crate::ops::place::{Place, Source, Target};
-use crate::ops::sums::merge;
+use crate::ops::sums::{group, merge};
 
 /// Pixels of a row that are blended at a time.
 const PIXELS: usize = 64;
@@ -85,10 +85,7 @@ impl Blend<'_> {
         let flow = exec.threads.try_run(&mut workers, items, &mut tick, |worker, item| {
             let ((y, row), groups) = item;
             self.row(exec.kernels, worker, y, row)?;
-            let per_group = channels / groups.len();
-            for (group, sums) in groups.iter_mut().zip(worker.sums.chunks_exact(per_group)) {
-                *group = sums.iter().fold(Sum::default(), |total, &sum| total + sum);
-            }
+            group(&worker.sums, groups);
             Ok(())
         })?;
         Ok(flow.is_continue().then(|| merge(&sums, self.groups)))

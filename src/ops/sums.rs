@@ -47,12 +47,17 @@ pub(crate) fn group_sums(
                 }
             }
         }
-        let per_group = channels / groups.len();
-        for (group, sums) in groups.iter_mut().zip(sums.chunks_exact(per_group)) {
-            *group = sums.iter().fold(Sum::default(), |total, &sum| total + sum);
-        }
+        group(sums, groups);
     });
     merge(&rows, groups)
+}
+
+/// Computes the sums of each group from those of its channels.
+pub(crate) fn group(channels: &[Sum], groups: &mut [Sum]) {
+    let per_group = channels.len() / groups.len();
+    for (group, channels) in groups.iter_mut().zip(channels.chunks_exact(per_group)) {
+        *group = channels.iter().fold(Sum::default(), |total, &channel| total + channel);
+    }
 }
 
 /// Adds up the sums of `groups` groups of each part, in the order of the parts.

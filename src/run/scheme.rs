@@ -112,17 +112,10 @@ fn exact_tiles(call: &Call<'_>, resources: Resources) -> Result<Runs> {
     let resources = Resources { tiles, ..resources };
     let asked_for = tiles.tiling == Tiling::Seamless && (tiles.size != 0 || !resources.limited());
     let mut least = Least::NONE;
-    let in_memory = Resources { scratch: false, ..resources };
-    if !asked_for && let Some(planned) = call.search(in_memory, &mut least)? {
-        return Ok(Runs::Whole(planned));
-    }
     // An encoder's tiles do many times the work of the whole picture on a scratch file.
     let encodes = call.network.direction() == Direction::Encode;
-    if !asked_for
-        && encodes
-        && resources.scratch
-        && let Some(planned) = call.search(resources, &mut least)?
-    {
+    let before_tiles = Resources { scratch: resources.scratch && encodes, ..resources };
+    if !asked_for && let Some(planned) = call.search(before_tiles, &mut least)? {
         return Ok(Runs::Whole(planned));
     }
     let sides = exact::sides(call, resources)?;
@@ -138,7 +131,10 @@ fn exact_tiles(call: &Call<'_>, resources: Resources) -> Result<Runs> {
     if let Some(tiles) = ExactTiles::search(call, &sides, resources, &mut least)? {
         return Ok(Runs::Exact(Box::new(tiles)));
     }
-    if !asked_for && let Some(planned) = call.search(resources, &mut least)? {
+    if !asked_for
+        && !encodes
+        && let Some(planned) = call.search(resources, &mut least)?
+    {
         return Ok(Runs::Whole(planned));
     }
     Err(ExactTiles::refusal(call, &sides, resources, least))

@@ -173,7 +173,7 @@ impl Session {
         for (b, (latents, mut picture)) in
             latents.outer_iter().zip(sample.outer_iter_mut()).enumerate()
         {
-            let taken = self.take(scheme, &mut rows_of(latents), &mut |y, row| {
+            let taken = self.take(scheme, &mut rows_of(latents), None, &mut |y, row| {
                 scatter(row, picture.index_axis_mut(Axis(1), y));
             });
             scheme = taken.map_err(|error| of_batch(error, b, batch))?;
@@ -234,17 +234,10 @@ impl Session {
             };
             let mut of_mask = rows_of(mask);
             let masked = MaskedFill { picture: &mut outside, mask: &mut of_mask };
-            let Self { model, runner, .. } = self;
-            let pulled =
-                Pull::begin_masked(model, runner, scheme, &mut rows_of(latents), Some(masked));
-            let mut pull = pulled.map_err(|error| of_batch(error, b, batch))?;
-            while let Some(y) = pull
-                .advance(model, runner, &mut rows_of(latents))
-                .map_err(|error| of_batch(error, b, batch))?
-            {
-                scatter(pull.row(), made.index_axis_mut(Axis(1), y));
-            }
-            scheme = pull.into_scheme();
+            let taken = self.take(scheme, &mut rows_of(latents), Some(masked), &mut |y, row| {
+                scatter(row, made.index_axis_mut(Axis(1), y));
+            });
+            scheme = taken.map_err(|error| of_batch(error, b, batch))?;
         }
         Ok(DecoderOutput { sample, plan: scheme.plan() })
     }
@@ -303,7 +296,7 @@ impl Session {
     ) -> Result<()> {
         let (channels, height, width) = latents.dim();
         let scheme = self.scheme(Direction::Decode, (1, channels, height, width), false)?;
-        self.take(scheme, &mut rows_of(latents), on_row)?;
+        self.take(scheme, &mut rows_of(latents), None, on_row)?;
         Ok(())
     }
 
@@ -395,19 +388,23 @@ impl Session {
         fill: &mut Fill<'_>,
         mut moments: ArrayViewMut3<'_, f32>,
     ) -> Result<Scheme> {
-        self.take(scheme, fill, &mut |y, row| scatter(row, moments.index_axis_mut(Axis(1), y)))
+        self.take(scheme, fill, None, &mut |y, row| {
+            scatter(row, moments.index_axis_mut(Axis(1), y))
+        })
     }
 
-    /// Passes all rows of a call to `on_row`, and again from the first if the call begins anew.
+    /// Passes all rows of a call to `on_row`, and again from the first if the call begins anew. A
+    /// call with a mask has `masked`.
     /// Returns the scheme it ended with, for the next picture.
     fn take(
         &mut self,
         scheme: Scheme,
         fill: &mut Fill<'_>,
+        masked: Option<MaskedFill<'_>>,
         on_row: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<Scheme> {
         let Self { model, runner, .. } = self;
-        let mut pull = Pull::begin(model, runner, scheme, fill)?.rewritable();
+        let mut pull = Pull::begin_masked(model, runner, scheme, fill, masked)?.rewritable();
         while let Some(y) = pull.advance(model, runner, fill)? {
             on_row(y, pull.row());
         }

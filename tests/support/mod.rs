@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use ndarray::{ArrayD, Dimension, IxDyn};
 use safetensors::{Dtype, SafeTensors};
-use vaekl::{Config, Model, ModelOptions};
+use vaekl::{Config, Encoded, Model, ModelOptions};
 
 pub fn data() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data")
@@ -130,6 +130,14 @@ pub fn read(file: &[u8], tensor: &str) -> ArrayD<f64> {
         other => panic!("{tensor}: {other:?}"),
     };
     ArrayD::from_shape_vec(IxDyn(view.shape()), values).unwrap()
+}
+
+/// The values that an encoder gives: moments, or latents.
+pub fn encoder_values(encoded: &Encoded) -> ndarray::Array4<f32> {
+    match encoded.posterior() {
+        Some(posterior) => posterior.moments().to_owned(),
+        None => encoded.mode().to_owned(),
+    }
 }
 
 /// `values` as a four-dimensional f32 array.

@@ -25,7 +25,7 @@ pub(super) fn run(context: &Context<'_>, arguments: &Reconstruct) -> Result<()> 
     }
     let config = engine.config();
     let (batch, _, height, width) = input.dim();
-    let side = |length| sample::encoded_length(config, length).saturating_mul(config.downscale());
+    let side = |length| config.encoded_length(length).saturating_mul(config.downscale());
     let (height, width) = (side(height), side(width));
     let shape = [batch, config.out_channels, height, width];
     let mut targets = SampleTarget::new(target, shape)?;

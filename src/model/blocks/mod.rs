@@ -12,7 +12,7 @@ mod tiny;
 use self::masked::Condition;
 pub(crate) use self::masked::Masked;
 pub(super) use self::tiny::Edge;
-use super::config::{Activation, Config, Family};
+use super::config::{Activation, Config, Family, Flux2Config};
 use super::window::Window;
 use crate::backend::{self, Act, Backend, Epilogue, Resample, Slot};
 use crate::base::error::Result;
@@ -34,33 +34,21 @@ pub(crate) struct Settings {
 
 impl Settings {
     pub(crate) fn new(config: &Config, storage: Storage, fuse_qkv: bool) -> Self {
-        let act = |activation| match activation {
+        let (groups, act_fn, local) = match &config.family {
+            Family::Tiny(tiny) => (1, tiny.act_fn, true),
+            Family::Kl(kl)
+            | Family::Asymmetric(kl)
+            | Family::Flux2(Flux2Config { network: kl, .. }) => {
+                (kl.norm_num_groups, kl.act_fn, false)
+            }
+        };
+        let act = match act_fn {
             Activation::Silu => Act::Silu,
             Activation::Mish => Act::Mish,
             Activation::Gelu => Act::Gelu,
             Activation::Relu => Act::Relu,
         };
-        match &config.family {
-            Family::Kl(kl) | Family::Asymmetric(kl) => {
-                Self::of_kl(kl.norm_num_groups, act(kl.act_fn))
-            }
-            Family::Flux2(flux2) => {
-                Self::of_kl(flux2.network.norm_num_groups, act(flux2.network.act_fn))
-            }
-            Family::Tiny(tiny) => {
-                Self { groups: 1, act: act(tiny.act_fn), local: true, ..Self::of_kl(1, Act::Relu) }
-            }
-        }
-        .with_storage(storage)
-        .with_fuse_qkv(fuse_qkv)
-    }
-
-    fn of_kl(groups: usize, act: Act) -> Self {
-        Self { storage: Storage::F32, fuse_qkv: false, groups, act, local: false }
-    }
-
-    fn with_fuse_qkv(self, fuse_qkv: bool) -> Self {
-        Self { fuse_qkv, ..self }
+        Self { storage, fuse_qkv, groups, act, local }
     }
 
     /// These settings with another activation type.

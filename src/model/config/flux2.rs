@@ -28,9 +28,11 @@ impl Flux2Config {
         {
             return Fields::wrong("patch_size", "[2, 2]", value);
         }
-        let eps = fields.number("batch_norm_eps")?;
-        let network = KlConfig::read(fields, KlConfig::of_flux2(), true)?;
-        Ok(Self { network, ..Self::default() }.with_eps(eps))
+        let Self { network, batch_norm_eps: eps } = Self::default();
+        Ok(Self {
+            network: KlConfig::read(fields, network, true)?,
+            batch_norm_eps: fields.number("batch_norm_eps")?.unwrap_or(eps),
+        })
     }
 
     /// The fields as diffusers writes them.
@@ -41,10 +43,6 @@ impl Flux2Config {
         json["batch_norm_momentum"] = json!(0.1);
         json["patch_size"] = json!([PATCH, PATCH]);
         json
-    }
-
-    fn with_eps(self, eps: Option<f64>) -> Self {
-        Self { batch_norm_eps: eps.unwrap_or(self.batch_norm_eps), ..self }
     }
 
     pub(super) fn validate(&self) -> Result<()> {

@@ -4,10 +4,11 @@
 //! The halves are sequences in which every module has a number, also those without weights. The
 //! names are diffusers', `encoder.layers.N` and `decoder.layers.N`.
 
+use crate::backend::Resample;
 use crate::base::error::Result;
 use crate::model::builder::Builder;
 use crate::model::config::{Config, TinyConfig, TinyVariant};
-use crate::model::weights::tiny::{Block, Half, Layer, POOL_WIDTH, Pool};
+use crate::model::weights::tiny::{After, Block, Half, Layer, POOL_WIDTH, Pool};
 
 /// Takes the tensors of a network.
 pub(crate) struct TinyBuilder<'b, 'a> {
@@ -60,18 +61,26 @@ impl<'b, 'a> TinyBuilder<'b, 'a> {
                 (0, TinyVariant::F32) => {
                     for to in [width / 2, width] {
                         let conv = self.builder.conv(&sequence.name(), from, to, 3)?;
-                        sequence.layers.push(Layer::HalveActivated(conv));
+                        sequence.layers.push(Layer::Conv(
+                            conv.into(),
+                            Resample::HalvePadded,
+                            After::Relu,
+                        ));
                         sequence.pass();
                         from = to;
                     }
                 }
                 (0, _) => {
                     let conv = self.builder.conv(&sequence.name(), from, width, 3)?;
-                    sequence.layers.push(Layer::Conv(conv));
+                    sequence.layers.push(Layer::Conv(conv.into(), Resample::Keep, After::Nothing));
                 }
                 _ => {
                     let conv = self.builder.plain_conv(&sequence.name(), from, width, 3)?;
-                    sequence.layers.push(Layer::Halve(conv));
+                    sequence.layers.push(Layer::Conv(
+                        conv.into(),
+                        Resample::HalvePadded,
+                        After::Nothing,
+                    ));
                 }
             }
             from = width;
@@ -88,14 +97,14 @@ impl<'b, 'a> TinyBuilder<'b, 'a> {
         let widths = &tiny.decoder_block_out_channels;
         let latents = self.config.latent_channels;
         let conv = self.builder.conv(&sequence.name(), latents, widths[0], 3)?;
-        sequence.layers.push(Layer::Activated(conv));
+        sequence.layers.push(Layer::Conv(conv.into(), Resample::Keep, After::Act));
         sequence.pass();
         for (stage, (&width, &blocks)) in widths.iter().zip(&tiny.num_decoder_blocks).enumerate() {
             self.blocks(&mut sequence, width, blocks, stage == 0)?;
             let Some(&next) = widths.get(stage + 1) else { continue };
             sequence.pass();
             let conv = self.builder.plain_conv(&sequence.name(), width, next, 3)?;
-            sequence.layers.push(Layer::Double(conv));
+            sequence.layers.push(Layer::Conv(conv.into(), Resample::Double, After::Nothing));
         }
         let width = widths[widths.len() - 1];
         let last = self.builder.conv(&sequence.name(), width, self.config.out_channels, 3)?;

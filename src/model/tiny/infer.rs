@@ -62,49 +62,45 @@ pub(in crate::model) fn infer(
         (_, true) => TinyVariant::F32,
         _ => TinyVariant::Plain,
     };
-    let mut config = Config::of(Family::Tiny(tiny.clone()));
-    if let Some(Half { from, to, .. }) = &decoder {
-        (config.latent_channels, config.out_channels) = (*from, *to);
-        (config.in_channels, tiny.num_encoder_blocks) = (*to, Vec::new());
-    }
-    if let Some(Half { from, to, .. }) = &encoder {
-        if decoder.is_some() && config.latent_channels != *to {
-            return Err(Error::model(format!(
-                "encoder and decoder differ: {to} latent channels, and {}",
-                config.latent_channels
-            )));
-        }
-        (config.latent_channels, config.in_channels) = (*to, *from);
-        if decoder.is_none() {
-            config.out_channels = *from;
-        }
-    }
-    // Half a model says nothing of the other half, which then mirrors it.
-    let mirrored = |half: &Half, halvings: usize| {
-        let stages = half.blocks.len() - halvings;
-        let of = |all: &[usize]| all.iter().rev().skip(halvings).take(stages).copied().collect();
-        (of(&half.widths), of(&half.blocks))
-    };
     let stem = tiny.stem_halvings();
-    (tiny.encoder_block_out_channels, tiny.num_encoder_blocks) = match (&encoder, &decoder) {
-        (Some(half), _) => (half.widths.clone(), half.blocks.clone()),
-        (None, Some(half)) if half.blocks.len() > stem => {
-            let (widths, blocks): (Vec<_>, Vec<_>) = mirrored(half, 0);
-            (widths[stem..].to_vec(), blocks[stem..].to_vec())
+    // Half a model says nothing of the other half, which then mirrors it.
+    let reversed = |all: &[usize]| all.iter().rev().copied().collect::<Vec<_>>();
+    let (latents, pictures) = match (&encoder, &decoder) {
+        (Some(encoder), Some(decoder)) => {
+            if encoder.to != decoder.from {
+                return Err(Error::model(format!(
+                    "encoder and decoder differ: {} latent channels, and {}",
+                    encoder.to, decoder.from
+                )));
+            }
+            tiny.encoder_block_out_channels.clone_from(&encoder.widths);
+            tiny.num_encoder_blocks.clone_from(&encoder.blocks);
+            tiny.decoder_block_out_channels.clone_from(&decoder.widths);
+            tiny.num_decoder_blocks.clone_from(&decoder.blocks);
+            (encoder.to, (encoder.from, decoder.to))
         }
-        _ => return Err(none("decoder.layers.0.weight")),
-    };
-    (tiny.decoder_block_out_channels, tiny.num_decoder_blocks) = match (&encoder, &decoder) {
-        (_, Some(half)) => (half.widths.clone(), half.blocks.clone()),
-        (Some(half), None) => {
-            let (mut widths, mut blocks): (Vec<_>, Vec<_>) = mirrored(half, 0);
-            let last = (*widths.last().unwrap_or(&1), *blocks.last().unwrap_or(&1));
-            widths.resize(widths.len() + stem, last.0);
-            blocks.resize(blocks.len() + stem, last.1);
-            (widths, blocks)
+        (None, Some(decoder)) => {
+            tiny.encoder_block_out_channels = reversed(&decoder.widths).split_off(stem);
+            tiny.num_encoder_blocks = reversed(&decoder.blocks).split_off(stem);
+            tiny.decoder_block_out_channels.clone_from(&decoder.widths);
+            tiny.num_decoder_blocks.clone_from(&decoder.blocks);
+            (decoder.from, (decoder.to, decoder.to))
         }
-        _ => return Err(none("encoder.layers.0.weight")),
+        (Some(encoder), None) => {
+            tiny.encoder_block_out_channels.clone_from(&encoder.widths);
+            tiny.num_encoder_blocks.clone_from(&encoder.blocks);
+            let stages = encoder.blocks.len() + stem;
+            tiny.decoder_block_out_channels = reversed(&encoder.widths);
+            tiny.decoder_block_out_channels.resize(stages, encoder.widths[0]);
+            tiny.num_decoder_blocks = reversed(&encoder.blocks);
+            tiny.num_decoder_blocks.resize(stages, encoder.blocks[0]);
+            (encoder.to, (encoder.from, encoder.from))
+        }
+        (None, None) => return Err(none("encoder.layers.0.weight")),
     };
+    let mut config = Config::of(Family::Tiny(TinyConfig::default()));
+    config.latent_channels = latents;
+    (config.in_channels, config.out_channels) = pictures;
     if config.latent_channels == LATENTS_32 && tiny.variant == TinyVariant::Plain {
         return Err(Error::model(format!(
             "tensor {}.pool.0.weight is missing: the tiny autoencoder of FLUX.2, with 32 latent \

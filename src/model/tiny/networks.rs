@@ -3,9 +3,9 @@
 
 use crate::backend::Resample;
 use crate::model::blocks::Edge;
-use crate::model::steps::{After, Block, Step};
+use crate::model::steps::{Block, Step};
 use crate::model::weights::Conv;
-use crate::model::weights::tiny::{Half, Layer};
+use crate::model::weights::tiny::{After, Half, Layer};
 
 /// `[-1, 1] to [0, 1] -> layers`
 pub(in crate::model) fn encoder(half: &Half) -> Vec<Block<'_>> {
@@ -27,11 +27,7 @@ fn blocks(half: &Half, first: Edge, last: Edge) -> Vec<Block<'_>> {
 
 fn step(layer: &Layer, edge: Edge) -> Step<'_> {
     match layer {
-        Layer::Conv(weights) => conv(weights, After::Nothing, Resample::Keep, edge),
-        Layer::Activated(weights) => conv(weights, After::Act, Resample::Keep, edge),
-        Layer::Double(weights) => conv(weights, After::Nothing, Resample::Double, edge),
-        Layer::Halve(weights) => conv(weights, After::Nothing, Resample::HalvePadded, edge),
-        Layer::HalveActivated(weights) => conv(weights, After::Relu, Resample::HalvePadded, edge),
+        Layer::Conv(weights, resample, after) => conv(weights, *after, *resample, edge),
         Layer::Block(block) => Step::TinyBlock(block),
     }
 }

@@ -2,20 +2,22 @@
 //! The parameter tree of `AutoencoderTiny`.
 
 use super::{Conv, Norm};
+use crate::backend::Resample;
 
 /// One layer of a half: the halves are plain sequences.
 #[derive(Clone)]
 pub(crate) enum Layer {
-    Conv(Conv),
-    /// A convolution, then the activation function.
-    Activated(Conv),
-    /// Nearest-neighbour doubling of the resolution, then a convolution.
-    Double(Conv),
-    /// A convolution of stride 2.
-    Halve(Conv),
-    /// A convolution of stride 2, then ReLU.
-    HalveActivated(Conv),
+    Conv(Box<Conv>, Resample, After),
     Block(Box<Block>),
+}
+
+/// What follows a convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum After {
+    Nothing,
+    /// The configuration's activation function.
+    Act,
+    Relu,
 }
 
 /// Three convolutions with activations between them, and a way around them.

@@ -15,6 +15,7 @@ use super::worker::{Scratch, Worker, floats};
 use crate::base::buffer::{ElementsMut, align_up, cast_mut};
 use crate::base::error::Result;
 use crate::kernels::{Gemm, Init, Panels, Prefetch, Sum};
+use crate::ops::sums::group;
 
 /// Input pixels a block may load: `channels` values of each stay in the second-level cache.
 const BAND_VALUES: usize = 192 * 1024;
@@ -137,7 +138,7 @@ impl Direct<'_> {
             let pixels = self.run.pixels(&band, &rows, input)?;
             self.run.load(&band, pixels, loaded);
             let channels = self.rows(filters, &band, loaded, results, rows);
-            self.run.group(&channels, sums);
+            group(&channels, sums);
             Ok(())
         })
     }

@@ -138,12 +138,4 @@ impl Run<'_> {
         };
         self.exec.kernels.store(&store, out.tail(channels.start), Some(&mut sums[channels]));
     }
-
-    /// Computes the sums of each group from those of its channels.
-    pub(super) fn group(&self, channels: &[Sum], groups: &mut [Sum]) {
-        let per_group = channels.len() / self.operands.groups;
-        for (group, channels) in groups.iter_mut().zip(channels.chunks_exact(per_group)) {
-            *group = channels.iter().fold(Sum::default(), |total, &channel| total + channel);
-        }
-    }
 }

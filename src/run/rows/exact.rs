@@ -8,17 +8,18 @@
 //!     for each tile, with its halo: the rest
 //! ```
 
-use crate::backend::{Region, Statistics};
-use crate::base::buffer::{AlignedBuf, cast};
+use super::tile::lay;
+use crate::backend::Statistics;
 use crate::base::error::Result;
 use crate::model::Model;
 use crate::model::network::{Direction, Network, Part};
-use crate::model::window::{Span, Window};
+use crate::model::window::Span;
 use crate::run::budget::Call;
 use crate::run::control::Meter;
 use crate::run::planes::{Fill, finite, input_name};
 use crate::run::runner::{Io, Made, Pick, RunInput, Runner};
 use crate::run::tiling::exact::ExactTiles;
+use crate::run::tiling::grid::Place;
 
 /// The rows of a call, computed one row of tiles at a time.
 pub(super) struct ExactRows {
@@ -64,7 +65,7 @@ impl ExactRows {
                 TileInput::Front(runner.pin(made)?)
             }
             None => {
-                let rows = tiles.grid.rows().map(|(_, span)| span.total()).max().unwrap_or(0);
+                let rows = tiles.grid.tiles.rows().map(|(_, span)| span.total()).max().unwrap_or(0);
                 let room = rows * call.width * network.in_channels();
                 TileInput::Strip { values: Vec::with_capacity(room), first: 0 }
             }
@@ -93,7 +94,7 @@ impl ExactRows {
     ) -> Result<Option<usize>> {
         self.at += self.length;
         if self.at >= self.rows.len() {
-            let Some((top, rows)) = tiles.grid.rows().nth(self.made) else { return Ok(None) };
+            let Some((top, rows)) = tiles.grid.tiles.rows().nth(self.made) else { return Ok(None) };
             let network = model.network(self.direction)?;
             self.read(&network, top - rows.before, rows.total(), fill)?;
             self.row_of_tiles(&network, runner, tiles, (top, rows))?;
@@ -145,7 +146,7 @@ impl ExactRows {
     ) -> Result<Made> {
         let window = place.window();
         let (top, left) = place.first();
-        let (call, planned) = (tiles.grid.tile(network, window), tiles.planned(window)?);
+        let (call, planned) = (tiles.grid.tiles.tile(network, window), tiles.planned(window)?);
         let (statistics, meter) = (Statistics::Own, &mut self.meter);
         match &self.input {
             TileInput::Front(front) => {
@@ -176,38 +177,14 @@ impl ExactRows {
         tiles: &ExactTiles,
         rows: (usize, Span),
     ) -> Result<()> {
-        let channels = network.out_channels();
-        for columns in tiles.grid.columns() {
+        for columns in tiles.grid.tiles.columns() {
             let place = Place { rows, columns };
             let made = self.tile(network, runner, tiles, place)?;
-            let Region { top, left, height, width } = network.picture_window(place.window()).core();
-            self.rows.resize(height * self.length, 0.0);
-            let mut pixels = AlignedBuf::zeroed(width * channels * size_of::<f32>(), "a row")?;
-            let first = tiles.grid.output(network, columns.0) * channels;
-            let to = first..first + width * channels;
-            for (y, row) in self.rows.chunks_exact_mut(self.length).enumerate() {
-                runner.read(&made, top + y, left..left + width, &mut pixels)?;
-                row[to.clone()].copy_from_slice(cast(&pixels));
-            }
+            let core = network.picture_window(place.window()).core();
+            self.rows.resize(core.height * self.length, 0.0);
+            let left = tiles.grid.output(columns.0);
+            lay(runner, &made, core, self.rows.chunks_exact_mut(self.length), left)?;
         }
         Ok(())
-    }
-}
-
-/// A tile: the start and span of its rows and columns.
-#[derive(Clone, Copy)]
-struct Place {
-    rows: (usize, Span),
-    columns: (usize, Span),
-}
-
-impl Place {
-    fn window(&self) -> Window {
-        Window { rows: self.rows.1, columns: self.columns.1 }
-    }
-
-    /// Row and column of the first pixel of the tile's halo.
-    fn first(&self) -> (usize, usize) {
-        (self.rows.0 - self.rows.1.before, self.columns.0 - self.columns.1.before)
     }
 }

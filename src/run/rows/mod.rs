@@ -4,6 +4,7 @@
 mod diffusers;
 mod exact;
 mod seamless;
+mod tile;
 mod whole;
 
 use diffusers::DiffusersRows;

@@ -10,17 +10,18 @@
 //! for each tile of M, with its halo: the rest by `statistics`, whose core is the picture
 //! ```
 
-use crate::backend::{Reduced, Region, Shared, Statistics};
-use crate::base::buffer::{AlignedBuf, cast};
+use super::tile::lay;
+use crate::backend::{Reduced, Shared, Statistics};
 use crate::base::error::Result;
 use crate::base::shape::Shape;
 use crate::model::Model;
 use crate::model::network::{Direction, Network, Part};
-use crate::model::window::{Span, Window};
+use crate::model::window::Span;
 use crate::run::budget::Call;
 use crate::run::control::Meter;
 use crate::run::planes::Fill;
 use crate::run::runner::{Io, Made, Pick, RunInput, Runner};
+use crate::run::tiling::grid::Place;
 use crate::run::tiling::seamless::SeamlessTiles;
 
 /// The rows of a picture, computed one row of tiles at a time.
@@ -79,7 +80,7 @@ impl SeamlessRows {
     ) -> Result<Option<usize>> {
         self.at += self.length;
         if self.at >= self.rows.len() {
-            let Some((top, rows)) = tiles.grid.rows().nth(self.made) else { return Ok(None) };
+            let Some((top, rows)) = tiles.grid.tiles.rows().nth(self.made) else { return Ok(None) };
             let network = model.network(Direction::Decode)?;
             self.row_of_tiles(&network, runner, tiles, (top, rows))?;
             (self.made, self.at) = (self.made + 1, 0);
@@ -102,8 +103,8 @@ impl SeamlessRows {
         self.reduce(network, runner, tiles, &mut reduced)?;
         for _ in 0..tiles.grid.rounds() {
             self.statistics = reduced.shared().gathering();
-            for rows in tiles.grid.rows() {
-                for columns in tiles.grid.columns() {
+            for rows in tiles.grid.tiles.rows() {
+                for columns in tiles.grid.tiles.columns() {
                     self.tile(network, runner, tiles, Place { rows, columns })?;
                 }
             }
@@ -151,7 +152,7 @@ impl SeamlessRows {
         let (input, statistics) =
             (RunInput::Pinned(&self.front, pick), Statistics::Shared(&mut self.statistics));
         let io = Io { input, masked: None, statistics, meter: &mut self.meter };
-        runner.run(&tiles.grid.tile(network, window), tiles.planned(window)?, io)
+        runner.run(&tiles.grid.tiles.tile(network, window), tiles.planned(window)?, io)
     }
 
     /// Computes the picture rows of the tiles with rows `rows`.
@@ -163,37 +164,14 @@ impl SeamlessRows {
         rows: (usize, Span),
     ) -> Result<()> {
         let channels = network.out_channels();
-        let scale = self.length / channels / tiles.grid.width;
+        let scale = self.length / channels / tiles.grid.tiles.width;
         self.rows.resize(rows.1.length * scale * self.length, 0.0);
-        for columns in tiles.grid.columns() {
+        for columns in tiles.grid.tiles.columns() {
             let place = Place { rows, columns };
             let made = self.tile(network, runner, tiles, place)?;
-            let Region { top, left, width, .. } = network.picture_window(place.window()).core();
-            let mut pixels = AlignedBuf::zeroed(width * channels * size_of::<f32>(), "a row")?;
-            let to = columns.0 * scale * channels..(columns.0 * scale + width) * channels;
-            for (y, row) in self.rows.chunks_exact_mut(self.length).enumerate() {
-                runner.read(&made, top + y, left..left + width, &mut pixels)?;
-                row[to.clone()].copy_from_slice(cast(&pixels));
-            }
+            let core = network.picture_window(place.window()).core();
+            lay(runner, &made, core, self.rows.chunks_exact_mut(self.length), columns.0 * scale)?;
         }
         Ok(())
-    }
-}
-
-/// A tile of the front's output: the start and span of its rows and columns.
-#[derive(Clone, Copy)]
-struct Place {
-    rows: (usize, Span),
-    columns: (usize, Span),
-}
-
-impl Place {
-    fn window(&self) -> Window {
-        Window { rows: self.rows.1, columns: self.columns.1 }
-    }
-
-    /// Row and column of the first pixel of the tile's halo.
-    fn first(&self) -> (usize, usize) {
-        (self.rows.0 - self.rows.1.before, self.columns.0 - self.columns.1.before)
     }
 }

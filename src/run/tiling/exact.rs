@@ -4,11 +4,11 @@
 //! squares begin that convolutions compute at a time: so its values are those of the whole picture,
 //! to the bit (`model/halo.rs`).
 
-use super::grid::{check_count, counted};
+use super::grid::{HaloGrid, check_count, planned};
 use crate::backend::{LOCAL_GRID, Strategy};
 use crate::base::buffer::align_up;
 use crate::base::error::{Error, Result};
-use crate::model::network::{Direction, Network, Part};
+use crate::model::network::{Direction, Part};
 use crate::model::window::{Span, Window};
 use crate::run::budget::{Call, Planned, in_memory};
 use crate::run::plan::Plan;
@@ -19,15 +19,14 @@ const SIDES: [usize; 12] = [256, 192, 128, 96, 64, 48, 32, 24, 16, 12, 8, 4];
 /// The longest tile to try, in its height.
 const LONGEST: usize = 8;
 
-/// The grid on the front's output, or on the input of a network without front. Lengths are in its
-/// pixels.
+/// The grid on the front's output, or on the input of a network without front.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::run) struct ExactGrid {
-    height: usize,
-    width: usize,
-    /// Rows and columns of a tile; the last tiles may be smaller.
-    side: (usize, usize),
-    halo: usize,
+    pub(in crate::run) tiles: HaloGrid,
+    /// Pixels of the grid for a latent.
+    per_latent: usize,
+    /// Pixels of the output for a latent.
+    output_per_latent: usize,
 }
 
 /// A call in exact tiles: the grid, with the plan of each run.
@@ -40,73 +39,49 @@ pub(in crate::run) struct ExactTiles {
 }
 
 impl ExactGrid {
-    /// The start of each tile along a side, with its span.
-    fn cut(
-        length: usize,
-        side: usize,
-        halo: usize,
-    ) -> impl ExactSizeIterator<Item = (usize, Span)> {
-        (0..length).step_by(side).map(move |start| {
-            let end = length.min(start + side);
-            let (before, after) = (start.min(halo), (length - end).min(halo));
-            (start, Span { before, length: end - start, after })
-        })
-    }
-
-    /// The start of each row of tiles, with its span.
-    pub(in crate::run) fn rows(&self) -> impl ExactSizeIterator<Item = (usize, Span)> + use<> {
-        Self::cut(self.height, self.side.0, self.halo)
-    }
-
-    /// The start of each column of tiles, with its span.
-    pub(in crate::run) fn columns(&self) -> impl ExactSizeIterator<Item = (usize, Span)> + use<> {
-        Self::cut(self.width, self.side.1, self.halo)
-    }
-
-    /// The distinct windows, each with its number of tiles.
-    fn windows(&self) -> Vec<(Window, u64)> {
-        let spans = |(_, span): (usize, Span)| span;
-        let (rows, columns) = (counted(self.rows().map(spans)), counted(self.columns().map(spans)));
-        let pairs = rows.iter().flat_map(|row| columns.iter().map(move |column| (row, column)));
-        pairs.map(|(&(rows, n), &(columns, m))| (Window { rows, columns }, n * m)).collect()
+    /// The grid of tiles of `side` latents.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if it would have too many.
+    fn new(call: &Call<'_>, side: (usize, usize)) -> Result<Self> {
+        let Call { network, height, width, .. } = *call;
+        let (per_latent, output_per_latent, scale) = match network.direction() {
+            Direction::Decode => {
+                (network.front_scale(), network.downscale(), network.front_scale())
+            }
+            Direction::Encode => (network.downscale(), 1, 1),
+        };
+        let (height, width) = (height * scale, width * scale);
+        let side = (side.0.saturating_mul(per_latent), side.1.saturating_mul(per_latent));
+        check_count(height, side.0)?;
+        check_count(width, side.1)?;
+        let (side, halo) = ((side.0.min(height), side.1.min(width)), network.halo());
+        Ok(Self { tiles: HaloGrid { height, width, side, halo }, per_latent, output_per_latent })
     }
 
     /// The window with the most pixels.
-    fn largest(&self) -> (Window, u64) {
-        let longest = |spans: Vec<Span>| spans.into_iter().max_by_key(|span| span.total());
-        let rows = longest(self.rows().map(|(_, span)| span).collect());
-        let columns = longest(self.columns().map(|(_, span)| span).collect());
-        let empty = Span { before: 0, length: 0, after: 0 };
-        let (rows, columns) = (rows.unwrap_or(empty), columns.unwrap_or(empty));
-        (Window { rows, columns }, 1)
-    }
-
-    /// The run on a tile of `window`.
-    pub(in crate::run) fn tile<'n>(&self, network: &'n Network<'n>, window: Window) -> Call<'n> {
-        let (height, width) = (window.rows.total(), window.columns.total());
-        Call { network, part: Part::Rest(Some(window)), height, width }
+    fn largest(&self) -> Result<Window> {
+        let empty = || Error::internal("a picture without tiles");
+        let longest = |(_, a): &(usize, Span), (_, b): &(usize, Span)| a.total().cmp(&b.total());
+        let (_, rows) = self.tiles.rows().max_by(longest).ok_or_else(empty)?;
+        let (_, columns) = self.tiles.columns().max_by(longest).ok_or_else(empty)?;
+        Ok(Window { rows, columns })
     }
 
     /// Where what begins at `start` begins in the output.
-    pub(in crate::run) fn output(&self, network: &Network<'_>, start: usize) -> usize {
-        match network.direction() {
-            Direction::Decode => start * (network.downscale() / network.front_scale()),
-            Direction::Encode => start / network.downscale(),
-        }
+    pub(in crate::run) fn output(&self, start: usize) -> usize {
+        start / self.per_latent * self.output_per_latent
     }
 
     /// Values of the output rows in memory at a time, and of the input rows.
     fn row_values(&self, call: &Call<'_>) -> u64 {
-        let network = call.network;
-        let outputs = match network.direction() {
-            Direction::Decode => self.output(network, self.side.0),
-            Direction::Encode => self.side.0.div_ceil(network.downscale()),
-        };
+        let (network, HaloGrid { height, width, side, halo }) = (call.network, self.tiles);
+        let outputs = side.0.div_ceil(self.per_latent) * self.output_per_latent;
         let outputs = outputs * network.output_length(call.width) * network.out_channels();
         let inputs = if network.has_front() {
             0
         } else {
-            (self.side.0 + 2 * self.halo).min(self.height) * self.width * network.in_channels()
+            (side.0 + 2 * halo).min(height) * width * network.in_channels()
         };
         (outputs + inputs) as u64
     }
@@ -176,46 +151,39 @@ impl ExactTiles {
         resources: Resources,
         least: &mut Least,
     ) -> Result<Option<Self>> {
-        let strategies = in_memory(resources);
-        let leanest = strategies[strategies.len() - 1];
-        let mut front = None;
-        if call.network.has_front() {
-            let mut fits = None;
-            for planned in (Call { part: Part::Front, ..*call }).plans(resources)? {
-                let planned = planned?;
-                *least = least.with(&planned.plan);
-                if resources.allow(&planned.plan) {
-                    fits = Some(planned);
-                    break;
-                }
+        let front = if call.network.has_front() {
+            let mut of_front = Least::NONE;
+            let front = Call { part: Part::Front, ..*call }.search(resources, &mut of_front)?;
+            if front.is_none() {
+                *least = of_front;
+                return Ok(None);
             }
-            let Some(planned) = fits else { return Ok(None) };
-            front = Some(planned);
-            *least = Least::NONE;
-        }
+            front
+        } else {
+            None
+        };
+        let leanest = in_memory(resources).pop().unwrap_or(Strategy::IN_MEMORY);
         let mut too_many = None;
         for &side in sides {
-            let grid = match grid(call, side) {
+            let grid = match ExactGrid::new(call, side) {
                 Ok(grid) => grid,
                 Err(error) => {
                     too_many = Some(error);
                     continue;
                 }
             };
+            let planner = Planner { call, grid: &grid, front: front.as_ref() };
             for strategy in [Strategy::IN_MEMORY, leanest] {
                 // The largest window tells most of what the others need.
-                for windows in [vec![grid.largest()], grid.windows()] {
-                    let all = windows.len() > 1;
-                    let (plan, tiles) =
-                        plan(call, &grid, windows, front.as_ref(), resources, strategy)?;
-                    if !resources.allow(&plan) {
-                        *least = least.with(&plan);
-                        break;
-                    }
-                    if all || plan.tiles_x * plan.tiles_y == 1 {
-                        return Ok(Some(Self { grid, plan, front, tiles }));
-                    }
+                let (mut plan, mut planned) =
+                    planner.plan(vec![(grid.largest()?, 1)], resources, strategy)?;
+                if resources.allow(&plan) {
+                    (plan, planned) = planner.plan(grid.tiles.windows(), resources, strategy)?;
                 }
+                if resources.allow(&plan) {
+                    return Ok(Some(Self { grid, plan, front, tiles: planned }));
+                }
+                *least = least.with(&plan);
             }
         }
         match too_many {
@@ -226,74 +194,58 @@ impl ExactTiles {
 
     /// The plan of a tile of `window`.
     pub(in crate::run) fn planned(&self, window: Window) -> Result<&Planned> {
-        let tile = self.tiles.iter().find(|(other, _)| *other == window);
-        let (_, planned) = tile.ok_or_else(|| Error::internal("a tile that is not in the plan"))?;
-        Ok(planned)
+        planned(&self.tiles, window)
     }
 }
 
-/// The grid of tiles of `side` latents.
-///
-/// # Errors
-/// `InvalidArgument` if it would have too many.
-fn grid(call: &Call<'_>, side: (usize, usize)) -> Result<ExactGrid> {
-    let Call { network, height, width, .. } = *call;
-    let scale = match network.direction() {
-        Direction::Decode => network.front_scale(),
-        Direction::Encode => network.downscale(),
-    };
-    let (height, width) = match network.direction() {
-        Direction::Decode => (height * scale, width * scale),
-        Direction::Encode => (height, width),
-    };
-    let side = (side.0.saturating_mul(scale), side.1.saturating_mul(scale));
-    check_count(height, side.0)?;
-    check_count(width, side.1)?;
-    let side = (side.0.min(height.max(1)), side.1.min(width.max(1)));
-    Ok(ExactGrid { height, width, side, halo: network.halo() })
+/// Plans tiles of one grid.
+struct Planner<'t> {
+    call: &'t Call<'t>,
+    grid: &'t ExactGrid,
+    front: Option<&'t Planned>,
 }
 
-/// The plan of the whole call by a strategy, and of each of `windows`.
-fn plan(
-    call: &Call<'_>,
-    grid: &ExactGrid,
-    windows: Vec<(Window, u64)>,
-    front: Option<&Planned>,
-    resources: Resources,
-    strategy: Strategy,
-) -> Result<(Plan, Vec<(Window, Planned)>)> {
-    let (mut workspace, mut beside, mut multiply_adds) = (0, 0, 0_u64);
-    let mut tiles = Vec::new();
-    for (window, count) in windows {
-        let tile = grid.tile(call.network, window).by(resources, strategy)?;
-        workspace = workspace.max(tile.plan.workspace_bytes);
-        beside = beside.max(tile.plan.peak_bytes - tile.plan.workspace_bytes);
-        let work = tile.plan.multiply_adds.saturating_mul(count);
-        multiply_adds = multiply_adds.saturating_add(work);
-        tiles.push((window, tile));
+impl Planner<'_> {
+    /// The plan of the whole call by a strategy, and of each of `windows`.
+    fn plan(
+        &self,
+        windows: Vec<(Window, u64)>,
+        resources: Resources,
+        strategy: Strategy,
+    ) -> Result<(Plan, Vec<(Window, Planned)>)> {
+        let Self { call, grid, front } = *self;
+        let (mut workspace, mut beside, mut multiply_adds) = (0, 0, 0_u64);
+        let (mut tiles, mut rest) = (Vec::new(), 0);
+        for (window, count) in windows {
+            let tile = grid.tiles.tile(call.network, window).by(resources, strategy)?;
+            workspace = workspace.max(tile.plan.workspace_bytes);
+            beside = beside.max(tile.plan.peak_bytes - tile.plan.workspace_bytes);
+            let work = tile.plan.multiply_adds.saturating_mul(count);
+            multiply_adds = multiply_adds.saturating_add(work);
+            rest = tile.resident as u64;
+            tiles.push((window, tile));
+        }
+        beside += grid.row_values(call) * size_of::<f32>() as u64;
+        let mut scratch_bytes = 0;
+        if let Some(Planned { plan, output, resident, .. }) = front {
+            workspace += if output.spilled { 0 } else { align_up(output.bytes) as u64 };
+            workspace = workspace.max(plan.workspace_bytes);
+            // Either finds the other's weights resident.
+            beside = (beside + *resident as u64).max(plan.peak_bytes - plan.workspace_bytes + rest);
+            multiply_adds = multiply_adds.saturating_add(plan.multiply_adds);
+            scratch_bytes = plan.scratch_bytes;
+        }
+        let side = grid.tiles.side;
+        let plan = Plan {
+            workspace_bytes: workspace,
+            scratch_bytes,
+            peak_bytes: workspace + beside,
+            multiply_adds,
+            exact: true,
+            tiles_x: grid.tiles.columns().len(),
+            tiles_y: grid.tiles.rows().len(),
+            tile_size: side.0.max(side.1).div_ceil(grid.per_latent),
+        };
+        Ok((plan, tiles))
     }
-    beside += grid.row_values(call) * size_of::<f32>() as u64;
-    let mut scratch_bytes = 0;
-    if let Some(Planned { plan, output, resident, .. }) = front {
-        workspace += if output.spilled { 0 } else { align_up(output.bytes) as u64 };
-        workspace = workspace.max(plan.workspace_bytes);
-        beside = (beside + *resident as u64).max(plan.peak_bytes - plan.workspace_bytes);
-        multiply_adds = multiply_adds.saturating_add(plan.multiply_adds);
-        scratch_bytes = plan.scratch_bytes;
-    }
-    let per_latent = match call.network.direction() {
-        Direction::Decode => call.network.front_scale(),
-        Direction::Encode => call.network.downscale(),
-    };
-    let plan = Plan {
-        workspace_bytes: workspace,
-        scratch_bytes,
-        peak_bytes: workspace + beside,
-        multiply_adds,
-        exact: true,
-        tiles_x: grid.columns().len(),
-        tiles_y: grid.rows().len(),
-        tile_size: grid.side.0.max(grid.side.1).div_ceil(per_latent),
-    };
-    Ok((plan, tiles))
 }

@@ -1,7 +1,84 @@
 #![forbid(unsafe_code)]
-//! Shared by both grids of tiles.
+//! What the grids of tiles share.
 
 use crate::base::error::{Error, Result};
+use crate::model::network::{Network, Part};
+use crate::model::window::{Span, Window};
+use crate::run::budget::{Call, Planned};
+
+/// A grid of tiles with halos, on an input or on the front's output. Lengths are in its pixels.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::run) struct HaloGrid {
+    pub(super) height: usize,
+    pub(in crate::run) width: usize,
+    /// Rows and columns of a tile; the last tiles may be smaller.
+    pub(super) side: (usize, usize),
+    pub(super) halo: usize,
+}
+
+/// A tile: the start and span of its rows and columns.
+#[derive(Clone, Copy)]
+pub(in crate::run) struct Place {
+    pub(in crate::run) rows: (usize, Span),
+    pub(in crate::run) columns: (usize, Span),
+}
+
+impl Place {
+    pub(in crate::run) fn window(&self) -> Window {
+        Window { rows: self.rows.1, columns: self.columns.1 }
+    }
+
+    /// Row and column of the first pixel of the tile's halo.
+    pub(in crate::run) fn first(&self) -> (usize, usize) {
+        (self.rows.0 - self.rows.1.before, self.columns.0 - self.columns.1.before)
+    }
+}
+
+impl HaloGrid {
+    /// The start of each tile along a side, with its span.
+    fn cut(
+        length: usize,
+        side: usize,
+        halo: usize,
+    ) -> impl ExactSizeIterator<Item = (usize, Span)> {
+        (0..length).step_by(side).map(move |start| {
+            let end = length.min(start + side);
+            let (before, after) = (start.min(halo), (length - end).min(halo));
+            (start, Span { before, length: end - start, after })
+        })
+    }
+
+    /// The start of each row of tiles, with its span.
+    pub(in crate::run) fn rows(&self) -> impl ExactSizeIterator<Item = (usize, Span)> + use<> {
+        Self::cut(self.height, self.side.0, self.halo)
+    }
+
+    /// The start of each column of tiles, with its span.
+    pub(in crate::run) fn columns(&self) -> impl ExactSizeIterator<Item = (usize, Span)> + use<> {
+        Self::cut(self.width, self.side.1, self.halo)
+    }
+
+    /// The distinct windows, each with its number of tiles.
+    pub(super) fn windows(&self) -> Vec<(Window, u64)> {
+        let spans = |(_, span): (usize, Span)| span;
+        let (rows, columns) = (counted(self.rows().map(spans)), counted(self.columns().map(spans)));
+        let pairs = rows.iter().flat_map(|row| columns.iter().map(move |column| (row, column)));
+        pairs.map(|(&(rows, n), &(columns, m))| (Window { rows, columns }, n * m)).collect()
+    }
+
+    /// The run on a tile of `window`.
+    pub(in crate::run) fn tile<'n>(&self, network: &'n Network<'n>, window: Window) -> Call<'n> {
+        let (height, width) = (window.rows.total(), window.columns.total());
+        Call { network, part: Part::Rest(Some(window)), height, width }
+    }
+}
+
+/// The plan of the tiles of `window`.
+pub(super) fn planned(tiles: &[(Window, Planned)], window: Window) -> Result<&Planned> {
+    let tile = tiles.iter().find(|(other, _)| *other == window);
+    let (_, planned) = tile.ok_or_else(|| Error::internal("a tile that is not in the plan"))?;
+    Ok(planned)
+}
 
 /// The largest number of tiles along a side.
 const MOST_TILES: usize = 1 << 16;

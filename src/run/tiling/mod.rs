@@ -2,5 +2,5 @@
 
 pub(super) mod diffusers;
 pub(super) mod exact;
-mod grid;
+pub(super) mod grid;
 pub(super) mod seamless;

@@ -6,12 +6,12 @@
 //! `backend/statistics.rs` approximates the statistics by running a reduced picture and all tiles
 //! in turn (`rows/seamless.rs`).
 
-use super::grid::{check_count, counted};
+use super::grid::{HaloGrid, check_count, planned};
 use crate::backend::Strategy;
 use crate::base::buffer::align_up;
 use crate::base::error::{Error, Result};
 use crate::model::network::{Network, Part};
-use crate::model::window::{Span, Window};
+use crate::model::window::Window;
 use crate::run::budget::{Call, Output, Planned, in_memory};
 use crate::run::plan::Plan;
 use crate::run::resources::{Least, Resources};
@@ -25,11 +25,7 @@ const SMALLEST: usize = 16;
 /// The grid on the front's output. Lengths are in its pixels.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::run) struct SeamlessGrid {
-    height: usize,
-    pub(in crate::run) width: usize,
-    /// Rows and columns of a tile; the last tiles may be smaller.
-    side: (usize, usize),
-    halo: usize,
+    pub(in crate::run) tiles: HaloGrid,
     /// The reduced picture has every `step`-th pixel.
     pub(in crate::run) step: usize,
 }
@@ -51,30 +47,8 @@ impl SeamlessGrid {
         let room = most.max(SMALLEST).saturating_pow(2);
         let small = |step: &usize| height.div_ceil(*step) * width.div_ceil(*step) <= room;
         let step = (1..).find(small).unwrap_or(1);
-        Self { height, width, side: (even(height), even(width)), halo, step }
-    }
-
-    /// The start of each tile along a side, with its span.
-    fn cut(
-        length: usize,
-        side: usize,
-        halo: usize,
-    ) -> impl ExactSizeIterator<Item = (usize, Span)> {
-        (0..length).step_by(side).map(move |start| {
-            let end = length.min(start + side);
-            let (before, after) = (start.min(halo), (length - end).min(halo));
-            (start, Span { before, length: end - start, after })
-        })
-    }
-
-    /// The start of each row of tiles, with its span.
-    pub(in crate::run) fn rows(&self) -> impl ExactSizeIterator<Item = (usize, Span)> + use<> {
-        Self::cut(self.height, self.side.0, self.halo)
-    }
-
-    /// The start of each column of tiles, with its span.
-    pub(in crate::run) fn columns(&self) -> impl ExactSizeIterator<Item = (usize, Span)> + use<> {
-        Self::cut(self.width, self.side.1, self.halo)
+        let tiles = HaloGrid { height, width, side: (even(height), even(width)), halo };
+        Self { tiles, step }
     }
 
     /// Number of rounds of gathering statistics: the smaller the reduced picture beside the whole,
@@ -88,23 +62,10 @@ impl SeamlessGrid {
         }
     }
 
-    /// The distinct windows, each with its number of tiles.
-    fn windows(&self) -> Vec<(Window, u64)> {
-        let spans = |(_, span): (usize, Span)| span;
-        let (rows, columns) = (counted(self.rows().map(spans)), counted(self.columns().map(spans)));
-        let pairs = rows.iter().flat_map(|row| columns.iter().map(move |column| (row, column)));
-        pairs.map(|(&(rows, n), &(columns, m))| (Window { rows, columns }, n * m)).collect()
-    }
-
-    /// The run on a tile of `window`.
-    pub(in crate::run) fn tile<'n>(&self, network: &'n Network<'n>, window: Window) -> Call<'n> {
-        let (height, width) = (window.rows.total(), window.columns.total());
-        Call { network, part: Part::Rest(Some(window)), height, width }
-    }
-
     /// The run on the reduced picture.
     pub(in crate::run) fn reduced<'n>(&self, network: &'n Network<'n>) -> Call<'n> {
-        let (height, width) = (self.height.div_ceil(self.step), self.width.div_ceil(self.step));
+        let (height, width) =
+            (self.tiles.height.div_ceil(self.step), self.tiles.width.div_ceil(self.step));
         Call { network, part: Part::Rest(None), height, width }
     }
 }
@@ -198,9 +159,7 @@ impl SeamlessTiles {
 
     /// The plan of a tile of `window`.
     pub(in crate::run) fn planned(&self, window: Window) -> Result<&Planned> {
-        let tile = self.tiles.iter().find(|(other, _)| *other == window);
-        let (_, planned) = tile.ok_or_else(|| Error::internal("a tile that is not in the plan"))?;
-        Ok(planned)
+        planned(&self.tiles, window)
     }
 }
 
@@ -235,8 +194,8 @@ impl Rest {
         let (workspace, beside, multiply_adds) = (0, 0, 0);
         let mut rest = Self { grid, reduced, tiles, workspace, beside, multiply_adds };
         rest.add(&plan, times);
-        for (window, count) in grid.windows() {
-            let tile = grid.tile(call.network, window).by(resources, strategy)?;
+        for (window, count) in grid.tiles.windows() {
+            let tile = grid.tiles.tile(call.network, window).by(resources, strategy)?;
             rest.add(&tile.plan, count.saturating_mul(times));
             rest.tiles.push((window, tile));
         }
@@ -256,7 +215,7 @@ impl Rest {
         let Call { network, width, .. } = *call;
         let scale = front.output.shape.width / width;
         let row = network.output_length(width) * network.out_channels() * size_of::<f32>();
-        let rows = (self.grid.side.0 * (network.downscale() / scale) * row) as u64;
+        let rows = (self.grid.tiles.side.0 * (network.downscale() / scale) * row) as u64;
         let pinned = if front.output.spilled { 0 } else { align_up(front.output.bytes) as u64 };
         let workspace = (self.workspace + pinned).max(front.plan.workspace_bytes);
         let beside = (front.plan.peak_bytes - front.plan.workspace_bytes
@@ -268,9 +227,9 @@ impl Rest {
             peak_bytes: workspace + beside,
             multiply_adds: front.plan.multiply_adds.saturating_add(self.multiply_adds),
             exact: false,
-            tiles_x: self.grid.columns().len(),
-            tiles_y: self.grid.rows().len(),
-            tile_size: self.grid.side.0.max(self.grid.side.1).div_ceil(scale),
+            tiles_x: self.grid.tiles.columns().len(),
+            tiles_y: self.grid.tiles.rows().len(),
+            tile_size: self.grid.tiles.side.0.max(self.grid.tiles.side.1).div_ceil(scale),
         }
     }
 }

@@ -32,6 +32,7 @@ use crate::ops::conv::layer::Layer;
 use crate::ops::conv::method::Work;
 use crate::ops::conv::output::{Item, Results};
 use crate::ops::conv::worker::{Scratch, Worker, floats};
+use crate::ops::sums::group;
 
 /// The scratch memory of this order.
 pub(super) fn scratch(blocking: &Blocking, layer: &Layer, panels: Panels) -> Scratch {
@@ -247,7 +248,7 @@ impl InputStationary<'_> {
                     run.store(results, slice.channels.clone(), &mut out, &mut sums);
                 }
             }
-            run.group(&sums, group_sums);
+            group(&sums, group_sums);
             Ok(())
         })
     }

@@ -25,6 +25,7 @@ use crate::ops::conv::layer::Layer;
 use crate::ops::conv::method::Work;
 use crate::ops::conv::output::{Item, Results};
 use crate::ops::conv::worker::{Scratch, Worker, floats};
+use crate::ops::sums::group;
 
 /// Input channels whose filters are transformed at a time: their columns stay in the first-level
 /// cache.
@@ -129,7 +130,7 @@ impl WeightStationary<'_> {
                 }
                 filters = &filters[slice.filters(winograd)..];
             }
-            run.group(&sums, group_sums);
+            group(&sums, group_sums);
             Ok(())
         })
     }
