@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use half::{bf16, f16};
 
-use super::error::{Error, ErrorKind, Result};
+use super::alloc::out_of_memory;
+use super::error::Result;
 use super::storage::Storage;
 use crate::os::{self, AnonymousMap};
 
@@ -31,10 +32,7 @@ impl AlignedBuf {
         if len == 0 {
             return Ok(Self(None));
         }
-        let out_of_memory = || {
-            let message = format!("{what}: {len} bytes could not be allocated");
-            Error::new(ErrorKind::OutOfMemory, message)
-        };
+        let out_of_memory = || out_of_memory(what, len);
         // A system that promises more than it has would kill the process later instead.
         if os::physical_memory().is_some_and(|have| len as u64 > have) {
             return Err(out_of_memory());

@@ -1,6 +1,7 @@
 //! Floor 1: general tools without knowledge of autoencoders: errors, element types, shapes, aligned
 //! memory, scratch files, output files.
 
+pub(crate) mod alloc;
 pub(crate) mod atomic_file;
 pub(crate) mod buffer;
 pub(crate) mod encoding;
