@@ -382,9 +382,11 @@ typedef int32_t (*vaekl_progress_fn)(void *user, uint64_t done, uint64_t total);
 typedef struct vaekl_session_options {
   // sizeof(vaekl_session_options), set by _init.
   size_t struct_size;
-  // Memory limit of the process during a call, in bytes, weights included; 0 = no limit. A call
-  // that does not fit fails with VAEKL_ERR_BUDGET before any work. The limit never changes a bit
-  // of the result, except in seamless tiles whose size is left to it.
+  // Limit in bytes of what a call adds to the process's memory: workspace, weights, threads, the
+  // library's own lists and code; 0 = no limit. What the process holds already and the caller's
+  // buffers do not count. A call that does not fit fails with VAEKL_ERR_BUDGET before any work.
+  // The limit never changes a bit of the result, except in seamless tiles whose size is left to
+  // it. Without one too, a call takes the fastest plan for which the system has memory.
   uint64_t memory_budget;
   // Number of threads; 0 = one per physical core. It never changes a bit of the result.
   uint32_t threads;
@@ -450,8 +452,9 @@ typedef struct vaekl_plan {
   uint64_t workspace_bytes;
   // Scratch file in bytes; 0 without a scratch_dir.
   uint64_t scratch_bytes;
-  // Upper bound of the process's memory in bytes: workspace, the weights resident at a time, and
-  // 16 MiB for the process itself. Memory held by the caller is not included.
+  // Upper bound in bytes of what the call adds to the process's memory: workspace, the weights
+  // resident at a time, threads, and the library's own lists and code. Memory of the caller is
+  // not included.
   uint64_t peak_bytes;
   // Number of tiles in a row; 1 without tiles.
   uint32_t tiles_x;

@@ -72,5 +72,5 @@ pub use model::{
 };
 pub use run::{
     Attention, CancelToken, DecoderOutput, EncoderOutput, Plan, Progress, RowStream, Session,
-    SessionOptions, Tiling, plan_decode, plan_encode,
+    SessionOptions, Tiling, memory_available, memory_in_use, plan_decode, plan_encode,
 };

@@ -10,7 +10,7 @@ use vaekl::{
     SessionOptions, Storage, Tiling,
 };
 
-use crate::args::{AttentionKind, Options, StorageKind, TilingKind};
+use crate::args::{AttentionKind, Options, PlannedCall, StorageKind, TilingKind};
 use crate::embedded;
 use crate::failure::{Failure, Result};
 use crate::interrupt::Interrupt;
@@ -23,9 +23,9 @@ use crate::report::{self, Report};
 pub(crate) struct Engine<'a> {
     options: &'a Options,
     interrupt: &'a Interrupt,
-    /// The options of the session, with its share of the memory budget.
+    /// The options of the session. What the command takes itself is reserved of the budget.
     limits: SessionOptions,
-    /// The memory held besides the session, for messages.
+    /// The arrays in memory, for messages.
     beside: String,
     session: Session,
     load_s: f64,
@@ -48,7 +48,7 @@ impl<'a> Engine<'a> {
         if let (Some(path), false) = (&options.model, options.quiet) {
             remark_on(path, &model);
         }
-        let limits = session_options(options);
+        let limits = session_options(options).with_memory_reserved(process());
         let mut session = Session::new(&model, &limits)?;
         session.set_cancel_token(interrupt.token());
         interrupt.check()?;
@@ -96,20 +96,32 @@ impl<'a> Engine<'a> {
         Ok(self.config().unscale_latents(latents)?)
     }
 
-    /// Subtracts the memory of `values`, held for `input` and its result, from the session's
-    /// budget.
-    pub(crate) fn reserve(&mut self, input: &Path, values: usize) -> Result<()> {
-        if self.options.memory.is_none() {
-            return Ok(());
-        }
-        let beside = beside(&mut self.limits, values);
-        self.session.set_memory_budget(self.limits.memory_budget);
+    /// Reserves the memory of `values`, in memory for `input` and its result, of the budget.
+    pub(crate) fn reserve(&mut self, input: &Path, values: usize) {
+        let arrays = bytes(values);
+        self.limits.memory_reserved = process().saturating_add(arrays);
+        self.session.set_memory_reserved(self.limits.memory_reserved);
         self.beside = format!(
             "{}: with {} of input and output in memory",
             input.display(),
-            report::mib(beside)
+            report::mib(arrays)
         );
-        Ok(())
+    }
+
+    /// Fails if no plan for `call` on an input of `height` x `width` keeps the budget, or fits what
+    /// the system can give: asked before the input of that size is read.
+    pub(crate) fn check(&self, call: PlannedCall, height: usize, width: usize) -> Result<()> {
+        let (model, limits) = (self.session.model(), &self.limits);
+        let planned = match call {
+            PlannedCall::Decode => vaekl::plan_decode(model, limits, height, width),
+            PlannedCall::Encode => vaekl::plan_encode(model, limits, height, width),
+        };
+        match planned {
+            // What does not depend on memory is told by the call itself.
+            Err(error) if error.kind() != ErrorKind::Budget => Ok(()),
+            Err(error) => Err(error.within(&self.beside).into()),
+            Ok(_) => Ok(()),
+        }
     }
 
     /// Fails if the machine lacks the memory to encode a picture of this size.
@@ -293,13 +305,18 @@ pub(crate) fn values(shape: &[usize]) -> usize {
     shape.iter().fold(1, |product, &side| product.saturating_mul(side))
 }
 
-/// Subtracts the memory of `values` of f32 from the budget, and returns it in bytes.
-pub(crate) fn beside(options: &mut SessionOptions, values: usize) -> u64 {
-    let bytes = (values as u64).saturating_mul(4);
-    if options.memory_budget > 0 {
-        options.memory_budget = options.memory_budget.saturating_sub(bytes).max(1);
-    }
-    bytes
+/// Bytes of `values` of f32.
+pub(crate) fn bytes(values: usize) -> u64 {
+    (values as u64).saturating_mul(4)
+}
+
+/// Bytes of the process besides what the library plans and the arrays: its code, and what formats
+/// take to read and write. More where a checkpoint's header takes more already.
+pub(crate) fn process() -> u64 {
+    const USUAL: u64 = 12 << 20;
+    let beyond = vaekl::memory_in_use().unwrap_or(0).saturating_sub(USUAL);
+    // In whole MiB, so that a plan and the call that follows it agree.
+    USUAL + beyond.next_multiple_of(1 << 20)
 }
 
 fn activation_dtype(options: &Options) -> Storage {

@@ -20,8 +20,9 @@ pub struct vaekl_plan {
     pub workspace_bytes: u64,
     /// Scratch file in bytes; 0 without a scratch_dir.
     pub scratch_bytes: u64,
-    /// Upper bound of the process's memory in bytes: workspace, the weights resident at a time, and
-    /// 16 MiB for the process itself. Memory held by the caller is not included.
+    /// Upper bound in bytes of what the call adds to the process's memory: workspace, the weights
+    /// resident at a time, threads, and the library's own lists and code. Memory of the caller is
+    /// not included.
     pub peak_bytes: u64,
     /// Number of tiles in a row; 1 without tiles.
     pub tiles_x: u32,

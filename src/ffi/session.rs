@@ -27,9 +27,11 @@ pub type vaekl_progress_fn =
 pub struct vaekl_session_options {
     /// sizeof(vaekl_session_options), set by _init.
     pub struct_size: usize,
-    /// Memory limit of the process during a call, in bytes, weights included; 0 = no limit. A call
-    /// that does not fit fails with VAEKL_ERR_BUDGET before any work. The limit never changes a bit
-    /// of the result, except in seamless tiles whose size is left to it.
+    /// Limit in bytes of what a call adds to the process's memory: workspace, weights, threads, the
+    /// library's own lists and code; 0 = no limit. What the process holds already and the caller's
+    /// buffers do not count. A call that does not fit fails with VAEKL_ERR_BUDGET before any work.
+    /// The limit never changes a bit of the result, except in seamless tiles whose size is left to
+    /// it. Without one too, a call takes the fastest plan for which the system has memory.
     pub memory_budget: u64,
     /// Number of threads; 0 = one per physical core. It never changes a bit of the result.
     pub threads: u32,
@@ -107,6 +109,7 @@ impl vaekl_session_options {
             fuse_qkv: args::flag(self.fuse_qkv, "options.fuse_qkv")?,
             attention,
             memory_budget: self.memory_budget,
+            memory_reserved: 0,
             scratch_dir,
             tiling,
             tile_size: self.tile_size as usize,

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::weights::{Conv, Norm};
 use crate::base::encoding::Encoding;
 use crate::base::error::{Error, Result};
+use crate::base::weight::WeightSource;
 use crate::checkpoint::{Checkpoint, Tensor};
 
 /// Takes tensors by name and counts them.
@@ -94,7 +95,9 @@ impl<'a> Builder<'a> {
     /// The values of a tensor `[length]`.
     pub(super) fn vector(&mut self, name: &str, length: usize) -> Result<Vec<f32>> {
         let tensor = self.take(name, &[&[length]])?;
-        tensor.to_f32().map_err(|error| error.within(&self.checkpoint.source))
+        let values = tensor.to_f32().map_err(|error| error.within(&self.checkpoint.source))?;
+        tensor.release();
+        Ok(values)
     }
 
     /// The tensor `name`, in one of `shapes`.

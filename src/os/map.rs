@@ -24,7 +24,9 @@ impl FileMap {
         // SAFETY: the map is shared and read-only, so nobody writes through it. That nobody
         // rewrites or truncates the file meanwhile is the promise above, which `Model::open`
         // documents.
-        unsafe { Mmap::map(file) }.map(Self)
+        let map = unsafe { Mmap::map(file) }?;
+        pages::prefer_small(&map);
+        Ok(Self(map))
     }
 
     /// Returns the memory of `range` to the system until it is read again. Panics if `range` is out

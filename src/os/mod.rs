@@ -7,6 +7,8 @@
 #[cfg(feature = "capi")]
 pub(crate) mod c;
 #[cfg(target_os = "linux")]
+mod headroom;
+#[cfg(target_os = "linux")]
 mod linux;
 mod map;
 // A Unix takes from it only what Linux does its own way.
@@ -24,9 +26,9 @@ use linux as pages;
 use other as pages;
 
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{physical_cores, reserve};
+pub(crate) use linux::{headroom, physical_cores, reserve, resident_memory};
 #[cfg(not(target_os = "linux"))]
-pub(crate) use other::{physical_cores, reserve};
+pub(crate) use other::{headroom, physical_cores, reserve, resident_memory};
 
 #[cfg(not(unix))]
 pub(crate) use other::{
@@ -38,3 +40,12 @@ pub(crate) use unix::{
     close, create_beside, kind_name, open_no_link, permissions, physical_memory, read_at,
     sync_folder, unnamed_file, write_at,
 };
+
+/// What this process may still take, in bytes; `None` is no limit, or one that is not told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Headroom {
+    /// Memory.
+    pub(crate) memory: Option<u64>,
+    /// Addresses, whether memory is behind them or not.
+    pub(crate) address_space: Option<u64>,
+}

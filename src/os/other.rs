@@ -7,11 +7,16 @@ use std::path::Path;
 
 use memmap2::{Mmap, MmapMut};
 
+use super::Headroom;
+
 /// Whether [`release`] frees memory.
 pub(super) const RELEASES: bool = false;
 
 /// Leaves the pages to the system.
 pub(super) fn release(_: &Mmap, _: Range<usize>) {}
+
+/// Leaves the size of pages to the system.
+pub(super) fn prefer_small(_: &Mmap) {}
 
 /// Leaves the size of pages to the system.
 pub(super) fn prefer_huge(_: &MmapMut) {}
@@ -69,6 +74,16 @@ pub(crate) fn sync_folder(_: &Path) -> io::Result<()> {
 
 /// Not told.
 pub(crate) fn physical_memory() -> Option<u64> {
+    None
+}
+
+/// The machine's memory, where that is told.
+pub(crate) fn headroom() -> Headroom {
+    Headroom { memory: super::physical_memory(), address_space: None }
+}
+
+/// Not told.
+pub(crate) fn resident_memory() -> Option<u64> {
     None
 }
 

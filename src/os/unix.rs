@@ -70,9 +70,34 @@ pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
 /// Bytes of memory the machine has, where the system tells.
 pub(crate) fn physical_memory() -> Option<u64> {
     // SAFETY: sysconf takes no pointers.
-    let (pages, size) =
-        unsafe { (libc::sysconf(libc::_SC_PHYS_PAGES), libc::sysconf(libc::_SC_PAGESIZE)) };
-    u64::try_from(pages).ok()?.checked_mul(u64::try_from(size).ok()?)
+    let pages = unsafe { libc::sysconf(libc::_SC_PHYS_PAGES) };
+    u64::try_from(pages).ok()?.checked_mul(page_size()?)
+}
+
+/// Bytes of a page.
+pub(super) fn page_size() -> Option<u64> {
+    // SAFETY: sysconf takes no pointers.
+    u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).ok()
+}
+
+/// Limits of this process in bytes; `None` is no limit.
+#[cfg(target_os = "linux")]
+pub(super) struct Limits {
+    pub(super) address_space: Option<u64>,
+    /// Writable memory of its own.
+    pub(super) data: Option<u64>,
+}
+
+/// The limits that this process was given.
+#[cfg(target_os = "linux")]
+pub(super) fn limits() -> Limits {
+    let limit = |resource| {
+        let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: the pointer is that of a variable which lives during the call.
+        let known = unsafe { libc::getrlimit64(resource, &raw mut limit) } == 0;
+        (known && limit.rlim_cur != libc::RLIM64_INFINITY).then_some(limit.rlim_cur)
+    };
+    Limits { address_space: limit(libc::RLIMIT_AS), data: limit(libc::RLIMIT_DATA) }
 }
 
 /// Name of a file that is neither a regular file nor a folder, for messages.

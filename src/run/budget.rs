@@ -12,9 +12,11 @@ use crate::base::storage::Storage;
 use crate::model::blocks::{Masked, Settings};
 use crate::model::network::{Input, Network, Part};
 
-/// Memory of the process besides workspace and weights: code, stacks, the allocator's, and pages of
-/// the weight file that the system maps along with those read.
-const PROCESS: u64 = 16 << 20;
+/// Memory of a call besides workspace, weights and lists: code, and the allocator's.
+const CODE: u64 = 4 << 20;
+
+/// Memory of a thread: its stack, and the allocator's for it.
+const THREAD: u64 = 256 << 10;
 
 /// Limits in bytes for packed operands, to try when memory is short.
 const PACKED_LIMITS: [usize; 4] = [64 << 20, 32 << 20, 16 << 20, 8 << 20];
@@ -147,7 +149,8 @@ impl Call<'_> {
         let plan = Plan {
             workspace_bytes: layout.bytes() as u64,
             scratch_bytes: layout.spilled_bytes() as u64,
-            peak_bytes: (PROCESS + (layout.bytes() + weights) as u64)
+            peak_bytes: (CODE + THREAD * machine.threads as u64)
+                .saturating_add((layout.bytes() + weights) as u64)
                 .saturating_add(resources.beside),
             multiply_adds,
             exact: true,

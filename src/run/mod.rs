@@ -28,7 +28,7 @@ mod tiling;
 
 pub use control::{CancelToken, Progress};
 pub use options::{Attention, SessionOptions, Tiling};
-pub use plan::Plan;
+pub use plan::{Plan, memory_available, memory_in_use};
 pub use scheme::{plan_decode, plan_encode};
 pub use session::{DecoderOutput, EncoderOutput, Session};
 pub use stream::RowStream;

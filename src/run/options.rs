@@ -66,10 +66,19 @@ pub struct SessionOptions {
     pub fuse_qkv: bool,
     /// The attention algorithm.
     pub attention: Attention,
-    /// Memory limit of the process during a call in bytes, 0 for none. A call that does not fit
-    /// fails before doing any work, and its error names the least budget that would do. The limit
-    /// never changes a bit of the result, except in seamless tiles whose size is left to it.
+    /// Limit in bytes of what a call adds to the process's memory, 0 for none: workspace, weights,
+    /// threads, and the library's own lists and code ([`Plan::peak_bytes`](crate::Plan)). What the
+    /// process holds already does not count, nor do arrays that the caller passes or is given. A
+    /// call that does not fit fails before doing any work, and its error names the least budget
+    /// that would do. The limit never changes a bit of the result, except in seamless tiles whose
+    /// size is left to it.
+    ///
+    /// Without a limit too, a call takes the fastest plan for which the system has memory: the
+    /// machine, the control groups of a container, and the limits of the process.
     pub memory_budget: u64,
+    /// Bytes of the budget that the caller needs itself, as for its arrays. A plan's peak includes
+    /// them.
+    pub memory_reserved: u64,
     /// Folder for a nameless scratch file, to which activations are spilled that do not fit the
     /// budget.
     pub scratch_dir: Option<PathBuf>,
@@ -92,6 +101,7 @@ impl Default for SessionOptions {
             fuse_qkv: false,
             attention: Attention::Streamed,
             memory_budget: 0,
+            memory_reserved: 0,
             scratch_dir: None,
             tiling: Tiling::Exact,
             tile_size: 0,
@@ -131,6 +141,12 @@ impl SessionOptions {
     #[must_use]
     pub fn with_memory_budget(self, memory_budget: u64) -> Self {
         Self { memory_budget, ..self }
+    }
+
+    /// Sets [`SessionOptions::memory_reserved`], in bytes.
+    #[must_use]
+    pub fn with_memory_reserved(self, memory_reserved: u64) -> Self {
+        Self { memory_reserved, ..self }
     }
 
     /// Sets [`SessionOptions::scratch_dir`].

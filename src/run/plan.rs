@@ -2,7 +2,7 @@
 //! The memory and the work that a call needs.
 
 use crate::base::error::{Error, ErrorKind, Result};
-use crate::os::physical_memory;
+use crate::os;
 
 /// The memory and the work that a call needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,9 +12,10 @@ pub struct Plan {
     pub workspace_bytes: u64,
     /// Scratch file in bytes; 0 without one.
     pub scratch_bytes: u64,
-    /// Upper bound of the process's memory in bytes during the call: workspace, the weights
-    /// resident at a time, and 16 MiB for the process itself. Memory held by the caller is not
-    /// included.
+    /// Upper bound in bytes of what the call adds to the process's memory: workspace, the weights
+    /// resident at a time, threads, and the library's own lists and code; and
+    /// [`SessionOptions::memory_reserved`](crate::SessionOptions). Arrays that the caller passes or
+    /// is given are not included.
     pub peak_bytes: u64,
     /// Multiply-adds, counted as direct convolutions.
     pub multiply_adds: u64,
@@ -29,8 +30,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Checks that the machine has the memory. A session checks this itself; asking first saves
-    /// reading the input.
+    /// Checks that the system has the memory now: the machine, the control groups of a container,
+    /// and the limits of the process. A session checks this itself, and takes a leaner plan where
+    /// there is one; asking first saves reading the input.
     ///
     /// ```
     /// use vaekl::{ErrorKind, Model, SessionOptions, plan_encode};
@@ -42,17 +44,27 @@ impl Plan {
     /// ```
     ///
     /// # Errors
-    /// `OutOfMemory`, with the bytes needed and those the machine has.
+    /// `OutOfMemory`, with the memory needed and that which can be had.
     pub fn fits_machine(&self) -> Result<()> {
-        match physical_memory() {
-            Some(have) if self.workspace_bytes > have => {
-                let need = self.workspace_bytes;
-                let message = format!("{need} bytes of workspace needed, the machine has {have}");
-                Err(Error::new(ErrorKind::OutOfMemory, message))
-            }
-            _ => Ok(()),
+        let have = os::headroom().memory.unwrap_or(u64::MAX);
+        if self.peak_bytes <= have {
+            return Ok(());
         }
+        let (need, have) = (mebibytes(self.peak_bytes), have >> 20);
+        let message = format!("{need} needed, {have} MiB can be had");
+        Err(Error::new(ErrorKind::OutOfMemory, message))
     }
+}
+
+/// Bytes of this process that are in memory now; `None` where the system does not tell.
+pub fn memory_in_use() -> Option<u64> {
+    os::resident_memory()
+}
+
+/// Bytes that this process may still take: what the machine has without swapping, or less where a
+/// control group of a container gives less. `None` where the system does not tell.
+pub fn memory_available() -> Option<u64> {
+    os::headroom().memory
 }
 
 /// Bytes in MiB for a person, rounded up so that the number is a sufficient budget.

@@ -10,16 +10,21 @@ use crate::base::storage::Storage;
 use crate::kernels::Kernels;
 use crate::model::Model;
 use crate::model::blocks::Settings;
+use crate::os::Headroom;
 
 /// The machine, the settings of the network, the limits, and the tiles requested.
 #[derive(Clone, Copy)]
 pub(crate) struct Resources {
     pub(crate) machine: CpuMachine,
     pub(crate) settings: Settings,
-    /// Memory limit of the process in bytes, 0 for none.
+    /// Limit of a call's memory in bytes, 0 for none.
     pub(super) budget: u64,
-    /// Memory in bytes that a call holds besides its runs.
+    /// Bytes of the budget that the caller needs itself.
+    pub(super) reserved: u64,
+    /// Memory in bytes that a call holds besides its runs, with what is reserved.
     pub(super) beside: u64,
+    /// What the system can give.
+    pub(super) headroom: Headroom,
     /// Whether activations may be spilled to a scratch file.
     pub(super) scratch: bool,
     /// Size in bytes of the caller's workspace; `u64::MAX` if the session has its own.
@@ -49,7 +54,9 @@ impl Resources {
             machine: CpuMachine { kernels, threads, algorithm },
             settings: Settings::new(model.config(), storage, options.fuse_qkv),
             budget: options.memory_budget,
-            beside: 0,
+            reserved: options.memory_reserved,
+            beside: options.memory_reserved,
+            headroom: Headroom::default(),
             scratch: options.scratch_dir.is_some(),
             workspace: u64::MAX,
             tiles: TileOptions {
@@ -75,9 +82,17 @@ impl Resources {
         Self { workspace: bytes, ..self }
     }
 
-    /// These resources with `bytes` held besides every run.
+    /// These resources with `bytes` more held besides every run.
     pub(super) fn with_beside(self, bytes: u64) -> Self {
-        Self { beside: bytes, ..self }
+        Self { beside: self.beside.saturating_add(bytes), ..self }
+    }
+
+    /// These resources on a system that can give `headroom`, of which results take `results`.
+    pub(super) fn with_headroom(self, headroom: Headroom, results: u64) -> Self {
+        let Headroom { memory, address_space } = headroom;
+        let rest = |left: Option<u64>| left.map(|left| left.saturating_sub(results));
+        let headroom = Headroom { memory: rest(memory), address_space: rest(address_space) };
+        Self { headroom, ..self }
     }
 
     /// These resources with a budget that no plan fits, to learn what each plan needs.
@@ -85,15 +100,34 @@ impl Resources {
         Self { budget: 1, ..self }
     }
 
+    /// Whether the caller has set a limit, which may choose the size of tiles.
+    pub(super) fn budgeted(&self) -> bool {
+        self.budget != 0 || self.workspace != u64::MAX
+    }
+
     /// Whether there is any limit.
     pub(super) fn limited(&self) -> bool {
-        self.budget != 0 || self.workspace != u64::MAX
+        self.budgeted() || self.headroom != Headroom::default()
     }
 
     /// Whether `plan` fits all limits.
     pub(super) fn allow(&self, plan: &Plan) -> bool {
         (self.budget == 0 || plan.peak_bytes <= self.budget)
             && plan.workspace_bytes <= self.workspace
+            && self.system_lacks(plan.peak_bytes, plan.workspace_bytes).is_none()
+    }
+
+    /// What a plan needs of the system, what it is of, and what there is, if that is less.
+    fn system_lacks(&self, peak: u64, workspace: u64) -> Option<(u64, &'static str, u64)> {
+        let own = if self.workspace == u64::MAX { workspace } else { 0 };
+        let memory = peak.saturating_sub(self.reserved + (workspace - own));
+        let Headroom { memory: most, address_space } = self.headroom;
+        let parts = [(memory, "memory", most), (own, "address space", address_space)];
+        let mut lacking = parts.into_iter().filter_map(|(need, of, have)| {
+            let have = have?;
+            (need > have).then_some((need, of, have))
+        });
+        lacking.next()
     }
 
     /// These resources with activations of type `storage`.
@@ -130,6 +164,15 @@ impl Resources {
             .filter(|(_, needed)| needed.peak < least.peak)
             .map(|(hint, needed)| format!(", {} with {hint}", mebibytes(needed.peak)))
             .collect();
+        let within = self.budget == 0 || least.peak <= self.budget;
+        if let (true, Some((need, of, have))) =
+            (within, self.system_lacks(least.peak, least.workspace))
+        {
+            let (need, have) = (mebibytes(need), have >> 20);
+            let message =
+                format!("at least {need} of {of} are needed{what}{hints}, {have} MiB can be had");
+            return Error::new(ErrorKind::OutOfMemory, message);
+        }
         let message = format!(
             "a memory budget of {} cannot be kept{what}: at least {} are needed{hints}",
             mebibytes(self.budget),

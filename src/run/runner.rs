@@ -22,6 +22,7 @@ use crate::kernels::Kernels;
 use crate::kernels::threads::Threads;
 use crate::model::Model;
 use crate::model::blocks::Masked;
+use crate::os::{self, Headroom};
 
 /// Threads, kernels, and the memory that calls work in.
 pub(super) struct Runner {
@@ -187,6 +188,17 @@ impl Runner {
             Workspace::Own(_) => resources,
             Workspace::Lent(lent) => resources.within(lent.len() as u64),
         }
+    }
+
+    /// What the system can give a call, which may use the workspace that is there.
+    pub(super) fn headroom(&self) -> Headroom {
+        let own = match &self.workspace {
+            Workspace::Own(own) => own.len() as u64,
+            Workspace::Lent(_) => 0,
+        };
+        let Headroom { memory, address_space } = os::headroom();
+        let with_own = |left: Option<u64>| left.map(|left| left.saturating_add(own));
+        Headroom { memory: with_own(memory), address_space: with_own(address_space) }
     }
 
     /// Workspace in bytes held now.

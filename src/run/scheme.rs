@@ -110,7 +110,7 @@ fn exact_tiles(call: &Call<'_>, resources: Resources) -> Result<Runs> {
         (tiles.size, tiles.overlap) = (0, 0);
     }
     let resources = Resources { tiles, ..resources };
-    let asked_for = tiles.tiling == Tiling::Seamless && (tiles.size != 0 || !resources.limited());
+    let asked_for = tiles.tiling == Tiling::Seamless && (tiles.size != 0 || !resources.budgeted());
     let mut least = Least::NONE;
     // An encoder's tiles do many times the work of the whole picture on a scratch file.
     let encodes = call.network.direction() == Direction::Encode;
@@ -143,7 +143,7 @@ fn exact_tiles(call: &Call<'_>, resources: Resources) -> Result<Runs> {
 /// Seamless tiles, or one run if the picture needs none.
 fn seamless(call: &Call<'_>, resources: Resources) -> Result<Runs> {
     let sizes = seamless::sizes(call, resources)?;
-    let chosen = resources.tiles.size == 0 && resources.limited();
+    let chosen = resources.tiles.size == 0 && resources.budgeted();
     let in_memory = Resources { scratch: false, ..resources };
     let mut least = Least::NONE;
     if chosen && let Ok(Some(planned)) = call.search(in_memory, &mut least) {

@@ -38,6 +38,17 @@ pub struct EncoderOutput {
     pub plan: Plan,
 }
 
+/// How a call gives its result.
+#[derive(Clone, Copy)]
+pub(super) enum Returned {
+    /// As arrays that it allocates.
+    Arrays,
+    /// As those, of a decode with a mask.
+    Masked,
+    /// Row by row.
+    Rows,
+}
+
 /// Receives row `y` of a result, interleaved; `Break` stops the call.
 type OnRow<'r> = dyn FnMut(usize, &[f32]) -> ControlFlow<()> + 'r;
 
@@ -111,6 +122,12 @@ impl Session {
         self.options.memory_budget = bytes;
     }
 
+    /// Sets the part of the budget of later calls that the caller needs itself, in bytes; see
+    /// [`SessionOptions::memory_reserved`].
+    pub fn set_memory_reserved(&mut self, bytes: u64) {
+        self.options.memory_reserved = bytes;
+    }
+
     /// Sets the token that cancels later calls.
     ///
     /// ```
@@ -165,7 +182,7 @@ impl Session {
     /// the scratch file fails, `NonFinite` if the result has NaN or infinity, `Cancelled`.
     pub fn decode(&mut self, latents: ArrayView4<'_, f32>) -> Result<DecoderOutput> {
         let (batch, _, height, width) = latents.dim();
-        let mut scheme = self.scheme(Direction::Decode, latents.dim(), false)?;
+        let mut scheme = self.scheme(Direction::Decode, latents.dim(), Returned::Arrays)?;
         let (factor, channels) =
             (self.model.config().downscale(), self.model.config().out_channels);
         let (rows, columns) = (height.saturating_mul(factor), width.saturating_mul(factor));
@@ -196,7 +213,7 @@ impl Session {
         mask: ArrayView4<'_, f32>,
     ) -> Result<DecoderOutput> {
         let (batch, _, height, width) = latents.dim();
-        let mut scheme = self.scheme(Direction::Decode, latents.dim(), true)?;
+        let mut scheme = self.scheme(Direction::Decode, latents.dim(), Returned::Masked)?;
         let config = self.model.config();
         let (factor, channels) = (config.downscale(), config.out_channels);
         let (rows, columns) = (height.saturating_mul(factor), width.saturating_mul(factor));
@@ -274,7 +291,8 @@ impl Session {
         on_row: &mut OnRow<'_>,
     ) -> Result<Plan> {
         let (channels, height, width) = latents.dim();
-        let scheme = self.scheme(Direction::Decode, (1, channels, height, width), false)?;
+        let scheme =
+            self.scheme(Direction::Decode, (1, channels, height, width), Returned::Rows)?;
         let Self { model, runner, .. } = self;
         let mut fill = rows_of(latents);
         let mut pull = Pull::begin(model, runner, scheme, &mut fill)?;
@@ -295,7 +313,8 @@ impl Session {
         on_row: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<()> {
         let (channels, height, width) = latents.dim();
-        let scheme = self.scheme(Direction::Decode, (1, channels, height, width), false)?;
+        let scheme =
+            self.scheme(Direction::Decode, (1, channels, height, width), Returned::Rows)?;
         self.take(scheme, &mut rows_of(latents), None, on_row)?;
         Ok(())
     }
@@ -310,7 +329,7 @@ impl Session {
     /// Those of [`Session::decode`]; `Model` if the model has no encoder.
     pub fn encode(&mut self, sample: ArrayView4<'_, f32>) -> Result<EncoderOutput> {
         let (batch, ..) = sample.dim();
-        let mut scheme = self.scheme(Direction::Encode, sample.dim(), false)?;
+        let mut scheme = self.scheme(Direction::Encode, sample.dim(), Returned::Arrays)?;
         let mut moments = self.moments(&scheme, batch)?;
         for (b, (picture, moments)) in sample.outer_iter().zip(moments.outer_iter_mut()).enumerate()
         {
@@ -333,7 +352,8 @@ impl Session {
         fill: &mut dyn FnMut(usize, &mut [f32]) -> Result<()>,
     ) -> Result<EncoderOutput> {
         let channels = self.model.config().in_channels;
-        let scheme = self.scheme(Direction::Encode, (1, channels, height, width), false)?;
+        let scheme =
+            self.scheme(Direction::Encode, (1, channels, height, width), Returned::Arrays)?;
         let mut moments = self.moments(&scheme, 1)?;
         let scheme = self.encode_one(scheme, fill, moments.index_axis_mut(Axis(0), 0))?;
         Ok(EncoderOutput { encoded: self.encoded(moments)?, plan: scheme.plan() })
@@ -417,7 +437,7 @@ impl Session {
         &self,
         direction: Direction,
         (batch, channels, height, width): (usize, usize, usize, usize),
-        masked: bool,
+        returned: Returned,
     ) -> Result<Scheme> {
         self.runner.control.check()?;
         let (what, config) = (input_name(direction), self.model.config());
@@ -434,16 +454,28 @@ impl Session {
             return Err(Error::invalid(format!("{what}: the batch is empty")));
         }
         check_size(direction, height, width)?;
-        let resources = self.runner.resources(&self.options, &self.model);
+        let sides = match direction {
+            Direction::Decode => {
+                [height, width].map(|side| side.saturating_mul(config.downscale()))
+            }
+            Direction::Encode => [height, width].map(|side| config.encoded_length(side)),
+        };
+        let of_pixel = match (returned, direction) {
+            (Returned::Rows, _) => 0,
+            (_, Direction::Decode) => config.out_channels,
+            (_, Direction::Encode) => config.encoded_channels(),
+        };
+        let results = [batch, of_pixel, sides[0], sides[1], size_of::<f32>()];
+        let results = results.iter().fold(1, |all: u64, &n| all.saturating_mul(n as u64));
+        let resources = self
+            .runner
+            .resources(&self.options, &self.model)
+            .with_headroom(self.runner.headroom(), results);
+        let masked = matches!(returned, Returned::Masked);
         let request = Request { direction, height, width, masked };
-        Scheme::choose(&self.model, request, resources)
-            .and_then(|scheme| {
-                scheme.plan().fits_machine()?;
-                Ok(scheme)
-            })
-            .map_err(|error| {
-                error.within(format_args!("{what} of {width}x{height} (width x height)"))
-            })
+        Scheme::choose(&self.model, request, resources).map_err(|error| {
+            error.within(format_args!("{what} of {width}x{height} (width x height)"))
+        })
     }
 }
 

@@ -10,7 +10,7 @@ use super::planes::rows_of;
 use super::rows::Pull;
 use super::runner::Runner;
 use super::scheme::Scheme;
-use super::session::Session;
+use super::session::{Returned, Session};
 use crate::base::error::Result;
 use crate::base::shape::Shape;
 use crate::model::Model;
@@ -84,7 +84,8 @@ impl Session {
     /// Like [`Session::stream`], for callers that keep the session separately (the C stream).
     pub(crate) fn begin_decode(&mut self, latents: ArrayView3<'_, f32>) -> Result<Decoding> {
         let (channels, height, width) = latents.dim();
-        let scheme = self.scheme(Direction::Decode, (1, channels, height, width), false)?;
+        let scheme =
+            self.scheme(Direction::Decode, (1, channels, height, width), Returned::Rows)?;
         Decoding::begin(&self.model, &mut self.runner, scheme, latents)
     }
 

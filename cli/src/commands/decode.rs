@@ -43,8 +43,8 @@ pub(super) fn run(context: &Context<'_>, arguments: &Decode) -> Result<()> {
     let by_rows = masked.is_none() && targets.as_png().is_some();
     let output = if by_rows { 0 } else { engine::values(&shape) };
     let given = masked.as_ref().map_or(0, |(picture, mask)| picture.len() + mask.len());
-    engine
-        .reserve(&arguments.latents, latents.len().saturating_add(output).saturating_add(given))?;
+    let arrays = latents.len().saturating_add(output).saturating_add(given);
+    engine.reserve(&arguments.latents, arrays);
 
     let (input, view) = (&arguments.latents, latents.view());
     let decode_s = match (targets.as_png(), masked) {

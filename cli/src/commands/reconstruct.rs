@@ -33,7 +33,7 @@ pub(super) fn run(context: &Context<'_>, arguments: &Reconstruct) -> Result<()> 
 
     let masked = mask.as_ref().map_or(0, Array4::len);
     let beside = input.len().saturating_add(engine::values(&shape)).saturating_add(masked);
-    engine.reserve(&arguments.image, beside)?;
+    engine.reserve(&arguments.image, beside);
     let (encoded, encode_s) = engine.encode(&arguments.image, input.view())?;
     let (latents, image) = (encoded.mode(), &arguments.image);
     let (output, decode_s) = match &mask {

@@ -11,6 +11,7 @@ use crate::base::error::{Error, Result};
 use crate::model::network::{Direction, Part};
 use crate::model::window::{Span, Window};
 use crate::run::budget::{Call, Planned, in_memory};
+use crate::run::options::Tiling;
 use crate::run::plan::Plan;
 use crate::run::resources::{Least, Resources};
 
@@ -109,7 +110,7 @@ pub(in crate::run) fn sides(call: &Call<'_>, resources: Resources) -> Result<Vec
     if options.size != 0 {
         return Ok(vec![(options.size, options.size)]);
     }
-    if !resources.limited() {
+    if options.tiling == Tiling::Seamless && !resources.budgeted() {
         let size = call.network.sample_latents().next_multiple_of(LOCAL_GRID).max(LOCAL_GRID);
         return Ok(vec![(size, size)]);
     }

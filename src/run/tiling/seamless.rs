@@ -83,7 +83,7 @@ pub(in crate::run) fn sizes(call: &Call<'_>, resources: Resources) -> Result<Vec
         )));
     }
     Ok(match options.size {
-        0 if !resources.limited() => vec![call.network.sample_latents().max(1)],
+        0 if !resources.budgeted() => vec![call.network.sample_latents().max(1)],
         0 => {
             let longest = call.height.max(call.width);
             let sizes = SIZES.into_iter().filter(|&size| check_count(longest, size).is_ok());

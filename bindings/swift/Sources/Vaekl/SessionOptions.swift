@@ -41,7 +41,7 @@ extension Session {
 
     /// Options of a session.
     public struct Options: Sendable {
-        /// Memory limit of the process during a call, in bytes, weights included; nil: no limit. A
+        /// Limit in bytes of what a call adds to the process's memory, weights included; nil: none. A
         /// call that does not fit fails with `.budget` before any work. The limit never changes a
         /// bit of the result.
         public var memoryBudget: Int?
@@ -121,9 +121,9 @@ public struct Plan: Hashable, Sendable {
     public let workspaceBytes: UInt64
     /// Scratch file in bytes; 0 without a scratch directory.
     public let scratchBytes: UInt64
-    /// Upper bound of the process's memory in bytes: workspace, the weights resident at a time, and
-    /// 16 MiB for the process itself. Memory held by the program, including the result, is not
-    /// included.
+    /// Upper bound in bytes of what the call adds to the process's memory: workspace, the weights
+    /// resident at a time, threads, and the library's own lists and code. Memory of the program,
+    /// including the result, is not included.
     public let peakBytes: UInt64
     /// Number of tiles in a row; 1 without tiles.
     public let tilesX: Int
