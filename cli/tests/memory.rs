@@ -149,3 +149,101 @@ fn tiles_are_asked_for_and_said() {
     let line = folder.fail(1, ["decode", "latents.npy", "-o", "no.png", "-q"].iter().chain(&tiles));
     assert!(line.contains("tile overlap"), "{line}");
 }
+
+/// The command under a limit of `ulimit`, with glibc's arenas for threads left out of it.
+#[cfg(target_os = "linux")]
+fn limited(folder: &Folder, limit: &str, arguments: &[&str]) -> std::process::Output {
+    let script = format!("ulimit {limit} && exec \"$0\" \"$@\"");
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_vaekl")]).args(arguments);
+    command.current_dir(folder.path("")).env("MALLOC_ARENA_MAX", "1").output().unwrap()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn without_a_budget_the_fastest_plan_is_taken_that_the_limits_of_the_process_allow() {
+    let folder = Folder::new();
+    latents(&folder);
+    let decode = |output| ["decode", "latents.npy", "-o", output, "--threads", "2", "-q"];
+    folder.succeed(decode("all.png"));
+    let plan = folder.json(["plan", "decode", "--size", "512x512", "--threads", "2"]);
+    let workspace = plan["workspace_bytes"].as_u64().unwrap() >> 10;
+    for kind in ["-v", "-d"] {
+        // From what no plan fits to what any does: a picture or a message, never a killed process.
+        let mut ends = std::collections::BTreeSet::new();
+        for part in 1..=8 {
+            let limit = format!("{kind} {}", 40_000 + workspace * part / 6);
+            let output = limited(&folder, &limit, &decode("some.png"));
+            let line = String::from_utf8(output.stderr).unwrap();
+            match output.status.code() {
+                Some(0) => assert!(folder.read("all.png") == folder.read("some.png"), "{limit}"),
+                Some(1) => assert!(
+                    line.contains("MiB can be had") || line.contains("could not be allocated"),
+                    "{limit}: {line}"
+                ),
+                // The loader's own.
+                Some(127) => {}
+                _ => panic!("{limit}: {:?} {line}", output.status),
+            }
+            ends.insert(output.status.code());
+        }
+        assert!(ends.contains(&Some(0)) && ends.contains(&Some(1)), "{kind}: {ends:?}");
+    }
+}
+
+/// A control group of `bytes`, where this process may make one.
+#[cfg(target_os = "linux")]
+struct Group(std::path::PathBuf);
+
+#[cfg(target_os = "linux")]
+impl Group {
+    fn new(bytes: u64) -> Option<Self> {
+        let name = format!("vaekl-test-{}", std::process::id());
+        let roots =
+            [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")];
+        roots.into_iter().find_map(|(root, limit)| {
+            let group = Self(std::path::Path::new(root).join(&name));
+            std::fs::create_dir(&group.0).ok()?;
+            std::fs::write(group.0.join(limit), bytes.to_string()).ok()?;
+            Some(group)
+        })
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn without_a_budget_a_container_is_not_outgrown() {
+    let folder = Folder::new();
+    latents(&folder);
+    let Some(group) = Group::new(72 << 20) else {
+        println!("skipped: no control group can be made here");
+        return;
+    };
+    folder.succeed(["decode", "latents.npy", "-o", "all.png", "-q"]);
+    let tasks = group.0.join("cgroup.procs");
+    let script = format!("echo $$ > '{}' && exec \"$0\" \"$@\"", tasks.display());
+    let run = |more: &[&str]| {
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_vaekl")]);
+        command.args(["decode", "latents.npy", "-o", "some.png", "-q", "--threads", "2"]);
+        command.args(more).current_dir(folder.path("")).output().unwrap()
+    };
+    // The fastest plan takes more; with a scratch folder a leaner one fits.
+    let output = run(&["--scratch", "."]);
+    assert!(output.status.success(), "{output:?}");
+    assert!(folder.read("all.png") == folder.read("some.png"));
+    let output = run(&[]);
+    let line = String::from_utf8(output.stderr).unwrap();
+    match output.status.code() {
+        Some(0) => assert!(folder.read("all.png") == folder.read("some.png")),
+        Some(1) => assert!(line.contains("MiB can be had"), "{line}"),
+        _ => panic!("{:?} {line}", output.status),
+    }
+}

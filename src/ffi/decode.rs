@@ -12,7 +12,7 @@ use super::status::{vaekl_error, vaekl_status};
 use super::turn::{enter, vaekl_session};
 use super::types::{vaekl_dtype, vaekl_image, vaekl_latent};
 use crate::base::buffer::AlignedBuf;
-use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::error::{Error, Result};
 use crate::model::Config;
 use crate::run::Session;
 
@@ -55,7 +55,6 @@ pub unsafe extern "C" fn vaekl_decode_masked(
     out: *const vaekl_image,
     error: *mut vaekl_error,
 ) -> vaekl_status {
-    let handle = session.cast_const();
     // SAFETY: all pointers by the contract of the header.
     let body = |session: &mut Session| unsafe {
         // What the model cannot do is told before what is wrong with the rest.
@@ -78,11 +77,14 @@ pub unsafe extern "C" fn vaekl_decode_masked(
         let bytes = width
             .saturating_mul(height)
             .saturating_mul(size_of::<f32>() * (2 * config.out_channels + 1));
-        let budget = args::object(handle, "session")?.memory_budget();
-        let made = beside(session, budget, bytes as u64, |session| {
+        session.set_memory_reserved(bytes as u64);
+        // Before anything of this size is allocated.
+        let made = session.check_masked(latent.dim()).and_then(|()| {
             let (picture, mask) = (picture.planes("picture")?, mask.fractions("mask")?);
             session.decode_masked(latent.view(), picture.view(), mask.view())
-        })?;
+        });
+        session.set_memory_reserved(0);
+        let made = made?;
         let picture = made.sample.index_axis(Axis(0), 0);
         let mut row = vec![0.0; width * config.out_channels];
         for y in 0..height {
@@ -97,29 +99,6 @@ pub unsafe extern "C" fn vaekl_decode_masked(
     };
     // SAFETY: as above.
     unsafe { guard(error, || enter(session, body)) }
-}
-
-/// Runs `call` with what a memory budget leaves beside `bytes` that the call holds; 0 is no budget.
-fn beside<R>(
-    session: &mut Session,
-    budget: u64,
-    bytes: u64,
-    call: impl FnOnce(&mut Session) -> Result<R>,
-) -> Result<R> {
-    if budget == 0 {
-        return call(session);
-    }
-    // At least 1: 0 would be no budget.
-    session.set_memory_budget(budget.saturating_sub(bytes).max(1));
-    let result = call(session);
-    session.set_memory_budget(budget);
-    result.map_err(|error| match error.kind() {
-        ErrorKind::Budget => {
-            let mebibytes = bytes.div_ceil(1 << 20);
-            error.within(format!("beside {mebibytes} MiB of picture, mask and result"))
-        }
-        _ => error,
-    })
 }
 
 /// Receives `count` rows of HWC pixels from row `y` on, `row_stride` bytes apart; top to bottom,

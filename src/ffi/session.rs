@@ -206,7 +206,7 @@ pub unsafe extern "C" fn vaekl_session_new(
         session.on_progress(Some(Box::new(move |Progress { done, total, .. }| {
             callback.call(done, total)
         })));
-        Ok(Box::into_raw(Box::new(vaekl_session::new(session, options.memory_budget))))
+        Ok(Box::into_raw(Box::new(vaekl_session::new(session))))
     };
     // SAFETY: `out` and `error` by the contract of the header.
     unsafe { guard_out(error, out, body) }

@@ -17,18 +17,15 @@ pub struct vaekl_session {
     poisoned: AtomicBool,
     /// Bytes of workspace after the last call.
     memory: AtomicU64,
-    /// The memory budget in the session's options.
-    memory_budget: u64,
     session: UnsafeCell<Session>,
 }
 
 impl vaekl_session {
-    pub(super) fn new(session: Session, memory_budget: u64) -> Self {
+    pub(super) fn new(session: Session) -> Self {
         Self {
             call: Mutex::new(None),
             poisoned: AtomicBool::new(false),
             memory: AtomicU64::new(session.memory() as u64),
-            memory_budget,
             session: UnsafeCell::new(session),
         }
     }
@@ -48,11 +45,6 @@ impl vaekl_session {
     /// Bytes of workspace after the last call.
     pub(super) fn memory(&self) -> u64 {
         self.memory.load(Ordering::Relaxed)
-    }
-
-    /// The memory budget in the session's options; 0 without one.
-    pub(super) fn memory_budget(&self) -> u64 {
-        self.memory_budget
     }
 
     fn call(&self) -> MutexGuard<'_, Option<CancelToken>> {
@@ -187,7 +179,7 @@ mod tests {
     fn session() -> vaekl_session {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/cli/model");
         let model = Model::open(path).unwrap();
-        vaekl_session::new(Session::new(&model, &SessionOptions::default()).unwrap(), 0)
+        vaekl_session::new(Session::new(&model, &SessionOptions::default()).unwrap())
     }
 
     /// Calls `body` as a function of the header does.

@@ -210,6 +210,7 @@ mod tests {
             .with_fuse_qkv(true)
             .with_attention(Attention::RowByRow)
             .with_memory_budget(64 << 20)
+            .with_memory_reserved(1 << 20)
             .with_scratch_dir("scratch")
             .with_tiling(Tiling::Diffusers)
             .with_tile_size(32)
@@ -220,12 +221,14 @@ mod tests {
             fuse_qkv,
             attention,
             memory_budget,
+            memory_reserved,
             scratch_dir,
             tiling,
             tile_size,
             tile_overlap,
         } = options;
         assert_eq!((threads, memory_budget, fuse_qkv), (4, 64 << 20, true));
+        assert_eq!(memory_reserved, 1 << 20);
         assert_eq!((activation_dtype, attention), (Storage::Bf16, Attention::RowByRow));
         assert_eq!(scratch_dir, Some(PathBuf::from("scratch")));
         assert_eq!((tiling, tile_size, tile_overlap), (Tiling::Diffusers, 32, 8));

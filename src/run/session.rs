@@ -259,6 +259,12 @@ impl Session {
         Ok(DecoderOutput { sample, plan: scheme.plan() })
     }
 
+    /// Checks that [`Session::decode_masked`] of latents of shape `dim` fits the limits.
+    #[cfg(feature = "capi")]
+    pub(crate) fn check_masked(&self, dim: (usize, usize, usize, usize)) -> Result<()> {
+        self.scheme(Direction::Decode, dim, Returned::Masked).map(|_| ())
+    }
+
     /// Decodes one raw latent `[latent_channels, h, w]` and passes the picture to `on_row(y, row)`,
     /// top to bottom. `row` has `width * out_channels` interleaved values. `Break` cancels the
     /// call.
