@@ -307,8 +307,18 @@ fn expressions_of_licences_are_understood() {
 
 #[test]
 fn a_dependency_without_a_reason_is_found() {
-    let manifest = "[dependencies]\n# Because of this.\na = \"1\"\nb = { version = \"1\", features = [\n  \
-                    \"c\",\n] }\n[features]\nd = []\n[target.'cfg(x)'.dev-dependencies]\n\ne.workspace = true\n";
+    let manifest = r#"[dependencies]
+# Because of this.
+a = "1"
+b = { version = "1", features = [
+  "c",
+] }
+[features]
+d = []
+[target.'cfg(x)'.dev-dependencies]
+
+e.workspace = true
+"#;
     let found = dependencies(manifest);
     let names: Vec<_> = found.iter().map(|one| (one.section, one.name, one.above)).collect();
     assert_eq!(names[0], ("dependencies", "a", "# Because of this."));
