@@ -33,7 +33,7 @@ fn join(tokens: &[Token]) -> String {
         let before = at.checked_sub(1).map_or("", |at| tokens[at].text);
         let tight_after = ["(", "[", "<", "::", "&", "#", ".", "!", "'"].contains(&before);
         let tight = [")", "]", ">", "::", ",", ";", ":", ".", "?", "!"].contains(&token.text)
-            || (["(", "<"].contains(&token.text) && before != "->" && before != "=")
+            || (["(", "<"].contains(&token.text) && !["->", "=", ":", ","].contains(&before))
             || (token.text == "[" && before == "#");
         if at > 0 && !tight && !tight_after {
             text.push(' ');
@@ -133,7 +133,14 @@ fn public_item(tokens: &[Token], at: usize, kept: &str) -> Option<(String, Strin
             _ => open + 1,
         };
     }
-    let mut text = format!("{kept}{}", join(&tokens[at..open]));
+    let fields = (kind + 2..open).find(|&at| tokens[at].text == "(");
+    let mut text = match fields {
+        // Fields without names: those that are not public have no type here either.
+        Some(fields) if tokens[kind].text == "struct" && tokens[fields + 1].text != "pub" => {
+            format!("{kept}{}(..)", join(&tokens[at..fields]))
+        }
+        _ => format!("{kept}{}", join(&tokens[at..open])),
+    };
     if tokens[open].text == "{" && ["struct", "enum", "trait"].contains(&tokens[kind].text) {
         let body = open + 1..closing(tokens, open);
         let inside = match tokens[kind].text {

@@ -6,6 +6,7 @@
 //! * Systems are told apart in `src/os` alone (`systems`).
 //! * Retired words do not return as identifiers (`words`).
 //! * Lines, files and lists of parameters are short (`shape`).
+//! * `docs/security.md` has every limit, and a test for every fault (`contract`).
 //! * How much `unsafe` there is (`inventory`) and what users of Rust see (`interface`) is written
 //!   down.
 //!
@@ -13,6 +14,7 @@
 //! `python` Python's imports. `graph` finds circles.
 
 mod circles;
+mod contract;
 mod graph;
 mod interface;
 mod inventory;
