@@ -6,12 +6,18 @@
 //! * Systems are told apart in `src/os` alone (`systems`).
 //! * Retired words do not return as identifiers (`words`).
 //! * Lines, files and lists of parameters are short (`shape`).
+//! * `docs/security.md` has every limit, and a test for every fault (`contract`).
+//! * How much `unsafe` there is (`inventory`) and what users of Rust see (`interface`) is written
+//!   down.
 //!
 //! The other files read: `sources` the repository, `rust` tokens, `paths` the imports among them,
 //! `python` Python's imports. `graph` finds circles.
 
 mod circles;
+mod contract;
 mod graph;
+mod interface;
+mod inventory;
 mod paths;
 mod python;
 mod rust;

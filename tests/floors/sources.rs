@@ -38,6 +38,31 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// The text of `file`, a path from the root of the repository.
+pub(crate) fn text(file: &str) -> String {
+    read(&root().join(file)).text
+}
+
+pub(crate) fn exists(file: &str) -> bool {
+    root().join(file).is_file()
+}
+
+/// `file` has `made`, line by line; with `VAEKL_BLESS` it gets it.
+pub(crate) fn compare(file: &str, made: &str) {
+    if std::env::var_os("VAEKL_BLESS").is_some() {
+        fs::write(root().join(file), made).unwrap();
+    }
+    let committed = fs::read_to_string(root().join(file)).unwrap_or_default();
+    let (old, new): (Vec<_>, Vec<_>) = (committed.lines().collect(), made.lines().collect());
+    let gone: Vec<_> = old.iter().filter(|line| !new.contains(line)).collect();
+    let come: Vec<_> = new.iter().filter(|line| !old.contains(line)).collect();
+    assert!(
+        old == new,
+        "{file} is not what the sources say; if they are right, VAEKL_BLESS=1 cargo test --test \
+         floors\ngone: {gone:#?}\ncome: {come:#?}"
+    );
+}
+
 fn read(path: &Path) -> Source {
     let name = path.strip_prefix(root()).unwrap().to_string_lossy().replace('\\', "/");
     let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{name}: {error}"));
