@@ -24,17 +24,17 @@ use linux as pages;
 use other as pages;
 
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{physical_cores, reserve};
+pub(crate) use linux::{name_file, nameless_output, nameless_scratch, physical_cores, reserve};
 #[cfg(not(target_os = "linux"))]
-pub(crate) use other::{physical_cores, reserve};
+pub(crate) use other::{name_file, nameless_output, nameless_scratch, physical_cores, reserve};
 
 #[cfg(not(unix))]
 pub(crate) use other::{
-    close, create_beside, kind_name, open_no_link, permissions, physical_memory, read_at,
-    sync_folder, unnamed_file, write_at,
+    close, create_beside, kind_name, may_create, may_stay_open, permissions, physical_memory,
+    read_at, sync_folder, unnamed_file, write_at,
 };
 #[cfg(unix)]
 pub(crate) use unix::{
-    close, create_beside, kind_name, open_no_link, permissions, physical_memory, read_at,
-    sync_folder, unnamed_file, write_at,
+    close, create_beside, kind_name, may_create, may_stay_open, permissions, physical_memory,
+    read_at, sync_folder, unnamed_file, write_at,
 };
