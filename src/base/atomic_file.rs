@@ -336,7 +336,7 @@ mod tests {
         let folder = Folder::new("due");
         let nameless = has_nameless(&folder);
         let path = |i| folder.0.join(format!("out_{i}"));
-        let mut files: Vec<_> = (0..600).map(|i| AtomicFile::create(path(i)).unwrap()).collect();
+        let mut files: Vec<_> = (0..300).map(|i| AtomicFile::create(path(i)).unwrap()).collect();
         assert_eq!(folder.files(), 0);
         for (i, file) in files.iter_mut().enumerate() {
             file.write_all(&[i as u8]).unwrap();
@@ -348,10 +348,10 @@ mod tests {
         assert!(files.iter().filter(waiting).count() <= 256);
         let named = files.iter().filter(|file| file.hidden.is_some()).count();
         assert_eq!((named, folder.files()), (named, named));
-        assert!(!nameless || (1..600).contains(&named), "{named}");
+        assert!(!nameless || (1..300).contains(&named), "{named}");
         AtomicFile::commit_all(files).unwrap();
-        assert_eq!(folder.files(), 600);
-        for i in 0..600 {
+        assert_eq!(folder.files(), 300);
+        for i in 0..300 {
             assert_eq!(fs::read(path(i)).unwrap(), [i as u8]);
         }
     }
