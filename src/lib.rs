@@ -64,6 +64,7 @@ pub use base::atomic_file::AtomicFile;
 pub use base::encoding::Encoding;
 pub use base::error::{Error, ErrorKind, Result};
 pub use base::storage::Storage;
+pub use base::visible::visible;
 pub use checkpoint::{KeyLayout, TensorFile};
 pub use latents::{DiagonalGaussian, Encoded, Generator};
 pub use model::{

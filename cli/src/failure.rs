@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::path::Path;
 
-use vaekl::ErrorKind;
+use vaekl::{ErrorKind, visible};
 
 /// `Result` with a [`Failure`].
 pub(crate) type Result<T> = std::result::Result<T, Failure>;
@@ -51,11 +51,8 @@ impl fmt::Display for Failure {
             Self::Library(error) => error.message(),
             Self::Cancelled => "cancelled",
         };
-        // File names and foreign error messages may hold line ends; an error is one line.
-        for (i, line) in message.lines().enumerate() {
-            write!(f, "{}{}", if i > 0 { " " } else { "" }, line.trim())?;
-        }
-        Ok(())
+        // File names and foreign error messages may hold anything; an error is one line.
+        f.write_str(&visible(message.trim()))
     }
 }
 

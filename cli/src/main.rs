@@ -36,16 +36,47 @@ mod report;
 mod resize;
 mod sample;
 
+use std::borrow::Cow;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
+use vaekl::visible;
 
 use args::Arguments;
+use failure::Result;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match commands::run(&arguments) {
+    interrupt::refuse_file_size_signal();
+    let done = match Arguments::try_parse() {
+        Ok(arguments) => commands::run(&arguments),
+        Err(error) => match tell(&error) {
+            Ok(()) => return error.exit_code().try_into().map_or(ExitCode::FAILURE, u8::into),
+            Err(failure) => Err(failure),
+        },
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.tell().into(),
     }
+}
+
+/// Prints a help text to stdout, or what is wrong with the command line to stderr.
+fn tell(error: &clap::Error) -> Result<()> {
+    if !error.use_stderr() {
+        return report::told(error.print().and_then(|()| io::stdout().flush()));
+    }
+    // Colours are clap's own. What else a terminal acts on comes from names that a shell may have
+    // found in a folder.
+    let steers = |argument: std::ffi::OsString| {
+        matches!(visible(&argument.to_string_lossy()), Cow::Owned(_))
+    };
+    if !std::env::args_os().any(steers) {
+        let _ = error.print();
+        return Ok(());
+    }
+    for line in error.render().to_string().lines() {
+        let _ = writeln!(io::stderr(), "{}", visible(line));
+    }
+    Ok(())
 }

@@ -2,8 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::path::Path;
 
 use vaekl::AtomicFile;
 
@@ -57,25 +56,6 @@ impl Format {
     }
 }
 
-/// Every temporary file of this process, for [`abandon`]. A static, because signals concern the
-/// process. A renamed file stays listed: its random name is nobody else's.
-static TEMPORARY: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
-
-fn temporary() -> MutexGuard<'static, Vec<PathBuf>> {
-    TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Removes all temporary files, prints `failure` and ends the process. Other threads may still run,
-/// but cannot make or rename a file: that takes the lock, which is never released here.
-pub(crate) fn abandon(failure: &Failure) -> ! {
-    let files = temporary();
-    for file in files.iter() {
-        // It may be gone already, and there is nobody to tell.
-        let _ = std::fs::remove_file(file);
-    }
-    std::process::exit(failure.tell().into())
-}
-
 /// An output in progress: an [`AtomicFile`] and its format.
 pub(crate) struct Target<F = Format> {
     file: AtomicFile,
@@ -98,13 +78,9 @@ impl Target {
 }
 
 impl<F: Copy> Target<F> {
-    /// Makes the temporary file, which proves before the work that the folder is writable.
+    /// Proves before the work that a file can be made at `path`.
     pub(crate) fn create_as(path: &Path, format: F) -> Result<Self> {
-        // Listed under the same lock: `abandon` finds no file that is there and not listed.
-        let mut temporary = temporary();
-        let file = AtomicFile::create(path)?;
-        temporary.push(file.temporary().to_owned());
-        Ok(Self { file, format })
+        Ok(Self { file: AtomicFile::create(path)?, format })
     }
 
     /// The path of the finished file.
@@ -127,9 +103,14 @@ impl<F: Copy> Target<F> {
         Ok(self.file.finish()?)
     }
 
-    /// Renames the temporary file to its path, replacing an existing file.
+    /// Puts the file at its path, replacing an existing one.
     pub(crate) fn commit(self) -> Result<()> {
-        let _lock = temporary();
         Ok(self.file.commit()?)
+    }
+
+    /// Puts all files at their paths, after the last of them is complete.
+    pub(crate) fn commit_all(targets: Vec<Self>) -> Result<()> {
+        let files = targets.into_iter().map(|target| target.file);
+        Ok(AtomicFile::commit_all(files.collect())?)
     }
 }

@@ -1,10 +1,11 @@
 //! The output at the end of a command: one line for a person, or one JSON object for a program.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
-use vaekl::Parts;
+use vaekl::{Parts, visible};
 
 use crate::failure::{Failure, Result};
 
@@ -34,14 +35,41 @@ impl Report {
 
     /// Prints the object on one line.
     pub(crate) fn print(self) -> Result<()> {
-        print(&Value::Object(self.0).to_string())
+        write(&format!("{}\n", escaped(&Value::Object(self.0).to_string())))
     }
 }
 
-/// Prints a line to stdout. A reader that went away, as `head` does, is no error.
-pub(crate) fn print(line: &str) -> Result<()> {
+/// JSON whose strings steer no terminal. It has such characters nowhere else, and those below 0x20
+/// are escaped already.
+fn escaped(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        let mut bytes = [0; 4];
+        match visible(c.encode_utf8(&mut bytes)) {
+            Cow::Borrowed(shown) => text.push_str(shown),
+            Cow::Owned(_) => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    text.push_str(&format!("\\u{unit:04x}"));
+                }
+            }
+        }
+    }
+    text
+}
+
+/// Prints lines to stdout. What they have of files is made visible here.
+pub(crate) fn print(lines: &[String]) -> Result<()> {
+    write(&lines.iter().map(|line| format!("{}\n", visible(line))).collect::<String>())
+}
+
+fn write(text: &str) -> Result<()> {
     let mut stdout = io::stdout().lock();
-    match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
+    told(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()))
+}
+
+/// What a write to stdout means. A reader that went away, as `head` does, is no error.
+pub(crate) fn told(written: io::Result<()>) -> Result<()> {
+    match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::Failed(format!("stdout: {error}")))
         }
@@ -49,9 +77,9 @@ pub(crate) fn print(line: &str) -> Result<()> {
     }
 }
 
-/// Prints a remark to stderr.
+/// Prints a remark to stderr, made visible.
 pub(crate) fn remark(line: &str) {
-    let _ = writeln!(io::stderr(), "vaekl: {line}");
+    let _ = writeln!(io::stderr(), "vaekl: {}", visible(line));
 }
 
 /// `out.png`, or `out_0.png ... out_7.png`.
@@ -84,4 +112,18 @@ pub(crate) fn parts(parts: Parts) -> &'static str {
 /// Bytes for a person.
 pub(crate) fn mib(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_steers_no_terminal_and_says_the_same() {
+        let value = json!({ "a\u{9b}b": ["\u{202e}\u{1b}\u{7f}\n", "\u{e0041}", "\\ \" ä"] });
+        let text = escaped(&value.to_string());
+        assert!(text.contains("a\\u009bb") && text.contains("\\udb40\\udc41"), "{text}");
+        assert!(matches!(visible(&text), Cow::Borrowed(_)), "{text:?}");
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
+    }
 }

@@ -184,7 +184,7 @@ impl SampleTarget {
     /// Puts the files in their places and gives these.
     pub(crate) fn commit(self) -> Result<Vec<PathBuf>> {
         let paths = self.targets.iter().map(|target| target.path().to_owned()).collect();
-        self.targets.into_iter().try_for_each(Target::commit)?;
+        Target::commit_all(self.targets)?;
         Ok(paths)
     }
 }

@@ -34,9 +34,14 @@ fn a_cut_output_is_never_a_success() {
     let folder = Folder::new();
     let channels = folder.json(["info"])["config"]["latent_channels"].as_u64().unwrap() as usize;
     folder.write("latents.npy", &npy(&[1, channels, 8, 8], noise(channels * 64)));
-    for name in ["out.png", "out.jpg", "out.webp", "out.npy", "out.safetensors"] {
-        let arguments = ["decode", "latents.npy", "-o", name, "--quiet", "--threads", "1"];
-        folder.run(arguments);
+    folder.succeed(["decode", "latents.npy", "-o", "picture.png", "--quiet"]);
+    let decoded = ["png", "jpg", "webp", "npy", "safetensors"].map(|kind| ("decode", kind));
+    let encoded = ["npy", "npz", "safetensors", "latent"].map(|kind| ("encode", kind));
+    for (call, kind) in decoded.into_iter().chain(encoded) {
+        let name = &format!("{call}.{kind}");
+        let input = if call == "decode" { "latents.npy" } else { "picture.png" };
+        let arguments = [call, input, "-o", name, "--quiet", "--threads", "1"];
+        folder.succeed(arguments);
         let whole = folder.read(name).len();
         folder.write(name, b"the old one");
         let before = folder.files();
@@ -80,4 +85,27 @@ fn a_cut_model_is_never_a_success() {
     }
     let found = ["old/config.json", weights, "old.safetensors"].map(|name| folder.read(name));
     assert!(found == there);
+}
+
+#[test]
+fn a_cut_configuration_is_never_a_success() {
+    let Some(model) = common::repository("tests/data/sd_like") else { return };
+    let folder = Folder::new();
+    std::fs::create_dir(folder.path("model")).unwrap();
+    let weights = "diffusion_pytorch_model.safetensors";
+    let bytes = std::fs::read(model.join(weights)).unwrap();
+    folder.write(&format!("model/{weights}"), &bytes);
+    // Longer than the weights, which are all within the limit then.
+    let mut config = std::fs::read(model.join("config.json")).unwrap();
+    config.resize(bytes.len() + 20_000, b' ');
+    folder.write("model/config.json", &config);
+    for limit in [bytes.len() + 1000, config.len() - 1] {
+        let output = limited(&folder, &["convert", "model", "-o", "new"], limit);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.starts_with("vaekl: new/config.json: "), "{stderr}");
+        assert_eq!(folder.files(), ["model"]);
+    }
+    folder.succeed(["convert", "model", "-o", "new", "-q"]);
+    assert_eq!(folder.read("new/config.json"), config);
 }

@@ -9,7 +9,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Folder, data, noise, npy};
+use common::{Folder, data, kill, noise, npy, wait_for_handler};
 
 #[test]
 fn ctrl_c_and_sigterm_cancel_and_leave_no_file() {
@@ -29,10 +29,11 @@ fn cancelled_by(signal: &str) {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    wait_for_temporary(&folder);
+    wait_for_handler(&child);
     // A little later the decode is under way.
     std::thread::sleep(Duration::from_millis(500));
     assert!(child.try_wait().unwrap().is_none(), "finished too early to be cancelled");
+    assert_eq!(folder.files(), ["big.npy"]);
 
     kill(&child, signal);
     let (status, stderr) = end_of(child);
@@ -51,7 +52,8 @@ fn a_second_signal_ends_what_waits_for_ever() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    wait_for_temporary(&folder);
+    wait_for_handler(&child);
+    assert_eq!(folder.files(), ["fifo.npy"]);
     // Opening the FIFO waits for a writer; the first signal asks, and is not heard.
     kill(&child, "-TERM");
     std::thread::sleep(Duration::from_millis(300));
@@ -61,20 +63,6 @@ fn a_second_signal_ends_what_waits_for_ever() {
     assert_eq!(status.code(), Some(130), "{stderr}");
     assert_eq!(stderr, "vaekl: cancelled\n");
     assert_eq!(folder.files(), ["fifo.npy"]);
-}
-
-/// Waits for the temporary file, which is there from the beginning.
-fn wait_for_temporary(folder: &Folder) {
-    let start = Instant::now();
-    while folder.files().len() < 2 {
-        assert!(start.elapsed() < Duration::from_secs(30), "no temporary file");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-fn kill(child: &Child, signal: &str) {
-    let killed = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
-    assert!(killed.success());
 }
 
 /// How the process ends, which must be soon, and what it says.

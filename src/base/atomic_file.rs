@@ -1,28 +1,32 @@
 #![forbid(unsafe_code)]
 //! Output files that appear whole or not at all.
 
-use std::fs::{File, Permissions};
-use std::hash::{BuildHasher, RandomState};
+use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::mem;
 use std::path::{Path, PathBuf, is_separator};
 
 use super::error::{Error, Result};
+use super::hidden;
+use super::leftovers::{self, Leftovers, leftovers};
 use crate::os;
-
-/// Number of temporary names to try before giving up.
-const ATTEMPTS: usize = 100;
 
 /// A file that appears whole or not at all.
 ///
-/// Writes go through a buffer to a temporary file in the same folder. [`AtomicFile::commit`]
-/// renames it to its path once all of it is on the disk. Dropped before that, it leaves nothing,
-/// and a file already at the path stays.
+/// Writes go through a buffer to a file in the same folder, which is made at the first of them.
+/// [`AtomicFile::commit`] puts it at its path once all of it is on the disk. Dropped before that,
+/// it leaves nothing, and a file already at the path stays.
+///
+/// On Linux the file has no name before it is finished, so that a process that is killed leaves
+/// nothing either. Finished files keep their descriptors and stay nameless, up to 256 and half of
+/// those that the process may have; further ones wait for their `commit` under a hidden name, as
+/// unfinished files do from the beginning where the system or the file system has none without a
+/// name. Such a name cannot be foreseen, and the file is never opened by it.
 ///
 /// No write error is lost: one that an encoder or a destructor swallows makes
-/// [`AtomicFile::finish`] and `commit` fail too. A replaced file passes on its permissions; a new
-/// one has the system's default. Links are not followed: a link at the path is replaced, and its
-/// target stays as it is.
+/// [`AtomicFile::finish`] and `commit` fail too. A replaced file passes on its permissions, and
+/// nobody else may read the new one meanwhile; without one, it has the system's default. Links are
+/// not followed: a link at the path is replaced, and its target stays as it is.
 ///
 /// ```
 /// use std::io::Write;
@@ -43,21 +47,20 @@ const ATTEMPTS: usize = 100;
 #[derive(Debug)]
 pub struct AtomicFile {
     path: PathBuf,
-    temporary: PathBuf,
-    /// Permissions of the file to be replaced.
-    permissions: Option<Permissions>,
+    /// The name of the file until it is at its path, if it has one. Listed among the leftovers.
+    hidden: Option<PathBuf>,
     state: State,
 }
 
 /// The state of an [`AtomicFile`].
 #[derive(Debug)]
 enum State {
-    /// Nothing is written and no file is open, so a program can make more outputs than it may have
+    /// Nothing is written and no file is made, so a program can have more outputs than it may have
     /// open files.
     Empty,
     Open(BufWriter<File>),
-    /// On the disk, and closed.
-    Finished,
+    /// On the disk; closed if it has a name.
+    Finished(Option<File>),
     /// Failed, first with this error.
     Failed(io::Error),
     /// In its place.
@@ -65,7 +68,7 @@ enum State {
 }
 
 impl AtomicFile {
-    /// Makes the temporary file, which proves that the folder is writable.
+    /// Checks that a file can be made and put at `path`; makes nothing yet.
     ///
     /// # Errors
     /// `Io`, naming the path: it is a folder, or its folder does not exist or is not writable.
@@ -88,12 +91,10 @@ impl AtomicFile {
             let what = format!("no folder {}", folder.display());
             return Err(at(path, io::Error::new(ErrorKind::NotFound, what)));
         }
-        let permissions = os::permissions(path);
-        let temporary = make_temporary(folder, permissions.as_ref()).map_err(|error| {
-            let (path, folder) = (path.display(), folder.display());
-            Error::io(format_args!("{path}: cannot write to {folder}"), error)
-        })?;
-        Ok(Self { path: path.to_owned(), temporary, permissions, state: State::Empty })
+        if os::nameless_output(folder, None).is_none() {
+            hidden::with_name(folder, os::may_create).map_err(|error| not_writable(path, error))?;
+        }
+        Ok(Self { path: path.to_owned(), hidden: None, state: State::Empty })
     }
 
     /// The path of the finished file.
@@ -101,41 +102,68 @@ impl AtomicFile {
         &self.path
     }
 
-    /// The path of the temporary file. A program that ends without dropping its values, as at a
-    /// signal, may remove it.
-    pub fn temporary(&self) -> &Path {
-        &self.temporary
-    }
-
-    /// Flushes all writes to the disk and closes the temporary file; only the renaming is left.
-    /// Nothing can be written afterwards.
+    /// Flushes all writes to the disk; only the naming is left. Nothing can be written afterwards.
     ///
     /// # Errors
     /// `Io`, naming the path: the first error of any write, or an error of this step.
     pub fn finish(&mut self) -> Result<()> {
-        if let State::Finished = self.state {
+        if let State::Finished(_) = self.state {
             return Ok(());
         }
-        let closed = self.opened().map(|_| ()).and_then(|()| self.close());
-        self.remember(closed).map_err(|error| at(&self.path, error))
+        let finished = self.opened().map(|_| ()).and_then(|()| self.settle());
+        self.remember(finished).map_err(|error| at(&self.path, error))
     }
 
-    /// Finishes the file and renames it to its path, replacing a file or a link there.
+    /// Finishes the file and puts it at its path, replacing a file or a link there.
     ///
     /// # Errors
-    /// Those of [`AtomicFile::finish`], and `Io` if the renaming fails. If flushing the folder
-    /// fails, the file is complete and at its path, but may not survive a power loss.
-    pub fn commit(mut self) -> Result<()> {
-        self.finish()?;
-        std::fs::rename(&self.temporary, &self.path).map_err(|error| at(&self.path, error))?;
-        self.state = State::Committed;
-        os::sync_folder(folder_of(&self.path)).map_err(|error| at(&self.path, error))
+    /// Those of [`AtomicFile::finish`], and `Io` if the naming fails. If flushing the folder fails,
+    /// the file is complete and at its path, but may not survive a power loss.
+    pub fn commit(self) -> Result<()> {
+        Self::commit_all(vec![self])
+    }
+
+    /// Finishes all files before the first of them is put at its path; then [`AtomicFile::abandon`]
+    /// waits until all are.
+    ///
+    /// # Errors
+    /// Those of [`AtomicFile::commit`]. None is at its path if finishing fails; those before the
+    /// one that is named are if its naming fails.
+    pub fn commit_all(mut files: Vec<Self>) -> Result<()> {
+        files.iter_mut().try_for_each(Self::finish)?;
+        {
+            // Dropped before the files, which take it when they fail.
+            let mut leftovers = leftovers();
+            for file in &mut files {
+                file.place(&mut leftovers).map_err(|error| at(&file.path, error))?;
+            }
+        }
+        let mut synced = None;
+        for file in &files {
+            let folder = folder_of(&file.path);
+            if synced != Some(folder) {
+                os::sync_folder(folder).map_err(|error| at(&file.path, error))?;
+                synced = Some(folder);
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what all unfinished outputs of this process have on the disk, saved models too. For
+    /// a process that ends without dropping them, as at a signal, and which has to end now: from
+    /// here on, threads that make, name or drop outputs wait for ever.
+    pub fn abandon() {
+        leftovers::abandon();
     }
 
     /// The open file, or the first error.
     fn opened(&mut self) -> io::Result<&mut BufWriter<File>> {
         if let State::Empty = self.state {
-            self.state = State::Open(BufWriter::new(os::open_no_link(&self.temporary)?));
+            let permissions = os::permissions(&self.path);
+            match os::nameless_output(folder_of(&self.path), permissions.as_ref()) {
+                Some(file) => self.state = State::Open(BufWriter::new(file)),
+                None => self.open_named()?,
+            }
         }
         match &mut self.state {
             State::Open(file) => Ok(file),
@@ -144,16 +172,63 @@ impl AtomicFile {
         }
     }
 
-    fn close(&mut self) -> io::Result<()> {
-        let State::Open(buffer) = mem::replace(&mut self.state, State::Finished) else {
+    /// Opens a file that has a name from the beginning.
+    fn open_named(&mut self) -> io::Result<()> {
+        let permissions = os::permissions(&self.path);
+        let mut leftovers = leftovers();
+        let made = hidden::with_name(folder_of(&self.path), |path| {
+            os::create_beside(path, permissions.as_ref())
+        });
+        let (file, path) = made?;
+        leftovers.files.insert(path.clone());
+        self.hidden = Some(path);
+        self.state = State::Open(BufWriter::new(file));
+        Ok(())
+    }
+
+    /// Puts all of the open file on the disk.
+    fn settle(&mut self) -> io::Result<()> {
+        let State::Open(buffer) = mem::replace(&mut self.state, State::Finished(None)) else {
             return Ok(());
         };
         let file = buffer.into_inner()?;
-        if let Some(permissions) = &self.permissions {
-            file.set_permissions(permissions.clone())?;
+        if let Some(permissions) = os::permissions(&self.path) {
+            file.set_permissions(permissions)?;
         }
         file.sync_all()?;
+        if self.hidden.is_some() {
+            os::close(file)
+        } else if os::may_stay_open(&file) {
+            self.state = State::Finished(Some(file));
+            Ok(())
+        } else {
+            self.name(file, &mut leftovers())
+        }
+    }
+
+    /// Gives the nameless `file` a hidden name, and closes it.
+    fn name(&mut self, file: File, leftovers: &mut Leftovers) -> io::Result<()> {
+        let folder = folder_of(&self.path);
+        let ((), path) = hidden::with_name(folder, |path| os::name_file(&file, path))?;
+        leftovers.files.insert(path.clone());
+        self.hidden = Some(path);
         os::close(file)
+    }
+
+    /// Puts the finished file at its path: by its hidden name, as only a renaming can replace.
+    fn place(&mut self, leftovers: &mut Leftovers) -> io::Result<()> {
+        if let State::Finished(nameless) = &mut self.state
+            && let Some(file) = nameless.take()
+        {
+            self.name(file, leftovers)?;
+        }
+        if let Some(hidden) = &self.hidden {
+            fs::rename(hidden, &self.path)?;
+            leftovers.files.remove(hidden);
+        }
+        self.hidden = None;
+        self.state = State::Committed;
+        Ok(())
     }
 
     /// Records the first error, even if the caller drops the returned one.
@@ -170,7 +245,7 @@ impl AtomicFile {
 
 impl Write for AtomicFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if let State::Finished = self.state {
+        if let State::Finished(_) = self.state {
             // A mistake of the caller: the file stays finished.
             return Err(io::Error::other("the file is finished"));
         }
@@ -180,7 +255,7 @@ impl Write for AtomicFile {
 
     fn flush(&mut self) -> io::Result<()> {
         // An encoder may do so when it is dropped.
-        if let State::Finished = self.state {
+        if let State::Finished(_) = self.state {
             return Ok(());
         }
         let flushed = self.opened().and_then(Write::flush);
@@ -190,17 +265,24 @@ impl Write for AtomicFile {
 
 impl Drop for AtomicFile {
     fn drop(&mut self) {
-        if !matches!(self.state, State::Committed) {
-            // Closed first: some systems remove no open file.
-            self.state = State::Finished;
+        // Closed first: some systems remove no open file.
+        self.state = State::Committed;
+        if let Some(hidden) = self.hidden.take() {
+            let mut leftovers = leftovers();
             // It may be gone already, and there is nobody to tell.
-            let _ = std::fs::remove_file(&self.temporary);
+            let _ = fs::remove_file(&hidden);
+            leftovers.files.remove(&hidden);
         }
     }
 }
 
 fn at(path: &Path, error: io::Error) -> Error {
     Error::io(path.display(), error)
+}
+
+fn not_writable(path: &Path, error: io::Error) -> Error {
+    let (path, folder) = (path.display(), folder_of(path).display());
+    Error::io(format_args!("{path}: cannot write to {folder}"), error)
 }
 
 /// A second copy of `error`.
@@ -215,22 +297,6 @@ fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
-    }
-}
-
-/// Makes an empty file of a name in `folder` that nobody can foresee.
-fn make_temporary(folder: &Path, permissions: Option<&Permissions>) -> io::Result<PathBuf> {
-    let mut left = ATTEMPTS;
-    loop {
-        // Each state has keys of its own.
-        let number = RandomState::new().hash_one(std::process::id());
-        let path = folder.join(format!(".vaekl-{number:016x}.tmp"));
-        left -= 1;
-        match os::create_beside(&path, permissions) {
-            Ok(_) => return Ok(path),
-            Err(error) if left > 0 && error.kind() == ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-        }
     }
 }
 
@@ -260,16 +326,88 @@ mod tests {
         }
     }
 
+    /// Whether files of the folder have no name before they are finished.
+    fn has_nameless(folder: &Folder) -> bool {
+        os::nameless_output(&folder.0, None).is_some()
+    }
+
     #[test]
-    fn a_file_appears_whole_or_not_at_all() {
+    fn a_file_is_made_when_its_writing_is_due() {
+        let folder = Folder::new("due");
+        let nameless = has_nameless(&folder);
+        let path = |i| folder.0.join(format!("out_{i}"));
+        let mut files: Vec<_> = (0..300).map(|i| AtomicFile::create(path(i)).unwrap()).collect();
+        assert_eq!(folder.files(), 0);
+        for (i, file) in files.iter_mut().enumerate() {
+            file.write_all(&[i as u8]).unwrap();
+            assert!(!nameless || i > 0 || folder.files() == 0);
+            file.finish().unwrap();
+        }
+        // Finished ones wait without a name, or without a descriptor.
+        let waiting = |file: &&AtomicFile| matches!(file.state, State::Finished(Some(_)));
+        assert!(files.iter().filter(waiting).count() <= 256);
+        let named = files.iter().filter(|file| file.hidden.is_some()).count();
+        assert_eq!((named, folder.files()), (named, named));
+        assert!(!nameless || (1..300).contains(&named), "{named}");
+        AtomicFile::commit_all(files).unwrap();
+        assert_eq!(folder.files(), 300);
+        for i in 0..300 {
+            assert_eq!(fs::read(path(i)).unwrap(), [i as u8]);
+        }
+    }
+
+    #[test]
+    fn a_file_without_a_name_or_with_one_appears_whole_or_not_at_all() {
         let folder = Folder::new("whole");
         let path = folder.0.join("out");
-        let mut dropped = AtomicFile::create(&path).unwrap();
-        dropped.write_all(&[1; 100_000]).unwrap();
-        assert_eq!(folder.files(), 1);
-        drop(dropped);
-        assert_eq!(folder.files(), 0);
+        for named in [false, true] {
+            for content in [&b"first"[..], b"second", b""] {
+                let make = || {
+                    let mut file = AtomicFile::create(&path).unwrap();
+                    if named {
+                        file.open_named().unwrap();
+                    }
+                    file.write_all(content).unwrap();
+                    file.flush().unwrap();
+                    file
+                };
+                let before = folder.files();
+                let dropped = make();
+                let hidden = usize::from(named || !has_nameless(&folder));
+                assert_eq!(folder.files(), before + hidden);
+                drop(dropped);
+                assert_eq!(folder.files(), before);
+                make().commit().unwrap();
+                assert_eq!(fs::read(&path).unwrap(), content);
+                assert_eq!(folder.files(), 1);
+                assert!(leftovers().files.iter().all(|file| !file.starts_with(&folder.0)));
+            }
+            fs::remove_file(&path).unwrap();
+        }
+    }
 
+    #[test]
+    fn what_waits_is_listed_and_goes_where_it_was_finished() {
+        let folder = Folder::new("named");
+        let path = folder.0.join("out");
+        let mut file = AtomicFile::create(&path).unwrap();
+        file.open_named().unwrap();
+        let hidden = file.hidden.clone().unwrap();
+        assert!(leftovers().files.contains(&hidden));
+        file.write_all(b"mine").unwrap();
+        // Somebody swaps the name: what is written stays in the file that was made.
+        fs::write(folder.0.join("victim"), "victim").unwrap();
+        fs::rename(&hidden, folder.0.join("moved")).unwrap();
+        fs::hard_link(folder.0.join("victim"), &hidden).unwrap();
+        file.finish().unwrap();
+        assert_eq!(fs::read(folder.0.join("victim")).unwrap(), b"victim");
+        assert_eq!(fs::read(folder.0.join("moved")).unwrap(), b"mine");
+    }
+
+    #[test]
+    fn a_file_appears_whole_or_not_at_all() {
+        let folder = Folder::new("often");
+        let path = folder.0.join("out");
         for content in [&b"first"[..], b"second", b""] {
             let mut file = AtomicFile::create(&path).unwrap();
             file.write_all(content).unwrap();
@@ -321,10 +459,15 @@ mod tests {
         if os::permissions(&path).is_none() {
             return; // Not kept on this system.
         }
-        let mut file = AtomicFile::create(&path).unwrap();
-        file.write_all(b"new").unwrap();
-        file.commit().unwrap();
-        assert_eq!(path.metadata().unwrap().permissions(), read_only);
-        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        for named in [false, true] {
+            let mut file = AtomicFile::create(&path).unwrap();
+            if named {
+                file.open_named().unwrap();
+            }
+            file.write_all(b"new").unwrap();
+            file.commit().unwrap();
+            assert_eq!(path.metadata().unwrap().permissions(), read_only);
+            assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        }
     }
 }

@@ -5,6 +5,8 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use super::visible::visible;
+
 /// `Result` with this crate's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -51,12 +53,12 @@ pub struct Error {
 impl Error {
     /// Makes an error of `kind`. Use [`Error::io`] for [`ErrorKind::Io`].
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, message: message.into(), io: None }
+        Self { kind, message: shown(message.into()), io: None }
     }
 
     /// Makes an [`ErrorKind::Io`] error: `what` failed because of `error`; see [`Error::io_error`].
     pub fn io(what: impl fmt::Display, error: io::Error) -> Self {
-        let message = format!("{what}: {error}").into();
+        let message = shown(format!("{what}: {error}").into());
         Self { kind: ErrorKind::Io, message, io: Some(Arc::new(error)) }
     }
 
@@ -65,7 +67,8 @@ impl Error {
         self.kind
     }
 
-    /// The message, for a person: one line, no trailing period.
+    /// The message, for a person: one line, no trailing period. What it has of a file is
+    /// [`visible`](crate::visible).
     pub fn message(&self) -> &str {
         &self.message
     }
@@ -84,7 +87,7 @@ impl Error {
     /// Puts `what` and a colon before the message: "model.safetensors: header is truncated".
     #[must_use]
     pub fn within(self, what: impl fmt::Display) -> Self {
-        Self { message: format!("{what}: {}", self.message).into(), ..self }
+        Self { message: shown(format!("{what}: {}", self.message).into()), ..self }
     }
 
     pub(crate) fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
@@ -101,6 +104,14 @@ impl Error {
 
     pub(crate) fn internal(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorKind::Internal, message)
+    }
+}
+
+/// The one place that messages go through: names and values of files may hold anything.
+fn shown(message: Cow<'static, str>) -> Cow<'static, str> {
+    match visible(&message) {
+        Cow::Owned(escaped) => escaped.into(),
+        Cow::Borrowed(_) => message,
     }
 }
 
@@ -121,6 +132,16 @@ mod tests {
     use std::error::Error as _;
 
     use super::*;
+
+    #[test]
+    fn no_message_steers_a_terminal() {
+        let (name, expected) = ("a\x1b]0;b\n\u{202e}", "a\\u{1b}]0;b\\n\\u{202e}");
+        let error = Error::new(ErrorKind::Model, name);
+        assert_eq!(error.message(), expected);
+        assert_eq!(error.within(name).message(), format!("{expected}: {expected}"));
+        let io = || io::Error::other(name);
+        assert_eq!(Error::io(name, io()).message(), format!("{expected}: {expected}"));
+    }
 
     #[test]
     fn what_the_system_said_survives() {

@@ -6,9 +6,10 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::error::{Error, Result};
+use super::leftovers::leftovers;
 
 /// A folder for outputs. Dropped before [`NewFolder::complete`], it removes the folders that it has
-/// made, with the files that came into them.
+/// made, with the files that came into them. They are among the [`leftovers`] until then.
 #[derive(Default)]
 pub(crate) struct NewFolder {
     /// The folders made, each in the one before.
@@ -34,8 +35,12 @@ impl NewFolder {
         let mut missing: Vec<&Path> = folder.ancestors().take_while(missing).collect();
         let mut new = Self::default();
         while let Some(path) = missing.pop() {
+            let mut leftovers = leftovers();
             match fs::create_dir(path) {
-                Ok(()) => new.made.push(path.to_owned()),
+                Ok(()) => {
+                    leftovers.folders.push(path.to_owned());
+                    new.made.push(path.to_owned());
+                }
                 // Another process was faster.
                 Err(_) if path.is_dir() => {}
                 Err(error) => return Err(failed(error)),
@@ -44,14 +49,19 @@ impl NewFolder {
         Ok(new)
     }
 
-    /// Notes a file that has come into the folder.
-    pub(crate) fn committed(&mut self, file: PathBuf) {
-        self.files.push(file);
+    /// Notes files that are about to come into the folder.
+    pub(crate) fn expect(&mut self, files: &[PathBuf]) {
+        self.files.extend_from_slice(files);
     }
 
     /// Leaves the folders where they are.
     pub(crate) fn complete(mut self) {
+        self.unlist();
         self.made.clear();
+    }
+
+    fn unlist(&self) {
+        leftovers().folders.retain(|folder| !self.made.contains(folder));
     }
 }
 
@@ -67,5 +77,6 @@ impl Drop for NewFolder {
         for folder in self.made.iter().rev() {
             let _ = fs::remove_dir(folder);
         }
+        self.unlist();
     }
 }

@@ -5,9 +5,9 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::error::{Error, Result};
+use super::hidden;
 use crate::os;
 
 /// A nameless file that vanishes with its last user, even after a crash.
@@ -23,16 +23,13 @@ impl ScratchFile {
     /// # Errors
     /// `Io`, naming the folder: it does not exist, is not writable, or lacks space.
     pub(crate) fn create(folder: &Path, bytes: u64) -> Result<Self> {
-        /// Distinguishes the files of a process.
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = folder.join(format!(".vaekl-scratch-{}-{count}", std::process::id()));
         let failed = |error: io::Error| {
             let room =
                 if full(&error) { format!(" ({bytes} bytes needed)") } else { String::new() };
             Error::io(format_args!("scratch folder {}{room}", folder.display()), error)
         };
-        let file = os::unnamed_file(&path).map_err(failed)?;
+        let file = os::nameless_scratch(folder).map_or_else(|| unnamed(folder), Ok);
+        let file = file.map_err(failed)?;
         os::reserve(&file, bytes).map_err(failed)?;
         Ok(Self { file, folder: folder.to_owned() })
     }
@@ -85,6 +82,11 @@ impl FileRegion<'_> {
     }
 }
 
+/// For file systems whose files begin with a name: one that nobody can foresee, for a moment.
+fn unnamed(folder: &Path) -> io::Result<File> {
+    hidden::with_name(folder, os::unnamed_file).map(|(file, _)| file)
+}
+
 fn full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
@@ -101,18 +103,22 @@ mod tests {
         let folder =
             std::env::temp_dir().join(format!("vaekl-scratch-test-{}", std::process::id()));
         fs::create_dir(&folder).unwrap();
-        let file = ScratchFile::create(&folder, 100).unwrap();
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
-        let (first, second) = (file.region(0..60), file.region(60..100));
-        first.write(50, &[1; 10]).unwrap();
-        second.write(0, &[2; 40]).unwrap();
-        let mut bytes = [0; 10];
-        first.read(50, &mut bytes).unwrap();
-        assert_eq!(bytes, [1; 10]);
-        second.read(30, &mut bytes).unwrap();
-        assert_eq!(bytes, [2; 10]);
-        assert_eq!(first.read(51, &mut bytes).unwrap_err().kind(), ErrorKind::Internal);
-        assert_eq!(second.write(31, &bytes).unwrap_err().kind(), ErrorKind::Internal);
+        let without_names = ScratchFile::create(&folder, 100).unwrap();
+        let file = unnamed(&folder).unwrap();
+        os::reserve(&file, 100).unwrap();
+        for file in [without_names, ScratchFile { file, folder: folder.clone() }] {
+            assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+            let (first, second) = (file.region(0..60), file.region(60..100));
+            first.write(50, &[1; 10]).unwrap();
+            second.write(0, &[2; 40]).unwrap();
+            let mut bytes = [0; 10];
+            first.read(50, &mut bytes).unwrap();
+            assert_eq!(bytes, [1; 10]);
+            second.read(30, &mut bytes).unwrap();
+            assert_eq!(bytes, [2; 10]);
+            assert_eq!(first.read(51, &mut bytes).unwrap_err().kind(), ErrorKind::Internal);
+            assert_eq!(second.write(31, &bytes).unwrap_err().kind(), ErrorKind::Internal);
+        }
         fs::remove_dir(&folder).unwrap();
     }
 

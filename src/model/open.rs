@@ -18,6 +18,7 @@ use super::presets::Preset;
 use crate::base::buffer::Bytes;
 use crate::base::encoding::Encoding;
 use crate::base::error::{Error, Result};
+use crate::base::visible::visible;
 use crate::checkpoint::{Checkpoint, Tensor, read_text};
 
 /// Which halves of the autoencoder to open.
@@ -143,7 +144,8 @@ pub struct ModelInfo {
 }
 
 impl ModelInfo {
-    /// What a host should tell its user: guesses, and weights that are left out. A line each.
+    /// What a host should tell its user: guesses, and weights that are left out. A line each, with
+    /// names [`visible`].
     pub fn notices(&self) -> Vec<String> {
         let mut notices: Vec<_> =
             self.guessed.iter().map(|guess| format!("guessed {guess}")).collect();
@@ -154,7 +156,7 @@ impl ModelInfo {
                  are ignored, such as {first}"
             ));
         }
-        notices
+        notices.iter().map(|notice| visible(notice).into_owned()).collect()
     }
 }
 

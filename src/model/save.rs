@@ -149,11 +149,8 @@ impl Model {
         files.push(text_file(&folder.join(CONFIG), &self.config_file())?);
 
         saved.files = files.iter().map(|file| file.path().to_owned()).collect();
-        for file in files {
-            let path = file.path().to_owned();
-            file.commit()?;
-            new.committed(path);
-        }
+        new.expect(&saved.files);
+        AtomicFile::commit_all(files)?;
         new.complete();
         remove_stale(folder, &names, &saved.files)?;
         Ok(saved)

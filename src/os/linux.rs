@@ -1,9 +1,13 @@
-//! What Linux does its own way: advice about pages, room on a disk, the cores it tells of.
+//! What Linux does its own way: advice about pages, files without a name, room on a disk, the cores
+//! it tells of.
 
-use std::fs::File;
+use std::ffi::CString;
+use std::fs::{File, OpenOptions, Permissions, read_to_string};
 use std::io;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use memmap2::{Advice, Mmap, MmapMut, UncheckedAdvice};
@@ -35,6 +39,52 @@ pub(super) fn prefer_small(map: &Mmap) {
 /// ones. It is advice; a system without huge pages declines, and nothing else changes.
 pub(super) fn prefer_huge(map: &MmapMut) {
     let _ = map.advise(Advice::HugePage);
+}
+
+/// Makes a file to read and write in `folder` that never has a name and is gone with its last user;
+/// `None` where the file system has no such files, or for any other reason.
+pub(crate) fn nameless_scratch(folder: &Path) -> Option<File> {
+    let mut options = OpenOptions::new();
+    let options = options.read(true).write(true).mode(0o600);
+    // With O_EXCL nobody can give it a name.
+    options.custom_flags(libc::O_TMPFILE | libc::O_EXCL).open(folder).ok()
+}
+
+/// Makes a file to write in `folder` that has no name until [`name_file`]; `None` where the file
+/// system has no such files, or for any other reason. Without `permissions`, its mode is what the
+/// umask leaves; otherwise its owner's alone, until they are set.
+pub(crate) fn nameless_output(folder: &Path, permissions: Option<&Permissions>) -> Option<File> {
+    let mode = if permissions.is_some() { 0o600 } else { 0o666 };
+    let mut options = OpenOptions::new();
+    let options = options.write(true).mode(mode).custom_flags(libc::O_TMPFILE);
+    let file = options.open(folder).ok()?;
+    // Its way to a name.
+    Path::new(&descriptor(&file)).try_exists().ok().filter(|there| *there)?;
+    // Some systems before 6.0 forget the umask for such files.
+    let mode = file.metadata().ok()?.permissions().mode();
+    (mode & umask()? == 0).then_some(file)
+}
+
+/// Gives a file of [`nameless_output`] the name `path`, where nothing may stand, not even a link.
+pub(crate) fn name_file(file: &File, path: &Path) -> io::Result<()> {
+    let (from, to) = (CString::new(descriptor(file))?, CString::new(path.as_os_str().as_bytes())?);
+    let (from, to, here) = (from.as_ptr(), to.as_ptr(), libc::AT_FDCWD);
+    // SAFETY: both paths are C strings that live through the call.
+    match unsafe { libc::linkat(here, from, here, to, libc::AT_SYMLINK_FOLLOW) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn descriptor(file: &File) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
+}
+
+/// The umask of this process, which can be read without setting it here alone.
+fn umask() -> Option<u32> {
+    let status = read_to_string("/proc/self/status").ok()?;
+    let umask = status.lines().find_map(|line| line.strip_prefix("Umask:"))?;
+    u32::from_str_radix(umask.trim(), 8).ok()
 }
 
 /// Sets the length of `file` and, where the file system can, reserves its room, so that a disk that
@@ -72,4 +122,36 @@ pub(crate) fn headroom() -> Headroom {
 /// Bytes of this process that are in memory.
 pub(crate) fn resident_memory() -> Option<u64> {
     files::resident(Path::new("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_nameless_output_has_the_modes_of_any_file_and_gets_a_name_once() {
+        let folder = std::env::temp_dir().join(format!("vaekl-nameless-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        let (plain, path) = (folder.join("plain"), folder.join("out"));
+        let mode = |file: &File| file.metadata().unwrap().permissions().mode();
+        let expected = mode(&File::create(&plain).unwrap());
+        if let Some(mut file) = nameless_output(&folder, None) {
+            assert_eq!(mode(&file), expected);
+            file.write_all(b"all").unwrap();
+            assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+            let taken = name_file(&file, &plain).unwrap_err();
+            assert_eq!(taken.kind(), io::ErrorKind::AlreadyExists);
+            name_file(&file, &path).unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), b"all");
+            let private = nameless_output(&folder, Some(&Permissions::from_mode(0o644))).unwrap();
+            assert_eq!(mode(&private) & 0o777, 0o600);
+            assert!(name_file(&nameless_scratch(&folder).unwrap(), &folder.join("s")).is_err());
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
+        // No file system of processes has them.
+        assert!(nameless_output(Path::new("/proc/self"), None).is_none());
+        assert!(nameless_scratch(Path::new("/proc/self")).is_none());
+    }
 }

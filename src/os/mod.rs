@@ -26,19 +26,25 @@ use linux as pages;
 use other as pages;
 
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{headroom, physical_cores, reserve, resident_memory};
+pub(crate) use linux::{
+    headroom, name_file, nameless_output, nameless_scratch, physical_cores, reserve,
+    resident_memory,
+};
 #[cfg(not(target_os = "linux"))]
-pub(crate) use other::{headroom, physical_cores, reserve, resident_memory};
+pub(crate) use other::{
+    headroom, name_file, nameless_output, nameless_scratch, physical_cores, reserve,
+    resident_memory,
+};
 
 #[cfg(not(unix))]
 pub(crate) use other::{
-    close, create_beside, kind_name, open_no_link, permissions, physical_memory, read_at,
-    sync_folder, unnamed_file, write_at,
+    close, create_beside, kind_name, may_create, may_stay_open, permissions, physical_memory,
+    read_at, sync_folder, unnamed_file, write_at,
 };
 #[cfg(unix)]
 pub(crate) use unix::{
-    close, create_beside, kind_name, open_no_link, permissions, physical_memory, read_at,
-    sync_folder, unnamed_file, write_at,
+    close, create_beside, kind_name, may_create, may_stay_open, permissions, physical_memory,
+    read_at, sync_folder, unnamed_file, write_at,
 };
 
 /// What this process may still take, in bytes; `None` is no limit, or one that is not told.

@@ -56,9 +56,30 @@ pub(crate) fn create_beside(path: &Path, _: Option<&Permissions>) -> io::Result<
     OpenOptions::new().write(true).create_new(true).open(path)
 }
 
-/// Opens the file at `path` to write.
-pub(crate) fn open_no_link(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).open(path)
+/// Asks whether a file can be made at `path`, where nothing may stand, by making and removing one.
+pub(crate) fn may_create(path: &Path) -> io::Result<()> {
+    drop(create_beside(path, None)?);
+    std::fs::remove_file(path)
+}
+
+/// Every file has a name here.
+pub(crate) fn nameless_scratch(_: &Path) -> Option<File> {
+    None
+}
+
+/// Every file has a name here.
+pub(crate) fn nameless_output(_: &Path, _: Option<&Permissions>) -> Option<File> {
+    None
+}
+
+/// There is no file without a name here.
+pub(crate) fn name_file(_: &File, _: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Not told.
+pub(crate) fn may_stay_open(_: &File) -> bool {
+    false
 }
 
 /// Closes `file`, whose bytes the caller has synced.

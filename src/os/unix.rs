@@ -1,16 +1,19 @@
 //! What all Unix systems share: files without a name, positions and modes.
 
+use std::ffi::CString;
 use std::fs::{self, File, FileType, OpenOptions, Permissions};
 use std::io;
-use std::os::fd::IntoRawFd;
+use std::os::fd::{AsRawFd, IntoRawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-/// Makes a file to read and write that is gone with its last user. `name` is a path where it may
-/// stand for a moment.
+/// Makes a file to read and write that is gone with its last user. `name` is a path where it stands
+/// for a moment, and where nothing may stand, not even a link.
 pub(crate) fn unnamed_file(name: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    let file = options.read(true).write(true).create_new(true).mode(0o600).open(name)?;
+    let options = options.read(true).write(true).create_new(true).mode(0o600);
+    let file = options.custom_flags(libc::O_NOFOLLOW).open(name)?;
     fs::remove_file(name)?;
     Ok(file)
 }
@@ -31,17 +34,33 @@ pub(crate) fn permissions(path: &Path) -> Option<Permissions> {
     Some(Permissions::from_mode(metadata.permissions().mode() & 0o777))
 }
 
-/// Makes a file at `path`, where nothing may stand, not even a link. Meanwhile no more people may
-/// read it than `permissions` lets; without, the umask decides.
+/// Makes a file to write at `path`, where nothing may stand, not even a link. Meanwhile no more
+/// people may read it than `permissions` lets; without, the umask decides.
 pub(crate) fn create_beside(path: &Path, permissions: Option<&Permissions>) -> io::Result<File> {
-    // Its writer opens it once more, whatever it will be in the end.
+    // Its writer may write, whatever it will be in the end.
     let mode = permissions.map_or(0o666, |permissions| permissions.mode() & 0o777 | 0o600);
-    OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(mode).custom_flags(libc::O_NOFOLLOW).open(path)
 }
 
-/// Opens the file at `path` itself to write; a link is refused.
-pub(crate) fn open_no_link(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW).open(path)
+/// Asks whether a file can be made in the folder of `path`, and makes none.
+pub(crate) fn may_create(path: &Path) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(path).as_os_str().as_bytes();
+    let folder = CString::new(if folder.is_empty() { b"." } else { folder })?;
+    // SAFETY: the path is a C string.
+    match unsafe { libc::access(folder.as_ptr(), libc::W_OK | libc::X_OK) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Whether this process can do without the descriptor of `file` for a while: it is among the first
+/// half of those it may have, and among the first 256.
+pub(crate) fn may_stay_open(file: &File) -> bool {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to a value that lives through the call.
+    let told = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } == 0;
+    told && u64::try_from(file.as_raw_fd()).is_ok_and(|fd| fd < (limit.rlim_cur / 2).min(256))
 }
 
 /// Closes `file`, and tells of an error that dropping it would swallow.

@@ -19,7 +19,12 @@ impl<'a> Context<'a> {
     /// Starts the clock, and takes Ctrl-C over.
     pub(super) fn new(options: &'a Options) -> Result<Self> {
         let start = Instant::now();
-        Ok(Self { options, interrupt: Interrupt::install()?, start })
+        let (interrupt, left_alone) = Interrupt::install()?;
+        let context = Self { options, interrupt, start };
+        if let Some(error) = left_alone {
+            context.remark(&format!("Ctrl-C ends the command at once: {error}"));
+        }
+        Ok(context)
     }
 
     /// Tells the user something that is neither result nor error.
@@ -30,14 +35,19 @@ impl<'a> Context<'a> {
     }
 
     /// Prints the result: `report` with `--json`, else `text` unless `--quiet`.
-    pub(super) fn finish(
+    pub(super) fn finish(&self, report: Report, model: Option<&Path>, text: &str) -> Result<()> {
+        self.finish_lines(report, model, &[text.to_owned()])
+    }
+
+    /// [`Context::finish`] with several lines of text.
+    pub(super) fn finish_lines(
         &self,
         mut report: Report,
         model: Option<&Path>,
-        text: &str,
+        lines: &[String],
     ) -> Result<()> {
         if !self.options.json {
-            return if self.options.quiet { Ok(()) } else { report::print(text) };
+            return if self.options.quiet { Ok(()) } else { report::print(lines) };
         }
         let name = model.map_or("embedded".into(), |path| path.to_string_lossy());
         report.set("model", name.as_ref());

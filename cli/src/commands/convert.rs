@@ -51,11 +51,10 @@ pub(super) fn run(context: &Context<'_>, arguments: &Convert) -> Result<()> {
             output.display()
         ));
     }
-    context.interrupt.check()?;
-    let saved = match to_file {
-        true => model.save_file(output, &options)?,
-        false => model.save_pretrained(output, &options)?,
-    };
+    let saved = context.interrupt.at_once(|| match to_file {
+        true => model.save_file(output, &options),
+        false => model.save_pretrained(output, &options),
+    })??;
 
     let mut report = Report::default();
     report.set("output", output.to_string_lossy());

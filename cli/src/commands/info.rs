@@ -1,6 +1,5 @@
 //! `vaekl info [MODEL]`.
 
-use std::fmt::Write;
 use std::time::Instant;
 
 use serde_json::{Map, Value, json};
@@ -91,7 +90,7 @@ pub(super) fn run(context: &Context<'_>, arguments: &Info) -> Result<()> {
     let mut report = facts.report();
     report.set_seconds("load_s", load_s);
     report.set("cpu_level", Level::detect()?.name());
-    context.finish(report, path, &facts.text())
+    context.finish_lines(report, path, &facts.lines())
 }
 
 impl Facts {
@@ -138,7 +137,7 @@ impl Facts {
         report
     }
 
-    fn text(&self) -> String {
+    fn lines(&self) -> Vec<String> {
         let info = &self.info;
         let dtypes: Vec<_> =
             info.dtypes.iter().map(|(dtype, count)| format!("{count} {dtype}")).collect();
@@ -171,15 +170,9 @@ impl Facts {
         lines.push(("config", info.config_source.clone()));
         lines.extend(info.guessed.iter().map(|guess| ("guessed", guess.to_string())));
         lines.extend(info.unused_tensors.iter().map(|name| ("unused", name.clone())));
-        let mut text = String::new();
-        // Writing to a string cannot fail.
-        for (name, value) in lines {
-            let _ = writeln!(text, "{name:<12}{value}");
-        }
-        for (name, value) in &self.config {
-            let _ = writeln!(text, "  {name:<28}{value}");
-        }
-        text.truncate(text.trim_end().len());
+        let mut text: Vec<_> =
+            lines.iter().map(|(name, value)| format!("{name:<12}{value}")).collect();
+        text.extend(self.config.iter().map(|(name, value)| format!("  {name:<28}{value}")));
         text
     }
 }

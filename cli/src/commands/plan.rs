@@ -1,7 +1,5 @@
 //! `vaekl plan decode|encode --size WxH`.
 
-use std::fmt::Write;
-
 use vaekl::Parts;
 
 use super::context::Context;
@@ -65,10 +63,6 @@ pub(super) fn run(context: &Context<'_>, arguments: &Plan) -> Result<()> {
         ("tiles", tiles),
         ("exact", if plan.exact { "yes" } else { "no" }.into()),
     ];
-    let mut text = String::new();
-    for (name, value) in lines {
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "{name:<14}{value}");
-    }
-    context.finish(report, path, text.trim_end())
+    let lines = lines.map(|(name, value)| format!("{name:<14}{value}"));
+    context.finish_lines(report, path, &lines)
 }

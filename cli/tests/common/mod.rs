@@ -3,7 +3,8 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -176,4 +177,27 @@ pub(crate) fn safetensors(tensors: &[(&str, &str, &[usize], Vec<u8>)]) -> Vec<u8
     file.extend(header.as_bytes());
     file.extend(data);
     file
+}
+
+/// Waits until `child` has taken SIGINT over.
+pub(crate) fn wait_for_handler(child: &Child) {
+    let Ok(_) = std::fs::read_dir("/proc/self") else {
+        return std::thread::sleep(Duration::from_secs(2));
+    };
+    let start = Instant::now();
+    let path = format!("/proc/{}/status", child.id());
+    loop {
+        let status = std::fs::read_to_string(&path).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+        if u64::from_str_radix(caught.trim(), 16).unwrap() & 0b10 != 0 {
+            return;
+        }
+        assert!(start.elapsed() < Duration::from_secs(30), "no handler");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+pub(crate) fn kill(child: &Child, signal: &str) {
+    let killed = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
 }
