@@ -6,6 +6,7 @@ pub(crate) mod atomic_file;
 pub(crate) mod buffer;
 pub(crate) mod encoding;
 pub(crate) mod error;
+pub(crate) mod json;
 pub(crate) mod new_folder;
 pub(crate) mod scratch_file;
 pub(crate) mod shape;
