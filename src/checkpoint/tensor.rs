@@ -124,8 +124,20 @@ impl Tensor {
     /// `Io` if the file cannot be read, `Format` if elements are corrupt; the message names the
     /// tensor.
     pub(crate) fn to_f32(&self) -> Result<Vec<f32>> {
+        /// Elements that are read at a time where they are in a file.
+        const PART: usize = 64 << 10;
         let mut values = alloc::filled(0.0, self.len(), &self.name)?;
-        self.load(&mut values)?;
+        if !self.is_plain() || !matches!(self.contents, Contents::File { .. }) {
+            self.load(&mut values)?;
+            return Ok(values);
+        }
+        let mut at = 0;
+        for part in values.chunks_mut(PART) {
+            let end = at + (part.len() * self.dtype.block().1) as u64;
+            let contents = self.contents.slice(at..end).expect("in bounds");
+            Self { shape: vec![part.len()], contents, ..self.clone() }.load(part)?;
+            at = end;
+        }
         Ok(values)
     }
 
