@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufReader};
 use std::ops::Range;
 
-use crate::limits::most_coded;
+use crate::limits::{MOST_PIXELS, MOST_SIDE, most_coded};
 
 /// What a walk over a file finds.
 pub(crate) struct Facts {
@@ -48,3 +48,17 @@ pub(crate) type Walked = io::Result<Result<Facts, String>>;
 
 /// A function that walks.
 pub(crate) type Walk = fn(&mut BufReader<File>) -> Walked;
+
+/// Fails if a picture of this width and height is not read, whatever its pixels.
+pub(crate) fn check_size((width, height): (u32, u32)) -> Result<(), String> {
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels == 0 || pixels > MOST_PIXELS {
+        let range = format!("expected 1 to {MOST_PIXELS} pixels");
+        return Err(format!("picture of {width}x{height}, {range}"));
+    }
+    if width.max(height) > MOST_SIDE {
+        let range = format!("expected sides of at most {MOST_SIDE}");
+        return Err(format!("picture of {width}x{height}, {range}"));
+    }
+    Ok(())
+}

@@ -12,9 +12,8 @@ use image::{
 };
 use ndarray::ArrayView3;
 
-use crate::coded::{Facts, Walk};
+use crate::coded::{Facts, Walk, check_size};
 use crate::failure::{AtPath, Failure, Result};
-use crate::limits::{MOST_PIXELS, MOST_SIDE};
 use crate::memory::filled;
 use crate::output::{Format, Target};
 use crate::parts::Parts;
@@ -45,10 +44,7 @@ impl<'a> PictureFile<'a> {
         let mut head = Vec::new();
         file.by_ref().take(16).read_to_end(&mut head).at(path)?;
         let coding = match image::guess_format(&head) {
-            Ok(ImageFormat::Png) => {
-                let reader = png_rows::reader(path).map_err(|error| broken(path, error))?;
-                Coding::Png(Box::new(reader))
-            }
+            Ok(ImageFormat::Png) => Coding::Png(Box::new(png_rows::reader(path)?)),
             Ok(ImageFormat::Jpeg) => Coding::Jpeg(walked(path, &mut file, jpeg::walk)?),
             Ok(ImageFormat::WebP) => Coding::WebP(walked(path, &mut file, webp::walk)?),
             _ => return Err(Failure::at(path, "not a png, jpeg or webp picture")),
@@ -57,16 +53,7 @@ impl<'a> PictureFile<'a> {
             Coding::Png(reader) => (reader.info().size(), reader.info().exif_metadata.as_deref()),
             Coding::Jpeg(facts) | Coding::WebP(facts) => (facts.size, facts.exif.as_deref()),
         };
-        let (width, height) = stored;
-        let pixels = u64::from(width) * u64::from(height);
-        if pixels == 0 || pixels > MOST_PIXELS {
-            let range = format!("expected 1 to {MOST_PIXELS} pixels");
-            return Err(Failure::at(path, format!("picture of {width}x{height}, {range}")));
-        }
-        if width.max(height) > MOST_SIDE {
-            let range = format!("expected sides of at most {MOST_SIDE}");
-            return Err(Failure::at(path, format!("picture of {width}x{height}, {range}")));
-        }
+        check_size(stored).map_err(|message| Failure::at(path, message))?;
         let orientation = exif.and_then(Orientation::from_exif_chunk);
         let orientation = orientation.unwrap_or(Orientation::NoTransforms);
         Ok(Self { path, coding, stored, orientation })

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use png::{BitDepth, ColorType, Transformations};
 use vaekl::ErrorKind;
 
-use crate::failure::Result;
-use crate::limits::{MOST_PNG_BESIDE, MOST_SIDE};
+use crate::coded::check_size;
+use crate::failure::{AtPath, Failure, Result};
+use crate::limits::MOST_PNG_BESIDE;
 use crate::memory::filled;
 use crate::raster::{Picture, to_sample};
 
@@ -53,19 +54,18 @@ impl<'a, W: Write> PngRows<'a, W> {
 
 /// Opens a png and reads its header. What it says besides is passed over, in whatever length:
 /// texts, colour profiles.
-pub(crate) fn reader(
-    path: &Path,
-) -> std::result::Result<png::Reader<BufReader<File>>, png::DecodingError> {
-    let file = BufReader::new(File::open(path)?);
+pub(crate) fn reader(path: &Path) -> Result<png::Reader<BufReader<File>>> {
+    let broken = |error| Failure::from(unreadable(error).within(path.display()));
+    let file = BufReader::new(File::open(path).at(path)?);
     let mut decoder = png::Decoder::new_with_limits(file, png::Limits { bytes: MOST_PNG_BESIDE });
     decoder.set_ignore_text_chunk(true);
     decoder.set_ignore_iccp_chunk(true);
     // Palettes and fewer than 8 bits as samples of 8.
     decoder.set_transformations(Transformations::EXPAND);
-    // A row is in memory, whose length a caller checks before it reads it.
-    let row = decoder.read_header_info()?.width.min(MOST_SIDE) as usize * WIDEST;
-    decoder.set_limits(png::Limits { bytes: MOST_PNG_BESIDE + row });
-    decoder.read_info()
+    let (width, height) = decoder.read_header_info().map_err(broken)?.size();
+    check_size((width, height)).map_err(|message| Failure::at(path, message))?;
+    decoder.set_limits(png::Limits { bytes: MOST_PNG_BESIDE + width as usize * WIDEST });
+    decoder.read_info().map_err(broken)
 }
 
 /// Bytes of the widest pixel: four samples of 16 bits.
@@ -118,7 +118,7 @@ pub(crate) struct PngReader {
 impl PngReader {
     /// Opens the picture; `None` if it is interlaced.
     pub(crate) fn open(path: &Path, channels: usize) -> Result<Option<Self>> {
-        let reader = reader(path).map_err(|error| unreadable(error).within(path.display()))?;
+        let reader = reader(path)?;
         if reader.info().interlaced {
             return Ok(None);
         }

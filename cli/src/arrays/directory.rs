@@ -17,27 +17,37 @@ const LOCATOR_SIZE: usize = 20;
 /// Bytes at the end of a file that the end records are among: with the longest comment.
 const TAIL: u64 = (END_SIZE + END64_SIZE + LOCATOR_SIZE + 65535) as u64;
 
-/// A zip archive with a directory of a known size. At first only the directory and what follows it
-/// can be read, where there is one end record alone, so that no reader takes another for it.
+/// A zip archive with a directory of a known size. At first zeros stand before the directory: behind
+/// them is one end record alone, so that no reader takes another for it.
 pub(super) struct Guarded {
     file: File,
     position: u64,
     floor: Arc<AtomicU64>,
+    /// Zeros that were read; who looks for an end record reads backwards from the end.
+    hidden: u64,
 }
 
 impl Guarded {
-    /// The archive `file`, and the place from which on it can be read: 0 opens all of it.
+    /// The archive `file`, and the place before which zeros stand: 0 opens all of it.
     pub(super) fn new(mut file: File) -> Result<(Self, Arc<AtomicU64>), String> {
         let start = directory(&mut file)?;
         let floor = Arc::new(AtomicU64::new(start));
-        Ok((Self { file, position: 0, floor: Arc::clone(&floor) }, floor))
+        Ok((Self { file, position: 0, floor: Arc::clone(&floor), hidden: 0 }, floor))
     }
 }
 
 impl Read for Guarded {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if self.position < self.floor.load(Ordering::Relaxed) {
-            return Err(io::Error::other("its directory does not agree with its end"));
+        let hidden = self.floor.load(Ordering::Relaxed).saturating_sub(self.position);
+        if hidden > 0 {
+            let read = usize::try_from(hidden).unwrap_or(usize::MAX).min(out.len());
+            self.hidden += read as u64;
+            if self.hidden > MOST_DIRECTORY {
+                return Err(io::Error::other("its directory does not agree with its end"));
+            }
+            out[..read].fill(0);
+            self.position += read as u64;
+            return Ok(read);
         }
         self.file.seek(SeekFrom::Start(self.position))?;
         let read = self.file.read(out)?;
