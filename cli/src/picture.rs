@@ -68,7 +68,7 @@ impl<'a> PictureFile<'a> {
 
     /// The most bytes in memory while [`PictureFile::read`] reads `channels`, its result among
     /// them.
-    #[expect(dead_code, reason = "what counts budgets asks before it reads")]
+    #[cfg_attr(not(test), expect(dead_code, reason = "what counts budgets asks before it reads"))]
     pub(crate) fn reading_bytes(&self, channels: usize) -> u64 {
         let pixels = u64::from(self.stored.0) * u64::from(self.stored.1);
         let turned = if self.orientation == Orientation::NoTransforms { 1 } else { 2 };
@@ -199,4 +199,67 @@ pub(crate) fn write(target: &mut Target, array: ArrayView3<'_, f32>) -> Result<(
         }
         .map_err(io::Error::other)
     })
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::fs;
+    use std::process::Command;
+
+    use image::{DynamicImage, Rgb, RgbImage};
+
+    use super::*;
+
+    /// Where a child finds the path that it reads.
+    const TO_READ: &str = "VAEKL_TEST_TO_READ";
+
+    fn memory(line: &str) -> u64 {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let found = status.lines().find_map(|found| found.strip_prefix(line)).unwrap();
+        found.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+    }
+
+    /// No test, but what a child does, whose peak the kernel knows.
+    #[test]
+    fn reads_what_it_is_told_to() {
+        let Some(path) = std::env::var_os(TO_READ) else { return };
+        let path = Path::new(&path);
+        let file = PictureFile::open(path).unwrap();
+        let (told, result) = (file.reading_bytes(3), file.picture_bytes(3));
+        let before = memory("VmRSS:");
+        let picture = file.read(3).unwrap();
+        let peak = memory("VmHWM:") - before;
+        println!("{}: {peak}, {told} told", path.display());
+        assert!(peak <= told + (1 << 20), "{peak}, {told} told");
+        assert!([1, 2].map(|size| size * picture.len() as u64).contains(&result));
+    }
+
+    #[test]
+    fn reading_takes_no_more_than_it_says() {
+        let folder = tempfile::tempdir().unwrap();
+        // Noise, which no format makes small.
+        let mut state = 1_u32;
+        let mut noise = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        };
+        let picture = RgbImage::from_fn(2048, 2048, |_, _| Rgb([noise(), noise(), noise()]));
+        let picture = DynamicImage::from(picture);
+        let save = |name: &str, picture: &DynamicImage| picture.save(folder.path().join(name));
+        save("rgb.png", &picture).unwrap();
+        save("rgba16.png", &DynamicImage::from(picture.to_rgba16())).unwrap();
+        save("rgb.jpg", &picture).unwrap();
+        save("grey.jpg", &DynamicImage::from(picture.to_luma8())).unwrap();
+        save("rgb.webp", &picture).unwrap();
+        save("rgba.webp", &DynamicImage::from(picture.to_rgba8())).unwrap();
+        for entry in fs::read_dir(folder.path()).unwrap() {
+            let mut child = Command::new(std::env::current_exe().unwrap());
+            child.args(["--exact", "picture::tests::reads_what_it_is_told_to", "--nocapture"]);
+            let output = child.env(TO_READ, entry.unwrap().path()).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            println!("{said}");
+            let error = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(output.status.success() && said.contains("1 passed"), "{said}{error}");
+        }
+    }
 }

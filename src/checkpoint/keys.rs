@@ -20,6 +20,7 @@ use super::prefix::{Prefix, unwrapped};
 use super::raw_tensors::RawTensors;
 use super::relatives::of_another_model;
 use super::tensor::Tensor;
+use super::text::shortened;
 use crate::base::alloc;
 use crate::base::error::{Error, Result};
 
@@ -134,7 +135,7 @@ fn no_autoencoder(names: &BTreeSet<&str>) -> Error {
         ));
     }
     let count = names.len();
-    let some: Vec<&str> = names.iter().take(3).copied().collect();
+    let some: Vec<String> = names.iter().take(3).map(|name| shortened(name)).collect();
     let found = if count == 0 { String::new() } else { format!(" (such as {})", some.join(", ")) };
     Error::model(format!(
         "no autoencoder among {count} tensors{found}: neither encoder.conv_in.weight nor \
