@@ -87,7 +87,7 @@ fn files_that_are_no_safetensors() {
     let format = ErrorKind::Format;
     refused(&scratch, b"", format, &["empty"]);
     refused(&scratch, b"abc", format, &["truncated"]);
-    refused(&scratch, [0xff; 64], format, &["100 MB"]);
+    refused(&scratch, [0xff; 64], format, &["16 MiB"]);
     refused(&scratch, [255, 0, 0, 0, 0, 0, 0, 0, b'{', b'}'], format, &["header is longer"]);
     refused(&scratch, b"<!DOCTYPE html><html></html>", format, &["web page"]);
     refused(

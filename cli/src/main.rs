@@ -10,9 +10,11 @@
 //! | `sample` | pictures or arrays as the encoder takes them and the decoder gives them |
 //! | `mask` | what an `AsymmetricAutoencoderKL` draws of a picture, and what it keeps |
 //! | `picture`, `png_rows` | png, jpeg and webp files, whole; png files row by row |
+//! | `jpeg`, `webp`, `coded` | what a file says of itself, before anything is decoded |
 //! | `resize`, `raster` | Pillow's Lanczos; pictures in memory |
 //! | `latents` | latents in files, and what the files say of them |
 //! | `arrays` | `.npy`, `.npz`, `.safetensors` and PyTorch's files |
+//! | `limits`, `memory`, `parts` | how much is read; vectors that can fail; parts of a file |
 //! | `output` | files that appear whole or not at all |
 //! | `report` | what is printed at the end |
 //! | `interrupt`, `progress`, `failure` | Ctrl-C, the bar, errors and exit codes |
@@ -20,14 +22,19 @@
 
 mod args;
 mod arrays;
+mod coded;
 mod commands;
 mod embedded;
 mod engine;
 mod failure;
 mod interrupt;
+mod jpeg;
 mod latents;
+mod limits;
 mod mask;
+mod memory;
 mod output;
+mod parts;
 mod picture;
 mod png_rows;
 mod progress;
@@ -35,6 +42,7 @@ mod raster;
 mod report;
 mod resize;
 mod sample;
+mod webp;
 
 use std::borrow::Cow;
 use std::io::{self, Write};

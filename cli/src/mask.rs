@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use ndarray::{Array4, Axis};
+use ndarray::Array4;
 use vaekl::{Config, Family};
 
 use crate::args::TilingKind;
 use crate::arrays;
 use crate::failure::{Failure, Result};
+use crate::memory::room;
 use crate::output::Format;
 use crate::picture::PictureFile;
 
@@ -35,12 +36,16 @@ pub(crate) fn check(config: &Config, tiling: TilingKind) -> Result<()> {
 /// Reads the mask of pictures of `shape` as `[batch, 1, height, width]`: 1 where the model draws, 0
 /// where it keeps the picture. One mask serves all pictures of a batch.
 pub(crate) fn read(path: &Path, shape: Shape) -> Result<Array4<f32>> {
+    let shape = [shape[0], 1, shape[2], shape[3]];
     let mask = if is_array(path) {
-        arrays::read_mask(path, &["mask"])?
+        let file = arrays::open_mask(path, &["mask"])?;
+        agree(path, "mask", file.dims(), shape)?;
+        file.read()?
     } else {
-        open(path, "mask", shape)?.read(1)?.to_unit_array()
+        let mask = open(path, "mask", shape)?.read(1)?.to_unit_array();
+        mask.map_err(|error| error.within(path.display()))?
     };
-    let mask = fit(path, "mask", mask, [shape[0], 1, shape[2], shape[3]])?;
+    let mask = fit(path, mask, shape)?;
     match mask.indexed_iter().find(|(_, value)| !(0.0..=1.0).contains(*value)) {
         Some(((b, _, y, x), value)) => {
             let at = format!("picture {b}, row {y}, column {x}");
@@ -55,14 +60,17 @@ pub(crate) fn read(path: &Path, shape: Shape) -> Result<Array4<f32>> {
 pub(crate) fn read_picture(path: &Path, shape: Shape) -> Result<Array4<f32>> {
     let channels = shape[1];
     let picture = if is_array(path) {
-        arrays::read(path, &["image", "sample"])?
+        let file = arrays::open(path, &["image", "sample"])?;
+        agree(path, "picture", file.dims(), shape)?;
+        file.read()?
     } else if channels == 1 || channels == 3 {
-        open(path, "picture", shape)?.read(channels)?.to_array()
+        let picture = open(path, "picture", shape)?.read(channels)?.to_array();
+        picture.map_err(|error| error.within(path.display()))?
     } else {
         let what = format!("the model gives {channels} channels, which only an array can hold");
         return Err(Failure::at(path, what));
     };
-    fit(path, "picture", picture, shape)
+    fit(path, picture, shape)
 }
 
 fn is_array(path: &Path) -> bool {
@@ -86,9 +94,13 @@ fn check_size(path: &Path, what: &str, found: [usize; 2], shape: Shape) -> Resul
     Err(Failure::at(path, format!("{what} of {width}x{height}, {expected}")))
 }
 
-/// `array` for every picture of the batch.
-fn fit(path: &Path, what: &str, array: Array4<f32>, shape: Shape) -> Result<Array4<f32>> {
-    let (found, channels, height, width) = array.dim();
+/// Fails if an array of these axes is not what is kept, or drawn, of pictures of `shape`.
+fn agree(
+    path: &Path,
+    what: &str,
+    (found, channels, height, width): (usize, usize, usize, usize),
+    shape: Shape,
+) -> Result<()> {
     let [batch, expected, ..] = shape;
     check_size(path, what, [height, width], shape)?;
     if channels != expected {
@@ -99,9 +111,19 @@ fn fit(path: &Path, what: &str, array: Array4<f32>, shape: Shape) -> Result<Arra
         let message = format!("{what}s for a batch of {found}, expected 1 or {batch}");
         return Err(Failure::at(path, message));
     }
-    if found == batch {
+    Ok(())
+}
+
+/// `array` for every picture of the batch.
+fn fit(path: &Path, array: Array4<f32>, shape: Shape) -> Result<Array4<f32>> {
+    let [batch, channels, height, width] = shape;
+    if array.dim().0 == batch {
         return Ok(array);
     }
-    let one = array.index_axis(Axis(0), 0);
-    Ok(one.broadcast(shape).expect("of the same size").to_owned().into_dimensionality().expect("4"))
+    let mut values = room(shape.iter().product(), "a picture for each of a batch")
+        .map_err(|error| error.within(path.display()))?;
+    for _ in 0..batch {
+        values.extend(array.iter());
+    }
+    Ok(Array4::from_shape_vec((batch, channels, height, width), values).expect("of one size"))
 }

@@ -4,11 +4,13 @@ use std::fs::File;
 use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
 
-use image::{DynamicImage, ImageBuffer};
 use png::{BitDepth, ColorType, Transformations};
 use vaekl::ErrorKind;
 
-use crate::failure::{AtPath, Result};
+use crate::coded::check_size;
+use crate::failure::{AtPath, Failure, Result};
+use crate::limits::MOST_PNG_BESIDE;
+use crate::memory::filled;
 use crate::raster::{Picture, to_sample};
 
 /// Begins an 8-bit png, grey or RGB, of `[channels, height, width]`. End it with
@@ -50,6 +52,57 @@ impl<'a, W: Write> PngRows<'a, W> {
     }
 }
 
+/// Opens a png and reads its header. What it says besides is passed over, in whatever length:
+/// texts, colour profiles.
+pub(crate) fn reader(path: &Path) -> Result<png::Reader<BufReader<File>>> {
+    let broken = |error| Failure::from(unreadable(error).within(path.display()));
+    let file = BufReader::new(File::open(path).at(path)?);
+    let mut decoder = png::Decoder::new_with_limits(file, png::Limits { bytes: MOST_PNG_BESIDE });
+    decoder.set_ignore_text_chunk(true);
+    decoder.set_ignore_iccp_chunk(true);
+    // Palettes and fewer than 8 bits as samples of 8.
+    decoder.set_transformations(Transformations::EXPAND);
+    let (width, height) = decoder.read_header_info().map_err(broken)?.size();
+    check_size((width, height)).map_err(|message| Failure::at(path, message))?;
+    decoder.set_limits(png::Limits { bytes: MOST_PNG_BESIDE + width as usize * WIDEST });
+    decoder.read_info().map_err(broken)
+}
+
+/// Bytes of the widest pixel: four samples of 16 bits.
+const WIDEST: usize = 8;
+
+/// Reads all rows as grey (`channels` 1) or RGB (3). Errors do not name the file.
+pub(crate) fn read(
+    reader: &mut png::Reader<BufReader<File>>,
+    channels: usize,
+) -> vaekl::Result<Picture> {
+    let (width, height) = reader.info().size();
+    let (color, depth) = reader.output_color_type();
+    let size = [width as usize, height as usize, channels];
+    let mut picture = Picture::empty(size, depth == BitDepth::Sixteen)?;
+    if reader.info().interlaced {
+        let size = reader.output_buffer_size().unwrap_or(usize::MAX);
+        let mut samples = filled(0, size, "an interlaced picture")?;
+        reader.next_frame(&mut samples).map_err(unreadable)?;
+        picture.append(&samples, color.samples());
+    } else {
+        while let Some(row) = reader.next_row().map_err(unreadable)? {
+            if picture.len() == size.iter().product::<usize>() {
+                return Err(wrong("cannot read the picture: too many rows"));
+            }
+            picture.append(row.data(), color.samples());
+        }
+    }
+    if picture.len() != size.iter().product::<usize>() {
+        return Err(wrong("cannot read the picture: too few rows"));
+    }
+    Ok(picture)
+}
+
+fn wrong(what: &'static str) -> vaekl::Error {
+    vaekl::Error::new(ErrorKind::Format, what)
+}
+
 /// A png of any depth and colour type whose rows are read one by one, top to bottom.
 pub(crate) struct PngReader {
     path: PathBuf,
@@ -58,38 +111,36 @@ pub(crate) struct PngReader {
     reader: png::Reader<BufReader<File>>,
     /// Index of the next row.
     next: usize,
+    /// A row as a picture.
+    row: Picture,
 }
 
 impl PngReader {
     /// Opens the picture; `None` if it is interlaced.
     pub(crate) fn open(path: &Path, channels: usize) -> Result<Option<Self>> {
-        let file = BufReader::new(File::open(path).at(path)?);
-        // Chunks other than pixels may be large, and are skipped.
-        let limits = png::Limits { bytes: 2 << 30 };
-        let mut decoder = png::Decoder::new_with_limits(file, limits);
-        decoder.set_ignore_text_chunk(true);
-        // Palettes and fewer than 8 bits as samples of 8.
-        decoder.set_transformations(Transformations::EXPAND);
-        let reader =
-            decoder.read_info().map_err(|error| unreadable(error).within(path.display()))?;
+        let reader = reader(path)?;
         if reader.info().interlaced {
             return Ok(None);
         }
-        Ok(Some(Self { path: path.to_owned(), channels, reader, next: 0 }))
+        let width = reader.info().width as usize;
+        let is_wide = reader.output_color_type().1 == BitDepth::Sixteen;
+        let row = Picture::empty([width, 1, channels], is_wide)
+            .map_err(|error| error.within(path.display()))?;
+        Ok(Some(Self { path: path.to_owned(), channels, reader, next: 0, row }))
     }
 
     /// Reads row `y` as interleaved values in [-1, 1]: rows in order, or again from the first.
     /// Errors do not name the file; the caller does.
     pub(crate) fn read(&mut self, y: usize, values: &mut [f32]) -> vaekl::Result<()> {
-        let wrong = |what: &'static str| vaekl::Error::new(ErrorKind::Format, what);
         if y < self.next {
             let again = Self::open(&self.path, self.channels).ok().flatten();
             *self = again.ok_or_else(|| wrong("the file has changed"))?;
         }
-        let (color, depth) = self.reader.output_color_type();
+        let (color, _) = self.reader.output_color_type();
         let row = self.reader.next_row().map_err(unreadable)?;
-        let image = row.and_then(|row| row_image(row.data(), color, depth));
-        let image = image.ok_or_else(|| wrong("cannot read the picture"))?;
+        let row = row.ok_or_else(|| wrong("cannot read the picture"))?;
+        self.row.clear();
+        self.row.append(row.data(), color.samples());
         self.next = y + 1;
         // The checksums come after the last row.
         if self.next == self.reader.info().height as usize {
@@ -98,51 +149,11 @@ impl PngReader {
                 return Err(wrong("cannot read the picture: too many rows"));
             }
         }
-        let row = Picture::of_image(image, self.channels).to_array();
-        let pixels = row.permuted_axes([0, 2, 3, 1]);
-        if pixels.len() != values.len() {
+        if self.row.len() != values.len() {
             return Err(wrong("the file has changed"));
         }
-        values.iter_mut().zip(&pixels).for_each(|(to, &value)| *to = value);
+        self.row.write_values(values);
         Ok(())
-    }
-}
-
-/// A picture of one row.
-fn row_image(bytes: &[u8], color: ColorType, depth: BitDepth) -> Option<DynamicImage> {
-    let width = u32::try_from(
-        bytes.len() / color.samples() / if depth == BitDepth::Sixteen { 2 } else { 1 },
-    );
-    let (width, samples) = (width.ok()?, || bytes.to_vec());
-    if depth == BitDepth::Sixteen {
-        let samples = bytes.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
-        let samples: Vec<u16> = samples.collect();
-        return match color {
-            ColorType::Grayscale => {
-                ImageBuffer::from_raw(width, 1, samples).map(DynamicImage::ImageLuma16)
-            }
-            ColorType::GrayscaleAlpha => {
-                ImageBuffer::from_raw(width, 1, samples).map(DynamicImage::ImageLumaA16)
-            }
-            ColorType::Rgb => {
-                ImageBuffer::from_raw(width, 1, samples).map(DynamicImage::ImageRgb16)
-            }
-            ColorType::Rgba => {
-                ImageBuffer::from_raw(width, 1, samples).map(DynamicImage::ImageRgba16)
-            }
-            ColorType::Indexed => None,
-        };
-    }
-    match color {
-        ColorType::Grayscale => {
-            ImageBuffer::from_raw(width, 1, samples()).map(DynamicImage::ImageLuma8)
-        }
-        ColorType::GrayscaleAlpha => {
-            ImageBuffer::from_raw(width, 1, samples()).map(DynamicImage::ImageLumaA8)
-        }
-        ColorType::Rgb => ImageBuffer::from_raw(width, 1, samples()).map(DynamicImage::ImageRgb8),
-        ColorType::Rgba => ImageBuffer::from_raw(width, 1, samples()).map(DynamicImage::ImageRgba8),
-        ColorType::Indexed => None,
     }
 }
 

@@ -13,7 +13,14 @@
 //! Pillow takes 8-bit samples in fixed point; 16-bit samples are summed in `f64`, as in its 16-bit
 //! mode. Reference: `src/libImaging/Resample.c` of Pillow.
 
+use vaekl::Result;
+
+use crate::memory::room;
 use crate::raster::{Picture, Raster};
+
+/// What is allocated here, for messages.
+const RESIZED: &str = "a resized picture";
+const WEIGHTS: &str = "the weights of a resized picture";
 
 /// Bits after the point of a weight: 8 bits of sample and 2 of overshoot leave these of 32.
 const PRECISION_BITS: u32 = 32 - 8 - 2;
@@ -58,18 +65,22 @@ impl Sample for u16 {
 
 impl Picture {
     /// Resamples to `width` x `height`.
-    pub(crate) fn resized(self, width: usize, height: usize) -> Self {
-        match self {
-            Self::Bits8(raster) => Self::Bits8(lanczos(raster, width, height)),
-            Self::Bits16(raster) => Self::Bits16(lanczos(raster, width, height)),
-        }
+    pub(crate) fn resized(self, width: usize, height: usize) -> Result<Self> {
+        Ok(match self {
+            Self::Bits8(raster) => Self::Bits8(lanczos(raster, width, height)?),
+            Self::Bits16(raster) => Self::Bits16(lanczos(raster, width, height)?),
+        })
     }
 }
 
 /// Resamples `raster` to `width` x `height`; an axis that keeps its length is left alone.
-pub(crate) fn lanczos<T: Sample>(raster: Raster<T>, width: usize, height: usize) -> Raster<T> {
-    let raster = if raster.width == width { raster } else { horizontal(&raster, width) };
-    if raster.height == height { raster } else { vertical(&raster, height) }
+pub(crate) fn lanczos<T: Sample>(
+    raster: Raster<T>,
+    width: usize,
+    height: usize,
+) -> Result<Raster<T>> {
+    let raster = if raster.width == width { raster } else { horizontal(&raster, width)? };
+    if raster.height == height { Ok(raster) } else { vertical(&raster, height) }
 }
 
 /// Which input samples make an output sample: `weights` for those from `first` on.
@@ -78,7 +89,7 @@ struct Taps<W> {
     weights: Vec<W>,
 }
 
-fn taps<T: Sample>(input: usize, output: usize) -> Vec<Taps<T::Weight>> {
+fn taps<T: Sample>(input: usize, output: usize) -> Result<Vec<Taps<T::Weight>>> {
     let step = input as f64 / output as f64;
     let scale = step.max(1.0);
     let support = 3.0 * scale;
@@ -89,11 +100,16 @@ fn taps<T: Sample>(input: usize, output: usize) -> Vec<Taps<T::Weight>> {
         let first = (centre - support + 0.5) as usize;
         let last = ((centre + support + 0.5) as usize).min(input);
         let weight = |i| lanczos3((i as f64 - centre + 0.5) * inverse_scale);
-        let weights: Vec<f64> = (first..last).map(weight).collect();
-        let total: f64 = weights.iter().sum();
-        Taps { first, weights: weights.iter().map(|weight| T::weight(weight / total)).collect() }
+        let total: f64 = (first..last).map(weight).sum();
+        let mut weights = room(last.saturating_sub(first), WEIGHTS)?;
+        weights.extend((first..last).map(|i| T::weight(weight(i) / total)));
+        Ok(Taps { first, weights })
     };
-    (0..output).map(taps).collect()
+    let mut all = room(output, WEIGHTS)?;
+    for x in 0..output {
+        all.push(taps(x)?);
+    }
+    Ok(all)
 }
 
 fn lanczos3(x: f64) -> f64 {
@@ -104,10 +120,10 @@ fn lanczos3(x: f64) -> f64 {
     if (-3.0..3.0).contains(&x) { sinc(x) * sinc(x / 3.0) } else { 0.0 }
 }
 
-fn horizontal<T: Sample>(raster: &Raster<T>, width: usize) -> Raster<T> {
+fn horizontal<T: Sample>(raster: &Raster<T>, width: usize) -> Result<Raster<T>> {
     let channels = raster.channels;
-    let taps = taps::<T>(raster.width, width);
-    let mut data = Vec::with_capacity(raster.height * width * channels);
+    let taps = taps::<T>(raster.width, width)?;
+    let mut data = room(raster.height * width * channels, RESIZED)?;
     for row in raster.data.chunks_exact(raster.width * channels) {
         for Taps { first, weights } in &taps {
             for c in 0..channels {
@@ -116,19 +132,19 @@ fn horizontal<T: Sample>(raster: &Raster<T>, width: usize) -> Raster<T> {
             }
         }
     }
-    Raster { width, height: raster.height, channels, data }
+    Ok(Raster { width, height: raster.height, channels, data })
 }
 
-fn vertical<T: Sample>(raster: &Raster<T>, height: usize) -> Raster<T> {
+fn vertical<T: Sample>(raster: &Raster<T>, height: usize) -> Result<Raster<T>> {
     let row_len = raster.width * raster.channels;
-    let mut data = Vec::with_capacity(height * row_len);
-    for Taps { first, weights } in taps::<T>(raster.height, height) {
+    let mut data = room(height * row_len, RESIZED)?;
+    for Taps { first, weights } in taps::<T>(raster.height, height)? {
         for x in 0..row_len {
             let samples = raster.data[first * row_len + x..].iter().step_by(row_len).copied();
             data.push(T::sum(samples.zip(weights.iter().copied())));
         }
     }
-    Raster { width: raster.width, height, channels: raster.channels, data }
+    Ok(Raster { width: raster.width, height, channels: raster.channels, data })
 }
 
 #[cfg(test)]
@@ -148,7 +164,7 @@ mod tests {
     fn equals_pillow_bit_for_bit() {
         for (width, height) in CASES {
             let expected = fixture(&format!("photo_{width}x{height}.png"));
-            let resized = lanczos(fixture("photo.png"), width, height);
+            let resized = lanczos(fixture("photo.png"), width, height).unwrap();
             assert_eq!((resized.width, resized.height), (width, height));
             assert!(resized.data == expected.data, "{width}x{height}");
         }
@@ -160,8 +176,8 @@ mod tests {
         let data: Vec<u16> = photo.data.iter().map(|&sample| u16::from(sample) * 257).collect();
         let wide = Raster { data, width: photo.width, height: photo.height, channels: 3 };
         for (width, height) in CASES {
-            let eight = lanczos(photo.clone(), width, height);
-            let sixteen = lanczos(wide.clone(), width, height);
+            let eight = lanczos(photo.clone(), width, height).unwrap();
+            let sixteen = lanczos(wide.clone(), width, height).unwrap();
             let worst = eight.data.iter().zip(&sixteen.data);
             let worst = worst.map(|(&a, &b)| (f64::from(a) - f64::from(b) / 257.0).abs());
             // Two roundings to 8 bits, the first spread by the second pass.

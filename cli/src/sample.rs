@@ -53,9 +53,9 @@ pub(crate) fn open(
 ) -> Result<(Input, Option<String>)> {
     let factor = config.downscale();
     if Format::of(path).is_ok_and(Format::is_array) {
-        let array = arrays::read(path, &["image", "sample"])?;
-        let remark = check_array(path, config, wanted.patch, array.view())?;
-        return Ok((Input::Array(array), remark));
+        let file = arrays::open(path, &["image", "sample"])?;
+        let remark = check_array(path, config, wanted.patch, file.dims())?;
+        return Ok((Input::Array(file.read()?), remark));
     }
     let factor = factor * wanted.patch;
     let channels = config.in_channels;
@@ -79,13 +79,16 @@ pub(crate) fn open(
     }
     let picture = file.read(channels)?;
     if whole {
-        return Ok((Input::Array(picture.to_array()), None));
+        let array = picture.to_array().map_err(|error| error.within(path.display()))?;
+        return Ok((Input::Array(array), None));
     }
     let remark = format!(
         "{}: {width}x{height} resized to {new_width}x{new_height}, multiples of {factor}",
         path.display()
     );
-    Ok((Input::Array(picture.resized(new_width, new_height).to_array()), Some(remark)))
+    let resized = picture.resized(new_width, new_height).and_then(|picture| picture.to_array());
+    let resized = resized.map_err(|error| error.within(path.display()))?;
+    Ok((Input::Array(resized), Some(remark)))
 }
 
 /// Checks the size of an array; a remark if not all of it is encoded.
@@ -93,9 +96,8 @@ fn check_array(
     path: &Path,
     config: &Config,
     patch: usize,
-    array: ArrayView4<'_, f32>,
+    (_, channels, height, width): (usize, usize, usize, usize),
 ) -> Result<Option<String>> {
-    let (_, _, height, width) = array.dim();
     let factor = config.downscale();
     let tiny = config.family.tiny().is_some();
     let of_latent = if tiny { 1 } else { factor };
@@ -107,6 +109,13 @@ fn check_array(
              {patch} expected by --patches"
         );
         return Err(Failure::at(path, what));
+    }
+    if channels != config.in_channels {
+        let expected = config.in_channels;
+        return Err(Failure::at(
+            path,
+            format!("array of {channels} channels, expected {expected}"),
+        ));
     }
     let all = (whole_width, whole_height) == (width, height);
     Ok((!all).then(|| {
@@ -260,7 +269,7 @@ mod tests {
                 let file = PictureFile::open(&path).unwrap();
                 let (width, height) = file.size();
                 let mut rows = file.rows(channels).unwrap().expect(name);
-                let array = file.read(channels).unwrap().to_array();
+                let array = file.read(channels).unwrap().to_array().unwrap();
                 let mut row = vec![0.0; width * channels];
                 // Twice: a call that overflows is repeated.
                 for y in (0..height).chain(0..height) {
@@ -302,7 +311,7 @@ mod tests {
             let bytes: Vec<u8> = array.iter().flat_map(|value| value.to_le_bytes()).collect();
             assert!(tensor.data() == bytes, "{name}");
         }
-        let array = rgb("rgb.png").resized(64, 32).to_array();
+        let array = rgb("rgb.png").resized(64, 32).unwrap().to_array().unwrap();
         let bytes: Vec<u8> = array.iter().flat_map(|value| value.to_le_bytes()).collect();
         assert!(expected.tensor("rgb.png/preprocessed_64x32").unwrap().data() == bytes);
     }

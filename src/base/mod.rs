@@ -7,6 +7,7 @@ pub(crate) mod buffer;
 pub(crate) mod encoding;
 pub(crate) mod error;
 pub(crate) mod hidden;
+pub(crate) mod json;
 pub(crate) mod leftovers;
 pub(crate) mod new_folder;
 pub(crate) mod scratch_file;

@@ -7,8 +7,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::deflate::{self, Inflated};
+use crate::base::alloc;
 use crate::base::buffer::Bytes;
-use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::error::{Error, Result};
 use crate::os;
 
 /// Bytes, wherever they are. A part of them shares their memory or their file.
@@ -108,15 +109,16 @@ impl Contents {
 
     fn append(&self, out: &mut Vec<u8>) -> Result<()> {
         match self {
-            Self::Memory(bytes) => out.extend_from_slice(bytes),
+            Self::Memory(bytes) => {
+                alloc::reserve(out, bytes.len(), "a part of a file")?;
+                out.extend_from_slice(bytes);
+            }
             Self::File { file, range } => {
                 let from = out.len();
                 let length = usize::try_from(range.end - range.start)
                     .map_err(|_| Error::format("more bytes than the address space has"))?;
-                out.try_reserve_exact(length).map_err(|_| {
-                    let message = format!("{length} bytes of a file could not be allocated");
-                    Error::new(ErrorKind::OutOfMemory, message)
-                })?;
+                out.try_reserve_exact(length)
+                    .map_err(|_| alloc::out_of_memory("a part of a file", length))?;
                 out.resize(from + length, 0);
                 os::read_at(file, &mut out[from..], range.start)
                     .map_err(|error| Error::io("reading the checkpoint", error))?;

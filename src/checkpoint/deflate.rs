@@ -53,15 +53,16 @@ pub(super) fn inflate(
     range: Range<u64>,
     out: &mut Vec<u8>,
 ) -> Result<()> {
-    use crate::base::error::{Error, ErrorKind};
+    use crate::base::alloc;
+    use crate::base::error::Error;
     use miniz_oxide::inflate::TINFLStatus;
     use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
 
     let wrong = |what: String| Error::format(format!("corrupt deflated bytes: {what}"));
     let size = (range.end - range.start) as usize;
-    out.try_reserve_exact(size)
-        .map_err(|_| Error::new(ErrorKind::OutOfMemory, format!("no {size} bytes to inflate")))?;
-    let (mut decoder, mut window) = (DecompressorOxide::default(), vec![0; WINDOW]);
+    out.try_reserve_exact(size).map_err(|_| alloc::out_of_memory("inflated bytes", size))?;
+    let mut window = alloc::filled(0, WINDOW, "a window to inflate")?;
+    let mut decoder = DecompressorOxide::default();
     let (mut input, mut at, mut crc) = (compressed, 0_u64, Crc::new());
     loop {
         let from = (at % WINDOW as u64) as usize;

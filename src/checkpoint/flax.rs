@@ -12,8 +12,11 @@
 //! Kernels are views of the file's bytes with other strides.
 
 use super::contents::Contents;
+use super::limits::{MOST_AXES, MOST_FLAX_CHUNKS, MOST_FLAX_NAME};
 use super::msgpack::{self, Value};
-use super::tensor::{RawTensors, Tensor};
+use super::raw_tensors::RawTensors;
+use super::tensor::Tensor;
+use crate::base::alloc;
 use crate::base::encoding::Encoding;
 use crate::base::error::{Error, Result};
 
@@ -21,9 +24,6 @@ use crate::base::error::{Error, Result};
 const ARRAY: i8 = 1;
 const COMPLEX: i8 = 2;
 const SCALAR: i8 = 3;
-/// Bytes of a name with those of all maps around it. A small file could have many names in one map
-/// with a long one.
-const MOST_NAME: usize = 256;
 /// Marks the map of an array that is too large for one extension.
 const CHUNKED: &str = "__msgpack_chunked_array__";
 /// Map of the parameters in a training state, which also has steps and moments.
@@ -77,7 +77,7 @@ fn add(raw: &mut RawTensors, path: &[String], value: Value) -> Result<()> {
         Value::Map(pairs) => return add_map(raw, path, pairs),
         Value::List(values) => {
             let pairs = values.into_iter().enumerate().map(|(i, v)| (Value::Natural(i as u64), v));
-            return add_map(raw, path, pairs.collect());
+            return add_map(raw, path, alloc::collected(pairs, "a list of msgpack")?);
         }
         Value::Extension(ARRAY | SCALAR, contents) => Array::read(&contents),
         Value::Extension(COMPLEX, _) => Ok(Array::of_type("a complex number")),
@@ -86,16 +86,16 @@ fn add(raw: &mut RawTensors, path: &[String], value: Value) -> Result<()> {
     };
     let Array { dtype, shape, contents } = array.map_err(|error| within(path, error))?;
     let (name, is_kernel) = renamed(path);
-    if name.len() > MOST_NAME {
-        let message = format!("a name of at most {MOST_NAME} bytes expected, {} found", name.len());
+    if name.len() > MOST_FLAX_NAME {
+        let message =
+            format!("a name of at most {MOST_FLAX_NAME} bytes expected, {} found", name.len());
         return Err(Error::format(message));
     }
     if raw.tensors.contains_key(&name) || raw.unsupported.contains_key(&name) {
         return Err(at(path, format!("a second tensor that means {name}")));
     }
     let Some(encoding) = encoding(&dtype) else {
-        raw.unsupported.insert(name, dtype);
-        return Ok(());
+        return raw.add_unsupported(name, dtype);
     };
     let tensor = Tensor::new(path.join("."), encoding, shape, contents)?;
     let tensor = match (is_kernel, tensor.shape.len()) {
@@ -103,8 +103,7 @@ fn add(raw: &mut RawTensors, path: &[String], value: Value) -> Result<()> {
         (true, 2) => tensor.permuted(&[1, 0])?,
         _ => tensor,
     };
-    raw.tensors.insert(name, tensor);
-    Ok(())
+    raw.add(name, tensor)
 }
 
 /// The name of the tensor at `path`, and whether it is a kernel.
@@ -158,7 +157,11 @@ impl Array {
 }
 
 /// The lengths of axes.
-fn sides(values: impl IntoIterator<Item = Value>) -> Result<Vec<usize>> {
+fn sides(values: Vec<Value>) -> Result<Vec<usize>> {
+    let axes = values.len();
+    if axes > MOST_AXES {
+        return Err(Error::format(format!("{axes} axes, at most {MOST_AXES} expected")));
+    }
     let side = |value| match value {
         Value::Natural(side) => {
             usize::try_from(side).map_err(|_| Error::format(format!("an axis of {side} elements")))
@@ -187,6 +190,11 @@ fn joined(pairs: Vec<(Value, Value)>) -> Result<Array> {
     };
     let shape = sides(ordered(shape)?)?;
     let (mut dtype, mut pieces) = (None, Vec::new());
+    if chunks.len() > MOST_FLAX_CHUNKS {
+        let found = chunks.len();
+        let message = format!("at most {MOST_FLAX_CHUNKS} chunks expected, {found} found");
+        return Err(Error::format(message));
+    }
     for chunk in ordered(chunks)? {
         let Value::Extension(ARRAY, contents) = chunk else {
             return Err(Error::format(format!(
@@ -210,12 +218,12 @@ fn ordered(mut pairs: Vec<(Value, Value)>) -> Result<Vec<Value>> {
         Value::Text(key) => key.parse().unwrap_or(usize::MAX),
         _ => usize::MAX,
     };
-    pairs.sort_by_key(|(key, _)| index(key));
+    pairs.sort_unstable_by_key(|(key, _)| index(key));
     let numbered = pairs.iter().enumerate().all(|(at, (key, _))| index(key) == at);
     if !numbered {
         return Err(Error::format("keys 0, 1 and so on expected, others found"));
     }
-    Ok(pairs.into_iter().map(|(_, value)| value).collect())
+    alloc::collected(pairs.into_iter().map(|(_, value)| value), "a list of msgpack")
 }
 
 /// The encoding that numpy calls `dtype`.

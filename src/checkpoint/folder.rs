@@ -2,17 +2,19 @@
 //! A diffusers folder: `config.json`, and weights in one file or in shards, possibly of a variant;
 //! or a folder of TAESD's, with a file for each half.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
 use super::file;
 use super::format::{self, Format};
-use super::tensor::RawTensors;
-use super::text::read_text;
+use super::limits::{MOST_CONFIG, MOST_INDEX, MOST_LISTED, MOST_SHARDS};
+use super::raw_tensors::RawTensors;
+use super::text::{read_text, shortened};
+use crate::base::alloc;
 use crate::base::error::{Error, Result};
+use crate::base::json::{Kind, Reader};
 
 pub(crate) const CONFIG: &str = "config.json";
 pub(super) const STEM: &str = "diffusion_pytorch_model";
@@ -56,7 +58,7 @@ impl Folder {
             true => folder,
         };
         let config = folder.join(CONFIG);
-        let config = (read_text(&config)?, config.display().to_string());
+        let config = (read_text(&config, MOST_CONFIG)?, config.display().to_string());
         let weights = Weights::find(folder, variant)?;
         let mut files = Files::default();
         for path in weights.files(folder)? {
@@ -96,6 +98,9 @@ impl Halves {
                 if let Some(name) = name.strip_suffix(&format!("_decoder{extension}")) {
                     names.insert(name.to_owned());
                 }
+            }
+            if names.len() > MOST_LISTED {
+                break;
             }
         }
         let file = |name: &str, half: &str| {
@@ -167,21 +172,28 @@ impl Files {
     fn add(&mut self, path: &Path, mmap: bool, named: impl Fn(String) -> String) -> Result<()> {
         let contents = file::open(path, mmap)?;
         let (part, format) = format::parse(&contents).map_err(|e| e.within(path.display()))?;
-        let RawTensors { tensors, unsupported, metadata } = part;
+        let within = |error: Error| error.within(path.display());
+        let RawTensors { tensors, unsupported, metadata, .. } = part;
         self.format = Some(format);
         self.mapped &= contents.is_memory();
         for (name, tensor) in tensors {
             let name = named(name);
             if self.raw.tensors.contains_key(&name) {
-                let message =
-                    format!("{}: tensor {name} stands in an earlier file too", path.display());
-                return Err(Error::format(message));
+                let message = format!("tensor {name} stands in an earlier file too");
+                return Err(within(Error::format(message)));
             }
-            self.raw.tensors.insert(name, tensor);
+            self.raw.add(name, tensor).map_err(within)?;
         }
-        let unsupported = unsupported.into_iter().map(|(name, dtype)| (named(name), dtype));
-        self.raw.unsupported.extend(unsupported);
-        self.raw.metadata.extend(metadata);
+        for (name, dtype) in unsupported {
+            // A count of steps may be in each, and means nothing.
+            let name = named(name);
+            if !self.raw.unsupported.contains_key(&name) {
+                self.raw.add_unsupported(name, dtype).map_err(within)?;
+            }
+        }
+        for (key, text) in metadata {
+            self.raw.describe(key, text).map_err(within)?;
+        }
         Ok(())
     }
 }
@@ -195,7 +207,7 @@ pub(super) fn config_beside(file: &Path) -> Result<Option<(String, String)>> {
     if !of_folder || !config.is_file() {
         return Ok(None);
     }
-    Ok(Some((read_text(&config)?, config.display().to_string())))
+    Ok(Some((read_text(&config, MOST_CONFIG)?, config.display().to_string())))
 }
 
 /// The weight files of a folder.
@@ -242,28 +254,51 @@ impl Weights {
         if !self.sharded {
             return Ok(vec![self.path.clone()]);
         }
-        let wrong = |what: String| Error::format(format!("{}: {what}", self.path.display()));
-        let index: Value = serde_json::from_str(&read_text(&self.path)?)
-            .map_err(|error| wrong(format!("not valid JSON: {error}")))?;
-        let map = index
-            .get("weight_map")
-            .and_then(Value::as_object)
-            .ok_or_else(|| wrong("\"weight_map\" with a file for each tensor expected".into()))?;
-        let mut names = BTreeSet::new();
-        for (tensor, file) in map {
-            let file = file
-                .as_str()
-                .ok_or_else(|| wrong(format!("the file of tensor {tensor} is not a string")))?;
-            // A shard is a file of this folder: an index must not point anywhere else.
-            if Path::new(file).file_name().is_none_or(|name| name != file) {
-                return Err(wrong(format!(
-                    "shard \"{file}\" is not the name of a file in the folder"
-                )));
-            }
-            names.insert(file);
-        }
+        let text = read_text(&self.path, MOST_INDEX)?;
+        let names = shards(&text).map_err(|error| error.within(self.path.display()))?;
         Ok(names.into_iter().map(|name| folder.join(name)).collect())
     }
+}
+
+/// The names of the shards in the text of an index.
+fn shards(index: &str) -> Result<BTreeSet<String>> {
+    let (mut names, mut is_there) = (BTreeSet::new(), false);
+    let mut reader = Reader::new(index, "not valid JSON");
+    let mut shard = |reader: &mut Reader<'_>, tensor: Cow<'_, str>| {
+        if reader.kind()? != Kind::Text {
+            let message = format!("the file of tensor {} is not a string", shortened(&tensor));
+            return Err(Error::format(message));
+        }
+        let file = reader.text()?;
+        // A shard is a file of this folder: an index must not point anywhere else.
+        if Path::new(&*file).file_name().is_none_or(|name| name != &*file) {
+            let file = shortened(&file);
+            let message = format!("shard \"{file}\" is not the name of a file in the folder");
+            return Err(Error::format(message));
+        }
+        if !names.contains(&*file) {
+            if names.len() == MOST_SHARDS {
+                return Err(Error::format(format!("more than {MOST_SHARDS} shards")));
+            }
+            names.insert(alloc::text(&file, "the name of a shard")?);
+        }
+        Ok(())
+    };
+    let missing = || Error::format("\"weight_map\" with a file for each tensor expected");
+    if reader.kind()? != Kind::Object {
+        reader.value()?;
+        reader.end()?;
+        return Err(missing());
+    }
+    reader.object(|reader, key| {
+        if key != "weight_map" || reader.kind()? != Kind::Object {
+            return reader.value().map(|_| ());
+        }
+        is_there = true;
+        reader.object(&mut shard)
+    })?;
+    reader.end()?;
+    if is_there { Ok(names) } else { Err(missing()) }
 }
 
 /// The name of the weight files of a variant, or of none, without their extension.
@@ -292,6 +327,9 @@ fn variants(folder: &Path) -> Result<Vec<String>> {
             })
         });
         found.extend(variants.filter(|variant| !is_shard(variant)).map(str::to_owned));
+        if found.len() >= MOST_LISTED {
+            break;
+        }
     }
     Ok(found.into_iter().collect())
 }

@@ -2,7 +2,7 @@
 //! The formats of checkpoints, each known by its first bytes.
 
 use super::contents::Contents;
-use super::tensor::RawTensors;
+use super::raw_tensors::RawTensors;
 use super::{flax, gguf, pickle, safetensors};
 use crate::base::error::{Error, ErrorKind, Result};
 

@@ -9,27 +9,16 @@
 use std::collections::BTreeMap;
 
 use super::contents::Contents;
+use super::limits::*;
+use super::raw_tensors::{Names, RawTensors};
 use super::reader::Reader;
-use super::tensor::{RawTensors, Tensor, count};
+use super::tensor::{Tensor, count};
+use crate::base::alloc;
 use crate::base::encoding::Encoding;
 use crate::base::error::{Error, ErrorKind, Result};
 
-/// Tensors of a file, and keys of its metadata. Whole pipelines have some thousands.
-const MOST: u64 = 1 << 16;
-/// Bytes of a name or key: 64 MB for all of them. ggml has room for 64 in a name.
-const MOST_NAME: u64 = 1 << 10;
-/// Bytes of a text that is read. Longer ones, such as licences, are skipped.
-const MOST_TEXT: u64 = 1 << 10;
-/// Texts and arrays in arrays, which are skipped one by one. Vocabularies of language models have
-/// some hundred thousand; a sparse file of gigabytes costs nothing to make.
-const MOST_SKIPPED: u64 = 1 << 22;
-/// Dimensions of a tensor, as in ggml.
-const MOST_DIMENSIONS: u32 = 4;
-/// Axes of a true shape.
-const MOST_AXES: u64 = 8;
-/// Arrays in each other. No writer nests them more than once.
-const MOST_DEPTH: usize = 4;
-
+/// What the header says of tensors, for messages.
+const INFOS: &str = "the tensors of a header";
 const ALIGNMENT: &str = "general.alignment";
 const TRUE_SHAPE: &str = "comfy.gguf.orig_shape.";
 /// Prefix of the texts that are read.
@@ -48,42 +37,45 @@ pub(super) fn parse(contents: &Contents) -> Result<RawTensors> {
     let pairs = reader.u64("the number of metadata entries")?;
     // The least that each takes: a tensor has lengths of its name and shape, a type and an offset,
     // an entry the length of its key, a type and a byte.
-    check_count(&reader, tensors, 24, "tensors")?;
-    check_count(&reader, pairs, 13, "metadata entries")?;
+    check_count(&reader, tensors, 24, MOST_TENSORS as u64, "tensors")?;
+    check_count(&reader, pairs, 13, MOST_GGUF_ENTRIES, "metadata entries")?;
+    let mut raw = RawTensors::default();
     let mut metadata = Metadata { alignment: 32, ..Metadata::default() };
     for _ in 0..pairs {
-        metadata.entry(&mut reader)?;
+        metadata.entry(&mut reader, &mut raw)?;
     }
-    let infos = (0..tensors).map(|_| Info::read(&mut reader)).collect::<Result<Vec<_>>>()?;
+    let (mut infos, mut names) = (alloc::with_capacity(tensors as usize, INFOS)?, Names::default());
+    for _ in 0..tensors {
+        let info = Info::read(&mut reader)?;
+        names.add(&info.name)?;
+        infos.push(info);
+    }
     let data = reader.position().next_multiple_of(metadata.alignment);
-    let mut raw = RawTensors { metadata: metadata.texts, ..RawTensors::default() };
-    let mut ranges = Vec::new();
-    for info in infos {
-        let name = info.name.clone();
-        if raw.tensors.contains_key(&name) || raw.unsupported.contains_key(&name) {
-            return Err(Error::format(format!("corrupt: two tensors with the name {name}")));
-        }
+    let mut ranges = alloc::with_capacity(infos.len(), INFOS)?;
+    for (at, info) in infos.iter().enumerate() {
+        let name = alloc::text(&info.name, INFOS)?;
         let start = info.start(data, metadata.alignment, contents.len())?;
         let encoding = match encoding(info.kind) {
             Ok(encoding) => encoding,
             Err(found) => {
-                ranges.push((start, start, name.clone()));
-                raw.unsupported.insert(name, found);
+                ranges.push((start, start, at));
+                raw.add_unsupported(name, found)?;
                 continue;
             }
         };
         let end = info.end(start, encoding, contents.len())?;
-        ranges.push((start, end, name.clone()));
+        ranges.push((start, end, at));
         let part = contents.slice(start..end).expect("in bounds");
         let true_shape = metadata.shapes.remove(&name);
         let tensor = Tensor::new(name.clone(), encoding, info.shape(true_shape)?, part)?;
-        raw.tensors.insert(name, tensor);
+        raw.add(name, tensor)?;
     }
-    ranges.sort();
+    ranges.sort_unstable();
     for pair in ranges.windows(2) {
         if let [(_, end, first), (start, _, second)] = pair
             && end > start
         {
+            let [first, second] = [first, second].map(|&at| &infos[at].name);
             let message = format!("corrupt: the data of tensors {first} and {second} overlap");
             return Err(Error::format(message));
         }
@@ -104,14 +96,14 @@ fn check_version(version: u32) -> Result<()> {
 }
 
 /// Checks a count before anything is read or allocated for it.
-fn check_count(reader: &Reader<'_>, count: u64, least: u64, what: &str) -> Result<()> {
+fn check_count(reader: &Reader<'_>, count: u64, least: u64, most: u64, what: &str) -> Result<()> {
     let left = reader.left();
     if count > left / least {
         let message = format!("truncated or corrupt: {count} {what} in {left} bytes");
         return Err(Error::format(message));
     }
-    if count > MOST {
-        return Err(Error::format(format!("at most {MOST} {what} expected, {count} found")));
+    if count > most {
+        return Err(Error::format(format!("at most {most} {what} expected, {count} found")));
     }
     Ok(())
 }
@@ -122,7 +114,8 @@ struct Metadata {
     alignment: u64,
     /// True shapes by the names of tensors.
     shapes: BTreeMap<String, Vec<usize>>,
-    texts: BTreeMap<String, String>,
+    /// Names of these tensors.
+    named: Names,
     /// Texts and arrays in arrays that were announced.
     skipped: u64,
 }
@@ -147,8 +140,8 @@ fn size(kind: u32) -> Option<u64> {
 }
 
 impl Metadata {
-    /// Reads an entry, and keeps what matters of it.
-    fn entry(&mut self, reader: &mut Reader<'_>) -> Result<()> {
+    /// Reads an entry, and keeps what matters of it: texts in `raw`.
+    fn entry(&mut self, reader: &mut Reader<'_>, raw: &mut RawTensors) -> Result<()> {
         let key = name(reader, "a key of metadata")?;
         let kind = reader.u32("the type of metadata")?;
         let wrong = |what: String| Error::format(format!("metadata {key}: {what}"));
@@ -161,21 +154,24 @@ impl Metadata {
         } else if let (Some(tensor), ARRAY) = (key.strip_prefix(TRUE_SHAPE), kind) {
             let kind = reader.u32("the type of an array")?;
             let count = reader.u64("the length of an array")?;
-            if count > MOST_AXES {
-                return Err(wrong(format!("at most {MOST_AXES} axes expected, {count} found")));
+            if count > MOST_GGUF_AXES {
+                return Err(wrong(format!(
+                    "at most {MOST_GGUF_AXES} axes expected, {count} found"
+                )));
             }
             let sides = (0..count)
                 .map(|_| side(natural(reader, kind)?))
                 .collect::<Result<_>>()
                 .map_err(|error| error.within(&key))?;
+            self.named.add(tensor)?;
             self.shapes.insert(tensor.to_owned(), sides);
         } else if key.starts_with(GENERAL) && kind == TEXT {
             let length = reader.u64("the length of a text")?;
-            if length > MOST_TEXT {
+            if length > MOST_GGUF_TEXT {
                 reader.part(length, "a text")?;
             } else {
                 let text = reader.text(length, "a text").map_err(|error| error.within(&key))?;
-                self.texts.insert(key, text);
+                raw.describe(key, text)?;
             }
         } else {
             self.skip(reader, kind, 0).map_err(|error| error.within(&key))?;
@@ -193,8 +189,8 @@ impl Metadata {
         } else if kind == ARRAY {
             let kind = reader.u32("the type of an array")?;
             let count = reader.u64("the length of an array")?;
-            if depth == MOST_DEPTH {
-                return Err(Error::format(format!("over {MOST_DEPTH} arrays in each other")));
+            if depth == MOST_GGUF_DEPTH {
+                return Err(Error::format(format!("over {MOST_GGUF_DEPTH} arrays in each other")));
             }
             // A text has its length, an array a type and a length.
             let least = size(kind).unwrap_or(if kind == ARRAY { 12 } else { 8 });
@@ -208,8 +204,8 @@ impl Metadata {
                 reader.part(count * least, "an array")?;
             } else {
                 self.skipped = self.skipped.saturating_add(count);
-                if self.skipped > MOST_SKIPPED {
-                    return Err(Error::format(format!("over {MOST_SKIPPED} texts in arrays")));
+                if self.skipped > MOST_GGUF_SKIPPED {
+                    return Err(Error::format(format!("over {MOST_GGUF_SKIPPED} texts in arrays")));
                 }
                 (0..count).try_for_each(|_| self.skip(reader, kind, depth + 1))?;
             }
@@ -253,9 +249,9 @@ impl Info {
     fn read(reader: &mut Reader<'_>) -> Result<Self> {
         let name = name(reader, "the name of a tensor")?;
         let axes = reader.u32("the number of dimensions")?;
-        if axes > MOST_DIMENSIONS {
+        if axes > MOST_GGUF_DIMENSIONS {
             return Err(Error::format(format!(
-                "tensor {name}: at most {MOST_DIMENSIONS} dimensions expected, {axes} found"
+                "tensor {name}: at most {MOST_GGUF_DIMENSIONS} dimensions expected, {axes} found"
             )));
         }
         let dimension = |_| side(reader.u64("a dimension")?);
@@ -324,7 +320,7 @@ fn side(side: u64) -> Result<usize> {
 
 fn name(reader: &mut Reader<'_>, what: &str) -> Result<String> {
     let length = reader.u64(what)?;
-    if length > MOST_NAME {
+    if length > MOST_NAME as u64 {
         return Err(Error::format(format!(
             "{what}: at most {MOST_NAME} bytes expected, {length} found"
         )));
@@ -390,7 +386,7 @@ mod tests {
             parse(&Contents::Memory(Bytes::new(bytes))).map(|_| ())
         };
         parsed(1000).unwrap();
-        let error = parsed(MOST_SKIPPED + 1).unwrap_err();
+        let error = parsed(MOST_GGUF_SKIPPED + 1).unwrap_err();
         assert!(error.message().contains("a: over 4194304 texts"), "{error}");
     }
 }

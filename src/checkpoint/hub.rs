@@ -7,7 +7,9 @@ use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use super::text::read_text;
+use super::limits::MOST_REFERENCE;
+use super::text::{read_text, shortened};
+use crate::base::alloc;
 use crate::base::error::{Error, Result};
 
 /// The revision of a repository that is opened.
@@ -73,7 +75,7 @@ fn snapshot(repository: &Path) -> Result<PathBuf> {
     let snapshots = repository.join("snapshots");
     let named = repository.join("refs").join(REVISION);
     if named.is_file() {
-        let text = read_text(&named)?;
+        let text = read_text(&named, MOST_REFERENCE)?;
         let revision = text.trim();
         // A name of a folder there: a reference must not point anywhere else.
         let plain = Path::new(revision).file_name().is_some_and(|name| name == revision);
@@ -84,13 +86,13 @@ fn snapshot(repository: &Path) -> Result<PathBuf> {
             "{}: the name of a folder in {} expected, \"{}\" found",
             named.display(),
             snapshots.display(),
-            revision.chars().take(60).collect::<String>()
+            shortened(revision)
         )));
     }
     let failed = |error| Error::io(snapshots.display(), error);
     let mut folders = Vec::new();
     for entry in fs::read_dir(&snapshots).map_err(failed)? {
-        folders.push(entry.map_err(failed)?.path());
+        alloc::push(&mut folders, entry.map_err(failed)?.path(), "a list of snapshots")?;
     }
     match &folders[..] {
         [only] => Ok(only.clone()),

@@ -17,8 +17,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::prefix::{Prefix, unwrapped};
+use super::raw_tensors::RawTensors;
 use super::relatives::of_another_model;
-use super::tensor::{RawTensors, Tensor};
+use super::tensor::Tensor;
+use super::text::shortened;
+use crate::base::alloc;
 use crate::base::error::{Error, Result};
 
 /// How a checkpoint names its tensors.
@@ -50,6 +53,9 @@ pub(super) struct Sorted {
     pub(super) prefix: String,
 }
 
+/// What is allocated here, for messages.
+const NAMES: &str = "names of tensors";
+
 /// The first parts of an autoencoder's names.
 const ROOTS: [&str; 5] = ["encoder.", "decoder.", "quant_conv.", "post_quant_conv.", "bn.running_"];
 
@@ -65,10 +71,14 @@ pub(super) fn sort(raw: RawTensors) -> Result<Sorted> {
     let (mut names, mut twice) = (BTreeMap::new(), Vec::new());
     for name in tensors.keys().chain(unsupported.keys()) {
         if let Some(other) = names.insert(unwrapped(name), name.clone()) {
-            twice.push((name.clone(), other));
+            alloc::push(&mut twice, (name.clone(), other), NAMES)?;
         }
     }
-    let set: BTreeSet<&str> = names.keys().map(String::as_str).collect();
+    // One by one: collected, they would be in a vector first, whose allocation cannot fail.
+    let mut set = BTreeSet::new();
+    for name in names.keys() {
+        set.insert(name.as_str());
+    }
     let prefix = Prefix::find(&set).ok_or_else(|| no_autoencoder(&set))?;
     let inside = |name: &str| prefix.strip(name).map(|rest| prefix.complete(rest));
     let ours =
@@ -77,10 +87,12 @@ pub(super) fn sort(raw: RawTensors) -> Result<Sorted> {
     if let Some((one, other)) = twice.iter().find(|(one, _)| ours(&unwrapped(one)).is_some()) {
         return Err(same(one, other));
     }
-    let own: BTreeMap<&str, String> = set
-        .iter()
-        .filter_map(|&name| ours(name).map(|rest| (names[name].as_str(), rest)))
-        .collect();
+    let mut own = BTreeMap::new();
+    for &name in &set {
+        if let Some(rest) = ours(name) {
+            own.insert(names[name].as_str(), rest);
+        }
+    }
     let original = own.values().any(|name| is_original(name));
     let layout = if original { KeyLayout::Original } else { KeyLayout::Diffusers };
     let levels = up_levels(own.values());
@@ -93,13 +105,13 @@ pub(super) fn sort(raw: RawTensors) -> Result<Sorted> {
     let counts = |name: &str| inside(&unwrapped(name)).is_some_and(|rest| rest == BATCHES);
     let mut sorted = Sorted {
         tensors: BTreeMap::new(),
-        foreign: unsupported.keys().filter(|name| !counts(name)).cloned().collect(),
+        foreign: alloc::collected(unsupported.keys().filter(|name| !counts(name)).cloned(), NAMES)?,
         layout,
         prefix: prefix.text.clone(),
     };
     for (name, tensor) in tensors {
         let Some(rest) = own.get(&*name) else {
-            sorted.foreign.push(name);
+            alloc::push(&mut sorted.foreign, name, NAMES)?;
             continue;
         };
         let canonical = canonical(rest, original, levels);
@@ -123,7 +135,7 @@ fn no_autoencoder(names: &BTreeSet<&str>) -> Error {
         ));
     }
     let count = names.len();
-    let some: Vec<&str> = names.iter().take(3).copied().collect();
+    let some: Vec<String> = names.iter().take(3).map(|name| shortened(name)).collect();
     let found = if count == 0 { String::new() } else { format!(" (such as {})", some.join(", ")) };
     Error::model(format!(
         "no autoencoder among {count} tensors{found}: neither encoder.conv_in.weight nor \

@@ -19,7 +19,9 @@
 //! | `hub` | the local cache of the Hugging Face hub |
 //! | `scales` | the scales of weights with 8 bits |
 //! | `file`, `text` | files: weights mapped or read in parts, small texts read |
+//! | `limits` | how much of a file is read |
 //! | `tensor` | what all of these are about: strides, scales, elements to `f32` |
+//! | `raw_tensors` | the tensors of files, counted as they come |
 //! | `dequantise` | elements of 8 bits and quantised blocks to `f32` |
 //! | `contents` | bytes wherever they are |
 //! | `reader`, `cursor` | numbers out of contents, and out of bytes in memory |
@@ -37,11 +39,13 @@ mod format;
 mod gguf;
 mod hub;
 mod keys;
+mod limits;
 mod msgpack;
 mod names_out;
 mod open;
 mod pickle;
 mod prefix;
+mod raw_tensors;
 mod reader;
 mod relatives;
 mod safetensors;
@@ -56,10 +60,11 @@ mod zip;
 pub(crate) use folder::CONFIG;
 pub(crate) use keys::BATCHES;
 pub use keys::KeyLayout;
+pub(crate) use limits::MOST_CONFIG;
 pub(crate) use names_out::{OriginalNames, original_name, shape_out, state_dict_place};
 pub(crate) use open::{CONFIG_KEY, Checkpoint};
 pub(crate) use tensor::Tensor;
 pub use tensor_file::TensorFile;
-pub(crate) use text::read_text;
+pub(crate) use text::{read_text, shortened};
 pub(crate) use weight_files::{WeightNames, index};
 pub(crate) use write::{FileTensor, write};

@@ -3,16 +3,12 @@
 //! bytes stay in the file.
 
 use super::contents::Contents;
+use super::limits::{
+    MOST_MSGPACK_DEPTH, MOST_MSGPACK_TEXT, MOST_MSGPACK_TEXTS, MOST_MSGPACK_VALUES,
+};
 use super::reader::Reader;
+use crate::base::alloc;
 use crate::base::error::{Error, Result};
-
-/// Nested lists and maps. A network of blocks in blocks has about ten.
-const MOST_DEPTH: usize = 32;
-/// Values of a file, keys of maps among them. A pipeline has some thousands of tensors, each with a
-/// name.
-const MOST_VALUES: u64 = 1 << 17;
-/// Bytes of a text: 128 MB for all of them. Texts are names of layers and types.
-const MOST_TEXT: u64 = 1 << 10;
 
 /// A value.
 pub(super) enum Value {
@@ -48,7 +44,7 @@ impl Value {
 /// # Errors
 /// `Format` if they are not a value, or exceed a limit; `Io` if the file cannot be read.
 pub(super) fn read(contents: &Contents) -> Result<Value> {
-    let mut walk = Walk { reader: Reader::new(contents), values: 0, depth: 0 };
+    let mut walk = Walk { reader: Reader::new(contents), values: 0, texts: 0, depth: 0 };
     let value = walk.value()?;
     match walk.reader.left() {
         0 => Ok(value),
@@ -60,6 +56,8 @@ struct Walk<'a> {
     reader: Reader<'a>,
     /// Values that were announced.
     values: u64,
+    /// Bytes of texts so far.
+    texts: u64,
     /// Lists and maps around the next value.
     depth: usize,
 }
@@ -127,9 +125,15 @@ impl Walk<'_> {
     }
 
     fn text(&mut self, length: u64) -> Result<Value> {
-        if length > MOST_TEXT {
+        if length > MOST_MSGPACK_TEXT {
             return Err(Error::format(format!(
-                "a text of at most {MOST_TEXT} bytes expected, {length} found"
+                "a text of at most {MOST_MSGPACK_TEXT} bytes expected, {length} found"
+            )));
+        }
+        self.texts += length;
+        if self.texts > MOST_MSGPACK_TEXTS {
+            return Err(Error::format(format!(
+                "texts of over {MOST_MSGPACK_TEXTS} bytes together"
             )));
         }
         Ok(Value::Text(self.reader.text(length, "a text")?))
@@ -142,15 +146,20 @@ impl Walk<'_> {
 
     fn list(&mut self, count: u64) -> Result<Value> {
         self.enter(count)?;
-        let values = (0..count).map(|_| self.value()).collect::<Result<_>>()?;
+        let mut values = alloc::with_capacity(count as usize, "a list of msgpack")?;
+        for _ in 0..count {
+            values.push(self.value()?);
+        }
         self.depth -= 1;
         Ok(Value::List(values))
     }
 
     fn map(&mut self, count: u64) -> Result<Value> {
         self.enter(2 * count)?;
-        let pairs =
-            (0..count).map(|_| Ok((self.value()?, self.value()?))).collect::<Result<_>>()?;
+        let mut pairs = alloc::with_capacity(count as usize, "a map of msgpack")?;
+        for _ in 0..count {
+            pairs.push((self.value()?, self.value()?));
+        }
         self.depth -= 1;
         Ok(Value::Map(pairs))
     }
@@ -165,11 +174,13 @@ impl Walk<'_> {
         }
         self.values += count;
         self.depth += 1;
-        if self.values > MOST_VALUES {
-            return Err(Error::format(format!("over {MOST_VALUES} msgpack values")));
+        if self.values > MOST_MSGPACK_VALUES {
+            return Err(Error::format(format!("over {MOST_MSGPACK_VALUES} msgpack values")));
         }
-        if self.depth > MOST_DEPTH {
-            return Err(Error::format(format!("over {MOST_DEPTH} msgpack values in each other")));
+        if self.depth > MOST_MSGPACK_DEPTH {
+            return Err(Error::format(format!(
+                "over {MOST_MSGPACK_DEPTH} msgpack values in each other"
+            )));
         }
         Ok(())
     }
@@ -259,11 +270,11 @@ mod tests {
     #[test]
     fn what_is_too_much_is_refused() {
         let nested = |depth: usize| [vec![0x91; depth], vec![0]].concat();
-        tree(&nested(MOST_DEPTH)).unwrap();
-        let many = 1 + MOST_VALUES as u32;
+        tree(&nested(MOST_MSGPACK_DEPTH)).unwrap();
+        let many = 1 + MOST_MSGPACK_VALUES as u32;
         let many = [vec![0xdd], many.to_be_bytes().to_vec(), vec![0; many as usize]].concat();
         for (bytes, part) in [
-            (nested(MOST_DEPTH + 1), "in each other"),
+            (nested(MOST_MSGPACK_DEPTH + 1), "in each other"),
             (many, "values"),
             (vec![0xdd, 0xff, 0xff, 0xff, 0xff, 0], "4294967295 values in 1 bytes"),
             (vec![0xdf, 0xff, 0xff, 0xff, 0xff, 0], "8589934590 values in 1 bytes"),

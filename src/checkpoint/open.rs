@@ -10,9 +10,10 @@ use super::folder::{self, Folder};
 use super::format::{self, Format};
 use super::hub;
 use super::keys::{self, KeyLayout};
+use super::raw_tensors::RawTensors;
 use super::relatives;
 use super::scales;
-use super::tensor::{RawTensors, Tensor};
+use super::tensor::Tensor;
 use crate::base::buffer::Bytes;
 use crate::base::error::{Error, Result};
 

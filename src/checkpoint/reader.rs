@@ -2,6 +2,7 @@
 //! Reads the header of a file in order, wherever its bytes are.
 
 use super::contents::Contents;
+use crate::base::alloc;
 use crate::base::error::{Error, Result};
 
 /// Bytes that are read at a time: enough for the names and shapes of many tensors, and little
@@ -71,7 +72,7 @@ impl<'a> Reader<'a> {
     /// `Format` if fewer are left or they are not UTF-8, `Io` if the file cannot be read.
     pub(super) fn text(&mut self, length: u64, what: &str) -> Result<String> {
         self.check(length, what)?;
-        let mut bytes = vec![0; length as usize];
+        let mut bytes = alloc::filled(0, length as usize, what)?;
         self.fill(&mut bytes, what)?;
         String::from_utf8(bytes)
             .map_err(|_| Error::format(format!("corrupt: {what} that is not UTF-8")))
@@ -95,8 +96,10 @@ impl<'a> Reader<'a> {
             let Some(skipped) = skipped else {
                 let end = self.length.min(self.at + CHUNK);
                 let chunk = self.contents.slice(self.at..end).expect("in bounds");
+                let bytes = chunk.read()?;
                 self.buffer.clear();
-                self.buffer.extend_from_slice(&chunk.read()?);
+                alloc::reserve(&mut self.buffer, bytes.len(), "a part of a header")?;
+                self.buffer.extend_from_slice(&bytes);
                 self.start = self.at;
                 continue;
             };

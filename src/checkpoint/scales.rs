@@ -7,7 +7,9 @@
 //! | `X.scale_input`, `X.input_scale` | the factor of activations, which are not quantised here |
 //! | `scaled_fp8`, `X.comfy_quant` | marks of ComfyUI: the scales say the same |
 
-use super::tensor::{RawTensors, Tensor};
+use super::raw_tensors::RawTensors;
+use super::tensor::Tensor;
+use crate::base::alloc;
 use crate::base::error::{ErrorKind, Result};
 
 /// Ends of the names of scales of weights.
@@ -21,8 +23,8 @@ const MARKS: [&str; 4] = [".scale_input", ".input_scale", ".scaled_fp8", ".comfy
 /// # Errors
 /// `Io` if a scale cannot be read.
 pub(super) fn apply(raw: &mut RawTensors) -> Result<()> {
-    let scales: Vec<(String, String)> =
-        raw.tensors.keys().filter_map(|name| weight_of(name)).collect();
+    let scales = raw.tensors.keys().filter_map(|name| weight_of(name));
+    let scales = alloc::collected(scales, "scales of weights")?;
     for (name, weight) in scales {
         if !raw.tensors.contains_key(&weight) {
             continue;
@@ -46,27 +48,26 @@ pub(super) fn apply(raw: &mut RawTensors) -> Result<()> {
         |name: &str| name == "scaled_fp8" || MARKS.iter().any(|mark| name.ends_with(mark));
     raw.tensors.retain(|name, _| !is_mark(name));
     raw.unsupported.retain(|name, _| !is_mark(name));
-    refuse_unknown(raw);
-    Ok(())
+    refuse_unknown(raw)
 }
 
 /// Makes 8-bit weights unsupported that have a scale of another kind, such as one for each row:
 /// without it they are other numbers.
-fn refuse_unknown(raw: &mut RawTensors) {
+fn refuse_unknown(raw: &mut RawTensors) -> Result<()> {
     let names = raw.tensors.keys().chain(raw.unsupported.keys());
-    let unknown: Vec<(String, String)> = names
+    let unknown = names
         .filter(|name| name.rsplit('.').next().is_some_and(|end| end.contains("scale")))
         .filter_map(|name| {
             let layer = &name[..name.rfind('.')?];
             let weight = format!("{layer}.weight");
             let coded = raw.tensors.get(&weight).is_some_and(|it| it.dtype.block().1 == 1);
             coded.then(|| (name.clone(), weight))
-        })
-        .collect();
-    for (name, weight) in unknown {
+        });
+    for (name, weight) in alloc::collected(unknown, "scales of weights")? {
         raw.tensors.remove(&weight);
         raw.unsupported.insert(weight, format!("{name}, a scale of another kind,"));
     }
+    Ok(())
 }
 
 /// The name of a scale with that of its weight, or `None` if `name` is of no scale.

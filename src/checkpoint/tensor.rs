@@ -2,12 +2,13 @@
 //! Named tensors of a checkpoint, still in the file's own type and place.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use half::{bf16, f16};
 
 use super::contents::Contents;
 use super::dequantise::dequantise;
+use super::limits::{MOST_AXES, MOST_SPARSE};
+use crate::base::alloc;
 use crate::base::encoding::Encoding;
 use crate::base::error::{Error, Result};
 use crate::base::weight::{DenseWeight, WeightMemory, WeightSource};
@@ -123,8 +124,20 @@ impl Tensor {
     /// `Io` if the file cannot be read, `Format` if elements are corrupt; the message names the
     /// tensor.
     pub(crate) fn to_f32(&self) -> Result<Vec<f32>> {
-        let mut values = vec![0.0; self.len()];
-        self.load(&mut values)?;
+        /// Elements that are read at a time where they are in a file.
+        const PART: usize = 64 << 10;
+        let mut values = alloc::filled(0.0, self.len(), &self.name)?;
+        if !self.is_plain() || !matches!(self.contents, Contents::File { .. }) {
+            self.load(&mut values)?;
+            return Ok(values);
+        }
+        let mut at = 0;
+        for part in values.chunks_mut(PART) {
+            let end = at + (part.len() * self.dtype.block().1) as u64;
+            let contents = self.contents.slice(at..end).expect("in bounds");
+            Self { shape: vec![part.len()], contents, ..self.clone() }.load(part)?;
+            at = end;
+        }
         Ok(values)
     }
 
@@ -145,10 +158,10 @@ impl Tensor {
         let bytes = self.contents.read()?;
         let Some(strides) = &self.strides else { return Ok(bytes) };
         Ok(Cow::Owned(match size {
-            1 => gather::<1>(&bytes, &self.shape, strides),
-            2 => gather::<2>(&bytes, &self.shape, strides),
-            4 => gather::<4>(&bytes, &self.shape, strides),
-            _ => gather::<8>(&bytes, &self.shape, strides),
+            1 => gather::<1>(&bytes, &self.shape, strides)?,
+            2 => gather::<2>(&bytes, &self.shape, strides)?,
+            4 => gather::<4>(&bytes, &self.shape, strides)?,
+            _ => gather::<8>(&bytes, &self.shape, strides)?,
         }))
     }
 }
@@ -208,21 +221,6 @@ impl WeightSource for Tensor {
     }
 }
 
-/// Tensors in the file's form, before their names are sorted.
-#[derive(Default)]
-pub(super) struct RawTensors {
-    pub(super) tensors: BTreeMap<String, Tensor>,
-    /// Tensors with an element type that weights cannot have, by name, with the type's name.
-    pub(super) unsupported: BTreeMap<String, String>,
-    /// What the file says of itself, by key.
-    pub(super) metadata: BTreeMap<String, String>,
-}
-
-/// Bytes between the elements of a strided tensor that are read without further thought.
-const MOST_SPARSE: u64 = 64 << 20;
-/// Axes of a shape: formats have 4, 8 or 64 at most.
-const MOST_AXES: usize = 64;
-
 /// Number of elements; `None` if the sides that are not 0 multiply to more than the address space
 /// has, or there are too many axes, which no array may have.
 pub(super) fn count(shape: &[usize]) -> Option<usize> {
@@ -245,15 +243,15 @@ fn row_major(shape: &[usize]) -> Vec<usize> {
 }
 
 /// The elements of `N` bytes that lie `strides` apart in `bytes`, in row-major order.
-fn gather<const N: usize>(bytes: &[u8], shape: &[usize], strides: &[usize]) -> Vec<u8> {
+fn gather<const N: usize>(bytes: &[u8], shape: &[usize], strides: &[usize]) -> Result<Vec<u8>> {
     /// Neighbours in `bytes` that are copied at a time: a cache line that is read once. One at a
     /// time would read each line of a large kernel as often as it has elements.
     const LINE: usize = 16;
     let (elements, len) = (bytes.as_chunks::<N>().0, shape.iter().product::<usize>());
-    let mut out = vec![0; len * N];
+    let mut out = alloc::filled(0, len * N, "elements in row-major order")?;
     // Strides of an empty tensor may have overflowed.
     if len == 0 {
-        return out;
+        return Ok(out);
     }
     let (places, gathered) = (row_major(shape), out.as_chunks_mut::<N>().0);
     let near = (0..shape.len()).min_by_key(|&axis| strides[axis]).expect("a tensor has an axis");
@@ -277,7 +275,7 @@ fn gather<const N: usize>(bytes: &[u8], shape: &[usize], strides: &[usize]) -> V
             }
         }
     }
-    out
+    Ok(out)
 }
 
 fn elements<const N: usize>(bytes: &[u8], out: &mut [f32], read: impl Fn([u8; N]) -> f32) {

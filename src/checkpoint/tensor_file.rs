@@ -10,14 +10,13 @@ use ndarray::ArrayD;
 use super::contents::Contents;
 use super::file;
 use super::format;
+use super::limits::MOST_EXPANDED;
+use super::raw_tensors::RawTensors;
 use super::scales;
-use super::tensor::{RawTensors, Tensor};
+use super::tensor::Tensor;
 use crate::base::buffer::Bytes;
 use crate::base::encoding::Encoding;
 use crate::base::error::{Error, ErrorKind, Result};
-
-/// The most elements that a tensor whose elements share memory is expanded to.
-const MOST_EXPANDED: usize = 1 << 24;
 
 /// The named tensors of a file, of any format that [`Model::open`](crate::Model::open) reads: of
 /// latents, for example. The format is told by the contents, not by the file's name.

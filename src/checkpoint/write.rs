@@ -9,7 +9,7 @@ use half::{bf16, f16};
 use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
 
-use super::safetensors::MOST_HEADER;
+use super::limits::MOST_HEADER;
 use super::tensor::Tensor;
 use crate::base::atomic_file::AtomicFile;
 use crate::base::encoding::{Dense, Encoding};

@@ -19,7 +19,7 @@ use crate::base::buffer::Bytes;
 use crate::base::encoding::Encoding;
 use crate::base::error::{Error, Result};
 use crate::base::visible::visible;
-use crate::checkpoint::{Checkpoint, Tensor, read_text};
+use crate::checkpoint::{Checkpoint, MOST_CONFIG, Tensor, read_text};
 
 /// Which halves of the autoencoder to open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -356,7 +356,7 @@ fn configure(
         Some((config.clone(), "given".to_owned()))
     } else if let Some(path) = &options.config_path {
         let name = path.display().to_string();
-        Some((read(&read_text(path)?, &name)?, name))
+        Some((read(&read_text(path, MOST_CONFIG)?, &name)?, name))
     } else if let Some((text, path)) = &checkpoint.config {
         Some((read(text, path)?, path.clone()))
     } else {

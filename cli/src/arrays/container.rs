@@ -1,12 +1,14 @@
 //! The named arrays of a file of any format.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ndarray::Dimension;
 use vaekl::{Encoding, TensorFile};
 
-use super::npy::{self, Header, RawArray};
+use super::npy::NpyFile;
 use super::npz::Npz;
 use super::pick::Entry;
 use crate::failure::{AtPath, Failure, Result};
@@ -22,14 +24,6 @@ pub(crate) enum ContainerFormat {
     Tensors,
 }
 
-/// An array in memory.
-#[derive(Debug)]
-pub(crate) struct Array {
-    pub(crate) shape: Vec<usize>,
-    /// In C order, as many as the shape says.
-    pub(crate) values: Vec<f32>,
-}
-
 /// An open file of arrays.
 pub(crate) struct Container {
     path: PathBuf,
@@ -37,19 +31,22 @@ pub(crate) struct Container {
 }
 
 enum Contents {
-    Npy(Vec<u8>),
+    Npy(Mutex<NpyFile>),
     Npz(Npz),
     Tensors(TensorFile),
 }
 
 impl Container {
-    /// Opens `path`, whatever its extension.
+    /// Opens `path`, whatever its extension. No elements are read.
     pub(crate) fn open(path: &Path, format: ContainerFormat) -> Result<Self> {
         let at = |message: String| Failure::at(path, message);
         let contents = match format {
-            ContainerFormat::Npy => Contents::Npy(std::fs::read(path).at(path)?),
+            ContainerFormat::Npy => {
+                let file = File::open(path).at(path)?;
+                Contents::Npy(Mutex::new(NpyFile::open(file).at(path)?.map_err(at)?))
+            }
             ContainerFormat::Npz => {
-                let file = std::fs::File::open(path).at(path)?;
+                let file = File::open(path).at(path)?;
                 Contents::Npz(Npz::open(file).map_err(at)?)
             }
             ContainerFormat::Tensors => Contents::Tensors(TensorFile::open(path)?),
@@ -60,9 +57,9 @@ impl Container {
     /// Its arrays. What is wrong with one is said when it is read.
     pub(crate) fn entries(&self) -> Vec<Entry> {
         match &self.contents {
-            Contents::Npy(bytes) => {
-                let header = Header::read(bytes).ok();
-                let shape = header.filter(|it| it.floats().is_ok()).map(|header| header.shape);
+            Contents::Npy(npy) => {
+                let header = &lock(npy).header;
+                let shape = header.floats().is_ok().then(|| header.shape.clone());
                 vec![Entry { name: String::new(), shape }]
             }
             Contents::Npz(npz) => npz.entries(),
@@ -88,59 +85,61 @@ impl Container {
         }
     }
 
-    /// The array `name`, one of [`Container::entries`].
-    pub(crate) fn read(&self, name: &str) -> Result<Array> {
+    /// The shape of the array `name`, one of [`Container::entries`]. Fails as [`Container::read`]
+    /// does for all that is known without the elements.
+    pub(crate) fn shape(&self, name: &str) -> Result<Vec<usize>> {
         let at = |message: String| Failure::at(&self.path, message);
         match &self.contents {
-            Contents::Npy(bytes) => npy::read(bytes).and_then(|raw| floats(&raw)).map_err(at),
-            Contents::Npz(npz) => {
-                let bytes = npz.read(name).map_err(at)?;
-                npy::read(&bytes).and_then(|raw| floats(&raw)).map_err(at)
+            Contents::Npy(npy) => {
+                let npy = lock(npy);
+                npy.check().map_err(at)?;
+                Ok(npy.header.shape.clone())
             }
+            Contents::Npz(npz) => npz.shape(name).map_err(at),
+            Contents::Tensors(file) => match (file.unreadable().get(name), file.shape(name)) {
+                (Some(found), _) => Err(at(format!("elements are {found}, expected floats"))),
+                (None, Some(shape)) => Ok(shape.to_vec()),
+                (None, None) => Err(at(format!("there is no tensor {name}"))),
+            },
+        }
+    }
+
+    /// The most bytes in memory while [`Container::read`] reads the array `name`, its values among
+    /// them.
+    pub(crate) fn reading_bytes(&self, name: &str) -> Result<u64> {
+        /// A part of the elements, and what a decompressor works with.
+        const PART: u64 = 256 << 10;
+        let shape = self.shape(name)?;
+        let bytes = |size: u64| shape.iter().fold(size, |n, &side| n.saturating_mul(side as u64));
+        Ok(PART.saturating_add(match &self.contents {
+            Contents::Npy(_) | Contents::Npz(_) => bytes(4),
+            // Compressed or strided elements are read at once, of 8 bytes at most.
+            Contents::Tensors(_) => bytes(4 + 8),
+        }))
+    }
+
+    /// The elements of the array `name`, one of [`Container::entries`]: in C order, as many as its
+    /// shape says.
+    pub(crate) fn read(&self, name: &str) -> Result<Vec<f32>> {
+        let at = |message: String| Failure::at(&self.path, message);
+        self.shape(name)?;
+        match &self.contents {
+            Contents::Npy(npy) => lock(npy).read().map_err(at),
+            Contents::Npz(npz) => npz.read(name).map_err(at),
             Contents::Tensors(file) => {
-                if let Some(found) = file.unreadable().get(name) {
-                    return Err(at(format!("elements are {found}, expected floats")));
-                }
                 let array = file.to_f32(name)?;
-                let shape = array.shape().to_vec();
                 if file.encoding(name) == Some(Encoding::F64)
                     && let Some((index, _)) = array.indexed_iter().find(|(_, it)| it.is_infinite())
                 {
                     let what = "is infinite, or exceeds the range of f32";
                     return Err(at(format!("the value at {:?} {what}", index.slice())));
                 }
-                Ok(Array { shape, values: array.into_raw_vec_and_offset().0 })
+                Ok(array.into_raw_vec_and_offset().0)
             }
         }
     }
 }
 
-/// The elements as f32. A number of 64 bits that is none of 32 is an error; infinities in the file
-/// are left to the library.
-fn floats(raw: &RawArray<'_>) -> std::result::Result<Array, String> {
-    let values = raw.dtype.to_f32(raw.data);
-    if raw.dtype.size() == size_of::<f64>() {
-        let wide = raw.data.as_chunks().0.iter().map(|&bytes| f64::from_le_bytes(bytes));
-        let mut pairs = wide.zip(&values).enumerate();
-        let lost = pairs.find(|(_, (wide, narrow))| wide.is_finite() && narrow.is_infinite());
-        if let Some((at, (wide, _))) = lost {
-            let place = place(at, &raw.shape);
-            return Err(format!("{wide:e} at {place} exceeds the range of f32"));
-        }
-    }
-    Ok(Array { shape: raw.shape.clone(), values })
-}
-
-/// Element `at` of an array of `shape`, for a person.
-fn place(at: usize, shape: &[usize]) -> String {
-    let mut rest = at;
-    let mut index = vec![0; shape.len()];
-    for (index, side) in index.iter_mut().zip(shape).rev() {
-        (*index, rest) = (rest % side, rest / side);
-    }
-    match index[..] {
-        [b, c, y, x] => format!("batch {b}, channel {c}, row {y}, column {x}"),
-        [c, y, x] => format!("batch 0, channel {c}, row {y}, column {x}"),
-        _ => format!("{index:?}"),
-    }
+fn lock(npy: &Mutex<NpyFile>) -> MutexGuard<'_, NpyFile> {
+    npy.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -20,15 +20,15 @@ impl Element {
         }
     }
 
-    /// The elements of `data` as f32, rounded where they are wider.
-    pub(crate) fn to_f32(self, data: &[u8]) -> Vec<f32> {
-        fn map<const N: usize>(data: &[u8], convert: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-            data.as_chunks().0.iter().map(|&bytes| convert(bytes)).collect()
+    /// Appends the elements of `data` as f32, rounded where they are wider.
+    pub(crate) fn append_f32(self, data: &[u8], out: &mut Vec<f32>) {
+        fn map<const N: usize>(data: &[u8], out: &mut Vec<f32>, convert: impl Fn([u8; N]) -> f32) {
+            out.extend(data.as_chunks().0.iter().map(|&bytes| convert(bytes)));
         }
         match self {
-            Self::F16 => map(data, |bytes| f16::from_le_bytes(bytes).to_f32()),
-            Self::F32 => map(data, f32::from_le_bytes),
-            Self::F64 => map(data, |bytes| f64::from_le_bytes(bytes) as f32),
+            Self::F16 => map(data, out, |bytes| f16::from_le_bytes(bytes).to_f32()),
+            Self::F32 => map(data, out, f32::from_le_bytes),
+            Self::F64 => map(data, out, |bytes| f64::from_le_bytes(bytes) as f32),
         }
     }
 }

@@ -6,22 +6,14 @@
 //! elements
 //! ```
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
 
 use super::element::Element;
+use crate::limits::{MOST_AXES, MOST_HEADER};
+use crate::memory::room;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
-
-/// An array in a file.
-#[derive(Debug, PartialEq)]
-pub(crate) struct RawArray<'file> {
-    /// Lengths of the axes.
-    pub(crate) shape: Vec<usize>,
-    /// Type of the elements.
-    pub(crate) dtype: Element,
-    /// The elements, little-endian, in C order; their number is checked.
-    pub(crate) data: &'file [u8],
-}
 
 /// The head of a `.npy` file.
 #[derive(Debug)]
@@ -36,21 +28,40 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// The longest that is read; NumPy itself reads no longer one of an untrusted file.
-    pub(crate) const LONGEST: usize = 10_000;
-
-    /// The beginning of a `.npy` file, which may be all of it.
-    pub(crate) fn read(bytes: &[u8]) -> Result<Self, String> {
-        let (text, data) = split(bytes).ok_or("not a .npy file, or cut off in its header")?;
-        let length = bytes.len() - data.len();
-        if length > Self::LONGEST {
+    /// Reads the beginning of a `.npy` file, and nothing behind it.
+    pub(crate) fn read(file: &mut impl Read) -> Result<Self, String> {
+        let wrong = |_| "not a .npy file, or cut off in its header".to_owned();
+        let mut head = [0; 8];
+        file.read_exact(&mut head).map_err(wrong)?;
+        let [magic @ .., major, _] = head;
+        let size = match major {
+            _ if magic != MAGIC => return Err(wrong(io::ErrorKind::InvalidData.into())),
+            1 => 2,
+            2 | 3 => 4,
+            _ => return Err(wrong(io::ErrorKind::InvalidData.into())),
+        };
+        let mut length = [0; 4];
+        file.read_exact(&mut length[..size]).map_err(wrong)?;
+        let text = u32::from_le_bytes(length) as usize;
+        let length = head.len() + size + text;
+        if length > MOST_HEADER {
             return Err(format!(".npy header of {length} bytes, which is too long"));
         }
-        let text = std::str::from_utf8(text).map_err(|_| ".npy header is not text")?;
+        let mut bytes = vec![0; text];
+        file.read_exact(&mut bytes).map_err(wrong)?;
+        let text = str::from_utf8(&bytes).map_err(|_| ".npy header is not text")?;
+        Self::parse(text, length)
+    }
+
+    fn parse(text: &str, length: usize) -> Result<Self, String> {
         let field = |name| value_of(text, name).ok_or(format!(".npy header has no '{name}'"));
         let descr = field("descr")?;
         let fortran_order = !field("fortran_order")?.starts_with("False");
         let shape = parse_shape(field("shape")?).ok_or(".npy header has no valid shape")?;
+        if shape.len() > MOST_AXES {
+            let axes = shape.len();
+            return Err(format!(".npy header of {axes} axes, at most {MOST_AXES} expected"));
+        }
         let descr = match quoted(descr) {
             Some(name) => format!("'{name}'"),
             None => descr.split(',').next().unwrap_or(descr).trim().to_owned(),
@@ -82,17 +93,110 @@ impl Header {
     pub(crate) fn data_bytes(&self, size: usize) -> Option<usize> {
         self.shape.iter().try_fold(size, |bytes, &dim| bytes.checked_mul(dim))
     }
+
+    /// Fails if the elements are no floats, or their `found` bytes are not as many as the shape
+    /// says.
+    pub(crate) fn check(&self, found: u64) -> Result<Element, String> {
+        let dtype = self.floats()?;
+        if self.data_bytes(dtype.size()).map(|bytes| bytes as u64) != Some(found) {
+            let shape = &self.shape;
+            return Err(format!("{found} bytes of elements do not make shape {shape:?}"));
+        }
+        Ok(dtype)
+    }
+
+    /// Reads the elements that follow as f32, a part at a time, and nothing behind them. A number
+    /// of 64 bits that is none of 32 is an error; infinities in the file are left to the library.
+    pub(crate) fn elements(&self, file: &mut impl Read) -> Result<Vec<f32>, String> {
+        /// Elements that are read at a time.
+        const PART: usize = 8 << 10;
+        let dtype = self.floats()?;
+        let size = dtype.size();
+        let overflow = || format!("shape {:?} overflows", self.shape);
+        let count = self.data_bytes(size).ok_or_else(overflow)? / size;
+        let mut values = room(count, "an array").map_err(|error| error.to_string())?;
+        let mut part = vec![0; PART * size];
+        while values.len() < count {
+            let some = &mut part[..size * PART.min(count - values.len())];
+            file.read_exact(some).map_err(|error| match error.kind() {
+                io::ErrorKind::UnexpectedEof => {
+                    let shape = &self.shape;
+                    format!("the file ends before the elements of shape {shape:?} do")
+                }
+                _ => error.to_string(),
+            })?;
+            let from = values.len();
+            dtype.append_f32(some, &mut values);
+            if dtype == Element::F64 {
+                self.check_range(some, &values, from)?;
+            }
+        }
+        Ok(values)
+    }
+
+    /// Fails if one of the `wide` elements is none of the `values` from `from` on.
+    fn check_range(&self, wide: &[u8], values: &[f32], from: usize) -> Result<(), String> {
+        let wide = wide.as_chunks().0.iter().map(|&bytes| f64::from_le_bytes(bytes));
+        let mut pairs = (from..).zip(wide.zip(&values[from..]));
+        let lost = pairs.find(|(_, (wide, narrow))| wide.is_finite() && narrow.is_infinite());
+        lost.map_or(Ok(()), |(at, (wide, _))| {
+            let place = place(at, &self.shape);
+            Err(format!("{wide:e} at {place} exceeds the range of f32"))
+        })
+    }
 }
 
-/// Reads the bytes of a `.npy` file. The message of an error does not name the file.
-pub(crate) fn read(bytes: &[u8]) -> Result<RawArray<'_>, String> {
-    let header = Header::read(bytes)?;
-    let (dtype, data) = (header.floats()?, &bytes[header.length..]);
-    if header.data_bytes(dtype.size()) != Some(data.len()) {
-        let shape = &header.shape;
-        return Err(format!("{} bytes of elements do not make shape {shape:?}", data.len()));
+/// Element `at` of an array of `shape`, for a person.
+fn place(at: usize, shape: &[usize]) -> String {
+    let mut rest = at;
+    let mut index = vec![0; shape.len()];
+    for (index, side) in index.iter_mut().zip(shape).rev() {
+        (*index, rest) = (rest % side, rest / side);
     }
-    Ok(RawArray { shape: header.shape, dtype, data })
+    match index[..] {
+        [b, c, y, x] => format!("batch {b}, channel {c}, row {y}, column {x}"),
+        [c, y, x] => format!("batch 0, channel {c}, row {y}, column {x}"),
+        _ => format!("{index:?}"),
+    }
+}
+
+/// A `.npy` file whose header is read.
+pub(crate) struct NpyFile {
+    pub(crate) header: Header,
+    /// Bytes of the elements; `None` of what is no regular file, such as a pipe.
+    found: Option<u64>,
+    /// The elements.
+    rest: BufReader<File>,
+}
+
+impl NpyFile {
+    /// Reads the header of `file`, and none of its elements.
+    pub(crate) fn open(file: File) -> io::Result<Result<Self, String>> {
+        let metadata = file.metadata()?;
+        let mut rest = BufReader::new(file);
+        Ok(Header::read(&mut rest).map(|header| {
+            let found = metadata.len().saturating_sub(header.length as u64);
+            Self { header, found: metadata.is_file().then_some(found), rest }
+        }))
+    }
+
+    /// Fails if what is known of the elements does not agree with the header.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        self.header.floats()?;
+        self.found.map_or(Ok(()), |found| self.header.check(found).map(|_| ()))
+    }
+
+    /// Reads the elements, once.
+    pub(crate) fn read(&mut self) -> Result<Vec<f32>, String> {
+        self.check()?;
+        let values = self.header.elements(&mut self.rest)?;
+        let more = self.rest.fill_buf().map_err(|error| error.to_string())?.len();
+        if more > 0 {
+            let shape = &self.header.shape;
+            return Err(format!("bytes after the elements of shape {shape:?}"));
+        }
+        Ok(values)
+    }
 }
 
 /// The text of a `.npy` file whose header has so many `characters`, from its elements.
@@ -138,24 +242,6 @@ fn write_header(out: &mut impl Write, descr: &str, shape: &[usize]) -> io::Resul
     out.write_all(header.as_bytes())
 }
 
-/// Header text and element bytes.
-fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let rest = bytes.strip_prefix(MAGIC)?;
-    let (version, rest) = rest.split_at_checked(2)?;
-    let (length, rest) = match version[0] {
-        1 => {
-            let (length, rest) = rest.split_first_chunk::<2>()?;
-            (usize::from(u16::from_le_bytes(*length)), rest)
-        }
-        2 | 3 => {
-            let (length, rest) = rest.split_first_chunk::<4>()?;
-            (usize::try_from(u32::from_le_bytes(*length)).ok()?, rest)
-        }
-        _ => return None,
-    };
-    rest.split_at_checked(length)
-}
-
 /// The text after `'name':` in the header's dictionary.
 fn value_of<'h>(header: &'h str, name: &str) -> Option<&'h str> {
     let key = [format!("'{name}'"), format!("\"{name}\"")];
@@ -177,6 +263,8 @@ fn parse_shape(value: &str) -> Option<Vec<usize>> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Seek;
+
     use super::*;
 
     fn file(header: &str, data: &[u8]) -> Vec<u8> {
@@ -187,6 +275,15 @@ mod tests {
         bytes
     }
 
+    fn read(bytes: &[u8]) -> Result<(Vec<usize>, Vec<f32>), String> {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        file.rewind().unwrap();
+        let mut npy = NpyFile::open(file).unwrap()?;
+        let values = npy.read()?;
+        Ok((npy.header.shape, values))
+    }
+
     #[test]
     fn what_is_written_is_read() {
         for shape in [vec![2, 1, 3], vec![6], vec![1, 1, 2, 3]] {
@@ -194,8 +291,7 @@ mod tests {
             let mut bytes = Vec::new();
             write(&mut bytes, &shape, values.into_iter()).unwrap();
             assert_eq!(bytes.len() % 64, 24, "elements start on a multiple of 64");
-            let data = &values.map(f32::to_le_bytes).concat();
-            assert_eq!(read(&bytes).unwrap(), RawArray { shape, dtype: Element::F32, data });
+            assert_eq!(read(&bytes).unwrap(), (shape, values.to_vec()));
         }
     }
 
@@ -204,7 +300,7 @@ mod tests {
         for text in ["raw", "[0.5, -1.25]", "Größe 🎈"] {
             let mut bytes = Vec::new();
             write_text(&mut bytes, text).unwrap();
-            let header = Header::read(&bytes).unwrap();
+            let header = Header::read(&mut &bytes[..]).unwrap();
             assert!(header.floats().is_err());
             let characters = header.text().unwrap();
             let data = &bytes[header.length..];
@@ -219,20 +315,47 @@ mod tests {
     #[test]
     fn a_header_has_a_limit() {
         let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }";
-        let long = format!("{header}{:>1$}", "\n", Header::LONGEST);
+        let long = format!("{header}{:>1$}", "\n", MOST_HEADER);
         assert!(read(&file(&long, &[0; 4])).unwrap_err().contains("too long"));
+    }
+
+    /// More than are read at a time, in each type.
+    #[test]
+    fn parts_are_joined() {
+        let count = 20_000;
+        let numbers = || (0..count).map(|at| at as f32 / 8.0);
+        let halves: Vec<u8> =
+            numbers().flat_map(|it| half::f16::from_f32(it).to_le_bytes()).collect();
+        let singles: Vec<u8> = numbers().flat_map(f32::to_le_bytes).collect();
+        let mut doubles: Vec<u8> = numbers().flat_map(|it| f64::from(it).to_le_bytes()).collect();
+        let header = |descr: &str| {
+            format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({count},), }}")
+        };
+        for (descr, data) in [("<f2", &halves), ("<f4", &singles), ("<f8", &doubles)] {
+            let (shape, values) = read(&file(&header(descr), data)).unwrap();
+            assert_eq!(shape, [count]);
+            let near = |(a, b): (&f32, f32)| (a - b).abs() <= 1e-3 * b;
+            assert!(values.len() == count && values.iter().zip(numbers()).all(near), "{descr}");
+        }
+        doubles[8 * 15_000..][..8].copy_from_slice(&1e300_f64.to_le_bytes());
+        let message = read(&file(&header("<f8"), &doubles)).unwrap_err();
+        assert_eq!(message, "1e300 at [15000] exceeds the range of f32");
+        // The header alone decides what is read.
+        let long = file(&header("<f4"), &singles[4..]);
+        assert!(read(&long).unwrap_err().starts_with("79996 bytes of elements do not make shape"));
+        let header = Header::read(&mut &long[..]).unwrap();
+        let message = header.elements(&mut &long[header.length..]).unwrap_err();
+        assert_eq!(message, "the file ends before the elements of shape [20000] do");
     }
 
     #[test]
     fn keys_in_any_order_and_quotes() {
         let header = "{\"shape\": (2,), \"descr\": \"<f2\", \"fortran_order\": False}\n";
         let data = &[0, 0x3c, 0, 0xc0];
-        let expected = RawArray { shape: vec![2], dtype: Element::F16, data };
-        assert_eq!(read(&file(header, data)).unwrap(), expected);
+        assert_eq!(read(&file(header, data)).unwrap(), (vec![2], vec![1.0, -2.0]));
         let header = "{'descr': '<f8', 'fortran_order': False, 'shape': (), }\n";
         let data = &0.1f64.to_le_bytes();
-        let expected = RawArray { shape: vec![], dtype: Element::F64, data };
-        assert_eq!(read(&file(header, data)).unwrap(), expected);
+        assert_eq!(read(&file(header, data)).unwrap(), (vec![], vec![0.1]));
     }
 
     #[test]

@@ -3,26 +3,22 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Cursor, Read, Write};
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
 use ndarray::ArrayView4;
+use zip::read::ZipFile;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
+use super::directory::Guarded;
 use super::npy::{self, Header};
 use super::pick::Entry;
-
-/// The most arrays of an archive that are looked at.
-const MOST_ARRAYS: usize = 1000;
-/// The longest text that is read.
-const MOST_CHARACTERS: usize = 1000;
-/// The most bytes that an array is inflated to. Zeros deflate to a thousandth, so that a small file
-/// may be larger than any memory.
-const MOST_INFLATED: u64 = 1 << 30;
+use crate::limits::{MOST_CHARACTERS, MOST_INFLATED};
 
 /// An open archive.
 pub(crate) struct Npz {
-    archive: Mutex<ZipArchive<BufReader<File>>>,
+    archive: Mutex<ZipArchive<BufReader<Guarded>>>,
     headers: BTreeMap<String, (usize, Header)>,
     texts: BTreeMap<String, String>,
 }
@@ -30,23 +26,23 @@ pub(crate) struct Npz {
 impl Npz {
     /// Opens an archive, and reads the headers and the texts in it.
     pub(crate) fn open(file: File) -> Result<Self, String> {
+        let (file, floor) = Guarded::new(file)?;
         let archive = ZipArchive::new(BufReader::new(file));
         let mut archive = archive.map_err(|error| format!("not a valid .npz file: {error}"))?;
-        if archive.len() > MOST_ARRAYS {
-            return Err(format!("{} arrays, at most {MOST_ARRAYS} expected", archive.len()));
-        }
+        floor.store(0, Ordering::Relaxed);
         let (mut headers, mut texts) = (BTreeMap::new(), BTreeMap::new());
         for index in 0..archive.len() {
             let mut file = archive.by_index(index).map_err(|error| error.to_string())?;
             let name = file.name().map_err(|error| error.to_string())?.into_owned();
             let Some(name) = name.strip_suffix(".npy").map(str::to_owned) else { continue };
             let within = |message: String| format!("array {name}: {message}");
-            let mut head = Vec::new();
-            let room = Header::LONGEST as u64 + 4 * MOST_CHARACTERS as u64;
-            file.by_ref().take(room).read_to_end(&mut head).map_err(|e| within(e.to_string()))?;
-            let header = Header::read(&head).map_err(within)?;
-            let text = header.text().filter(|&characters| characters <= MOST_CHARACTERS);
-            match text.and_then(|characters| npy::text(&head[header.length..], characters)) {
+            let header = Header::read(&mut file).map_err(within)?;
+            let characters = header.text().filter(|&characters| characters <= MOST_CHARACTERS);
+            let text = characters.map(|characters| {
+                let mut data = vec![0; 4 * characters];
+                file.read_exact(&mut data).map(|()| npy::text(&data, characters))
+            });
+            match text.transpose().map_err(|error| within(error.to_string()))?.flatten() {
                 Some(text) => drop(texts.insert(name, text)),
                 None => drop(headers.insert(name, (index, header))),
             }
@@ -68,8 +64,31 @@ impl Npz {
         &self.texts
     }
 
-    /// The `.npy` file of the array `name`. Its size is checked before there is memory for it.
-    pub(crate) fn read(&self, name: &str) -> Result<Vec<u8>, String> {
+    /// The shape of the array `name`, whose size in the archive agrees with it.
+    pub(crate) fn shape(&self, name: &str) -> Result<Vec<usize>, String> {
+        self.with(name, |_, header| Ok(header.shape.clone()))
+    }
+
+    /// The array `name`, read a part at a time.
+    pub(crate) fn read(&self, name: &str) -> Result<Vec<f32>, String> {
+        self.with(name, |file, _| {
+            // What was read when the archive was opened, and is inflated again.
+            let values = Header::read(file)?.elements(file)?;
+            // The checksum is looked at when there is no more.
+            match file.read(&mut [0]) {
+                Ok(0) => Ok(values),
+                Ok(_) => Err("more bytes than the archive says".into()),
+                Err(error) => Err(error.to_string()),
+            }
+        })
+    }
+
+    /// What `call` makes of the file of the array `name`, whose size is checked before.
+    fn with<T>(
+        &self,
+        name: &str,
+        call: impl FnOnce(&mut ZipFile<'_, BufReader<Guarded>>, &Header) -> Result<T, String>,
+    ) -> Result<T, String> {
         let within = |message: String| format!("array {name}: {message}");
         let (index, header) =
             self.headers.get(name).ok_or_else(|| format!("there is no array {name}"))?;
@@ -86,11 +105,7 @@ impl Npz {
             let what = format!("{inflated} bytes when inflated, at most {MOST_INFLATED} expected");
             return Err(within(format!("{what}; write it by numpy.savez")));
         }
-        let mut bytes = Vec::new();
-        // One more: the checksum is looked at when there is no more.
-        let read = file.by_ref().take(inflated + 1).read_to_end(&mut bytes);
-        read.map_err(|error| within(error.to_string()))?;
-        Ok(bytes)
+        call(&mut file, header).map_err(within)
     }
 }
 
@@ -155,12 +170,8 @@ mod tests {
         assert_eq!(npz.texts(), &texts);
         let entries = npz.entries();
         assert_eq!((entries.len(), &*entries[0].name), (1, "latents"));
-        let read = npz.read("latents").unwrap();
-        let raw = npy::read(&read).unwrap();
-        assert_eq!(
-            (&raw.shape[..], raw.dtype.to_f32(raw.data)),
-            (&[1, 2, 3, 4][..], array.into_iter().collect::<Vec<_>>())
-        );
+        assert_eq!(npz.shape("latents").unwrap(), [1, 2, 3, 4]);
+        assert_eq!(npz.read("latents").unwrap(), array.into_iter().collect::<Vec<_>>());
     }
 
     #[test]
@@ -193,7 +204,7 @@ mod tests {
         let shape = format!("({},)", size / 4);
         let inside = body("'<f4'", &shape, &[0; 1 << 16]);
         let mut bytes = archive("x.npy", &inside);
-        let header = Header::read(&inside).unwrap();
+        let header = Header::read(&mut &inside[..]).unwrap();
         let claimed = (size / 4 * 4 + header.length as u32).to_le_bytes();
         let was = (inside.len() as u32).to_le_bytes();
         for at in 0..bytes.len() - 4 {

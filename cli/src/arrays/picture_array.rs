@@ -5,53 +5,75 @@ use std::path::Path;
 
 use ndarray::{Array4, ArrayView4};
 
-use super::container::{Array, Container, ContainerFormat};
+use super::container::{Container, ContainerFormat};
 use super::pick::pick;
 use super::{npy, safetensors};
 use crate::failure::{Failure, Result};
 use crate::output::{Format, Target};
 
-/// Reads `[batch, channels, h, w]`, or `[channels, h, w]` as a batch of one. A `.safetensors` file
+/// An array file whose header is read, and nothing of its elements.
+pub(crate) struct ArrayFile {
+    container: Container,
+    name: String,
+    dims: (usize, usize, usize, usize),
+}
+
+/// Opens `[batch, channels, h, w]`, or `[channels, h, w]` as a batch of one. A `.safetensors` file
 /// holds one tensor, or one under the first of `names` that is there.
-pub(crate) fn read(path: &Path, names: &[&str]) -> Result<Array4<f32>> {
-    let (array, dims) = (read_array(path, names)?, "[batch, channels, height, width]");
-    with_axes(path, array, dims)
+pub(crate) fn open(path: &Path, names: &[&str]) -> Result<ArrayFile> {
+    ArrayFile::open(path, names, false)
 }
 
-/// Reads a mask as [`read`] does, or `[h, w]`, as `[batch, 1, h, w]`.
-pub(crate) fn read_mask(path: &Path, names: &[&str]) -> Result<Array4<f32>> {
-    let mut array = read_array(path, names)?;
-    if array.shape.len() == 2 {
-        array.shape.insert(0, 1);
-    }
-    with_axes(path, array, "[height, width] or [batch, 1, height, width]")
+/// Opens a mask as [`open`] does, or `[h, w]`, as `[batch, 1, h, w]`.
+pub(crate) fn open_mask(path: &Path, names: &[&str]) -> Result<ArrayFile> {
+    ArrayFile::open(path, names, true)
 }
 
-fn read_array(path: &Path, names: &[&str]) -> Result<Array> {
-    let format = match Format::of(path)? {
-        Format::Npy => ContainerFormat::Npy,
-        _ => ContainerFormat::Tensors,
-    };
-    let container = Container::open(path, format)?;
-    let entries = container.entries();
-    let entry = pick(&entries, names).map_err(|message| Failure::at(path, message))?;
-    container.read(&entry.name)
-}
-
-fn with_axes(path: &Path, array: Array, expected: &str) -> Result<Array4<f32>> {
-    let Array { shape, values } = array;
-    let dims = match shape[..] {
-        [batch, channels, h, w] => (batch, channels, h, w),
-        [channels, h, w] => (1, channels, h, w),
-        _ => {
-            let what = format!("shape {shape:?}, expected {expected}");
-            return Err(Failure::at(path, what));
+impl ArrayFile {
+    fn open(path: &Path, names: &[&str], is_mask: bool) -> Result<Self> {
+        let format = match Format::of(path)? {
+            Format::Npy => ContainerFormat::Npy,
+            _ => ContainerFormat::Tensors,
+        };
+        let container = Container::open(path, format)?;
+        let entries = container.entries();
+        let entry = pick(&entries, names).map_err(|message| Failure::at(path, message))?;
+        let (shape, name) = (container.shape(&entry.name)?, entry.name.clone());
+        let dims = match shape[..] {
+            [batch, channels, h, w] => (batch, channels, h, w),
+            [channels, h, w] => (1, channels, h, w),
+            [h, w] if is_mask => (1, 1, h, w),
+            _ => {
+                let expected = match is_mask {
+                    true => "[height, width] or [batch, 1, height, width]",
+                    false => "[batch, channels, height, width]",
+                };
+                let what = format!("shape {shape:?}, expected {expected}");
+                return Err(Failure::at(path, what));
+            }
+        };
+        if shape.contains(&0) {
+            return Err(Failure::at(path, format!("shape {shape:?} holds nothing")));
         }
-    };
-    if values.is_empty() {
-        return Err(Failure::at(path, format!("shape {shape:?} holds nothing")));
+        Ok(Self { container, name, dims })
     }
-    Ok(Array4::from_shape_vec(dims, values).expect("the readers check the length"))
+
+    /// Batch, channels, height and width.
+    pub(crate) fn dims(&self) -> (usize, usize, usize, usize) {
+        self.dims
+    }
+
+    /// The most bytes in memory while [`ArrayFile::read`] reads, its result among them.
+    #[expect(dead_code, reason = "what counts budgets asks before it reads")]
+    pub(crate) fn reading_bytes(&self) -> Result<u64> {
+        self.container.reading_bytes(&self.name)
+    }
+
+    /// Reads the elements.
+    pub(crate) fn read(self) -> Result<Array4<f32>> {
+        let values = self.container.read(&self.name)?;
+        Ok(Array4::from_shape_vec(self.dims, values).expect("the readers check the length"))
+    }
 }
 
 /// Writes `array` as `f32`; `name` is the tensor's in a `.safetensors` file.

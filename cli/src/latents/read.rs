@@ -9,7 +9,7 @@ use super::agree::{check_flag, check_model};
 use super::choose::{COMFY, choose};
 use super::format;
 use super::label::{EMBEDDED, Kind, Label};
-use super::shape::Expected;
+use super::shape::{Expected, Layout};
 use crate::arrays::Container;
 use crate::failure::{Failure, Result};
 
@@ -33,12 +33,32 @@ pub(crate) struct Request<'a> {
     pub(crate) config: &'a Config,
 }
 
-/// Latents of the file, what they are, and a remark for the user.
+/// Latents in a file, all about them known, and nothing of their elements read.
+pub(crate) struct LatentsFile<'a> {
+    request: &'a Request<'a>,
+    container: Container,
+    name: String,
+    layout: Layout,
+    /// Whether they are divided by [`COMFY_SCALING`].
+    is_old: bool,
+    /// Whether they are in patches, which are unfolded.
+    is_folded: bool,
+    kind: Kind,
+    /// What there is to say to the user.
+    remark: Option<String>,
+}
+
+/// Latents of the file, what they are, and a remark for the user: [`open`], then read.
+pub(crate) fn read(request: &Request<'_>) -> Result<(Array4<f32>, Kind, Option<String>)> {
+    open(request)?.read()
+}
+
+/// Opens the latents of a file.
 ///
 /// `[batch, channels, h, w]` with the model's channels, or twice as many of moments. Scaled latents
 /// in patches, as FLUX.2 has them, are unfolded. Latents of another model, or other than the user
 /// says, are an error.
-pub(crate) fn read(request: &Request<'_>) -> Result<(Array4<f32>, Kind, Option<String>)> {
+pub(crate) fn open<'a>(request: &'a Request<'a>) -> Result<LatentsFile<'a>> {
     let path = request.path;
     let at = |message: String| Failure::at(path, message);
     let container = Container::open(path, format::container(path)?)?;
@@ -54,23 +74,19 @@ pub(crate) fn read(request: &Request<'_>) -> Result<(Array4<f32>, Kind, Option<S
     }
     let other = check_model(&label, request.model).map_err(at)?;
 
-    let mut array = container.read(&entry.name)?;
-    let old = comfy && !entries.iter().any(|entry| entry.name == COMFY_RAW);
-    if old {
-        let factor = (1.0 / COMFY_SCALING) as f32;
-        array.values.iter_mut().for_each(|value| *value *= factor);
-    }
+    let shape = container.shape(&entry.name)?;
+    let is_old = comfy && !entries.iter().any(|entry| entry.name == COMFY_RAW);
     let channels = request.model.channels.expect("a model has channels");
     let (config, size) = (request.config, request.size);
     let (factor, patch) = (config.downscale(), config.patch_size());
     let expected = Expected { channels, factor, patch, size };
-    let (mut latents, packed) = expected.shape(array).map_err(at)?;
+    let layout = expected.layout(&shape).map_err(at)?;
 
-    let mut found = latents.dim().1;
+    let mut found = layout.dims.1;
     let folded = expected.is_folded(found);
     let scaled = label.kind.map_or(request.scaled, |kind| kind == Kind::Scaled);
-    if folded && scaled {
-        latents = config.unpatchify_latents(latents.view())?;
+    let is_folded = folded && scaled;
+    if is_folded {
         found = channels;
     }
     let moments = match label.kind {
@@ -78,13 +94,13 @@ pub(crate) fn read(request: &Request<'_>) -> Result<(Array4<f32>, Kind, Option<S
         // A tiny autoencoder has none.
         None => found == 2 * channels && !request.scaled && config.family.tiny().is_none(),
     };
-    let (name, channels) = if moments { ("moments", 2 * channels) } else { ("latents", channels) };
+    let (what, channels) = if moments { ("moments", 2 * channels) } else { ("latents", channels) };
     if found != channels {
         let folded = match folded {
             true => format!("; in patches of {patch}x{patch} only with --scaled"),
             false => String::new(),
         };
-        return Err(at(format!("{name} of {found} channels, expected {channels}{folded}")));
+        return Err(at(format!("{what} of {found} channels, expected {channels}{folded}")));
     }
     let kind = match label.kind {
         Some(kind) => kind,
@@ -93,21 +109,62 @@ pub(crate) fn read(request: &Request<'_>) -> Result<(Array4<f32>, Kind, Option<S
         None => Kind::Raw,
     };
     let mut remarks: Vec<String> = other.into_iter().collect();
-    if old {
+    if is_old {
         remarks.push(format!("of ComfyUI's first format, divided by {COMFY_SCALING}"));
     }
     if kind == Kind::Moments {
         remarks.push("moments, decoding their mean".into());
     }
-    let name = path.display();
-    let remark = match (remarks.is_empty(), assumed(&label, request, kind, packed)) {
-        (true, assumed) => assumed.map(|assumed| format!("{name} {assumed}")),
+    let file = path.display();
+    let remark = match (remarks.is_empty(), assumed(&label, request, kind, layout.packed)) {
+        (true, assumed) => assumed.map(|assumed| format!("{file} {assumed}")),
         (false, assumed) => {
             remarks.extend(assumed.map(|assumed| format!("the file {assumed}")));
-            Some(format!("{name}: {}", remarks.join("; ")))
+            Some(format!("{file}: {}", remarks.join("; ")))
         }
     };
-    Ok((latents, kind, remark))
+    let name = entry.name.clone();
+    Ok(LatentsFile { request, container, name, layout, is_old, is_folded, kind, remark })
+}
+
+impl LatentsFile<'_> {
+    /// Batch, channels, height and width of what [`LatentsFile::read`] gives; moments have twice
+    /// the channels of latents.
+    #[expect(dead_code, reason = "what counts budgets asks before it reads")]
+    pub(crate) fn dims(&self) -> (usize, usize, usize, usize) {
+        let (batch, channels, height, width) = self.layout.dims;
+        let patch = if self.is_folded { self.request.config.patch_size() } else { 1 };
+        (batch, channels / patch.pow(2), height * patch, width * patch)
+    }
+
+    /// The most bytes in memory while [`LatentsFile::read`] reads, its result among them.
+    #[expect(dead_code, reason = "what counts budgets asks before it reads")]
+    pub(crate) fn reading_bytes(&self) -> Result<u64> {
+        let (batch, channels, height, width) = self.layout.dims;
+        let values = [channels, height, width, size_of::<f32>()]
+            .iter()
+            .fold(batch as u64, |product, &side| product.saturating_mul(side as u64));
+        // Beside the array, its unpacked or unfolded copy.
+        let copies = u64::from(self.layout.packed || self.is_folded);
+        let reading = self.container.reading_bytes(&self.name)?;
+        Ok(reading.max(values.saturating_mul(1 + copies)))
+    }
+
+    /// Latents of the file, what they are, and a remark for the user.
+    pub(crate) fn read(self) -> Result<(Array4<f32>, Kind, Option<String>)> {
+        let Self { request, container, name, layout, is_old, is_folded, kind, remark } = self;
+        let mut values = container.read(&name)?;
+        if is_old {
+            let factor = (1.0 / COMFY_SCALING) as f32;
+            values.iter_mut().for_each(|value| *value *= factor);
+        }
+        let within = |error: vaekl::Error| error.within(request.path.display());
+        let mut latents = layout.apply(values).map_err(within)?;
+        if is_folded {
+            latents = request.config.unpatchify_latents(latents.view()).map_err(within)?;
+        }
+        Ok((latents, kind, remark))
+    }
 }
 
 /// What had to be assumed, because neither the file nor the user said it.

@@ -3,7 +3,7 @@
 //! storage, with `NAME/byteorder` and `NAME/version` beside them.
 
 use super::super::contents::Contents;
-use super::super::tensor::RawTensors;
+use super::super::raw_tensors::RawTensors;
 use super::super::zip::Archive;
 use super::limits::MOST_BYTES;
 use super::machine::Pickle;

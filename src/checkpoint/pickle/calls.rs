@@ -5,7 +5,11 @@ use super::element::Element;
 use super::globals::{Global, Rebuild};
 use super::limits::MOST_ARGUMENTS;
 use super::value::{Arena, PickledStorage, TensorValue, Value, text};
+use crate::base::alloc;
 use crate::base::error::{Error, ErrorKind, Result};
+
+/// What a container of a pickle is made of.
+pub(super) const ITEMS: &str = "the items of a pickle";
 
 /// The arguments in a tuple, as many of them as a call looks at: it may be long, and called often.
 pub(super) fn arguments_of(arena: &Arena, tuple: u32) -> Vec<Value> {
@@ -78,11 +82,14 @@ pub(super) fn persistent(arena: &mut Arena, pickle: &[u8], id: Value) -> Result<
 fn mapping(arena: &mut Arena, arguments: &[Value]) -> Result<Value> {
     let mut items = Vec::new();
     match arguments {
-        [Value::Dict(id)] => items.extend_from_slice(arena.items(*id)),
+        [Value::Dict(id)] => items = alloc::collected(arena.items(*id).iter().copied(), ITEMS)?,
         [pairs @ (Value::List(_) | Value::Tuple(_))] => {
             for pair in arena.sequence(*pairs).unwrap_or_default() {
                 match arena.sequence(*pair) {
-                    Some(&[key, value]) => items.extend([key, value]),
+                    Some(&[key, value]) => {
+                        alloc::reserve(&mut items, 2, ITEMS)?;
+                        items.extend([key, value]);
+                    }
                     _ => return Err(Error::format("a dictionary of something else than pairs")),
                 }
             }

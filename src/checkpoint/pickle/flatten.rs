@@ -1,9 +1,11 @@
 #![forbid(unsafe_code)]
 //! The tensors of a pickle under dotted names: `state_dict.decoder.conv_in.weight`.
 
-use super::limits::*;
+use super::super::limits::{MOST_NAMES, MOST_TENSORS};
+use super::limits::{MOST_DEPTH, MOST_NAME, MOST_VISITS};
 use super::machine::Pickle;
 use super::value::Value;
+use crate::base::alloc;
 use crate::base::error::{Error, Result};
 
 /// The name of a tensor that is all there is.
@@ -42,7 +44,8 @@ pub(super) fn flatten(pickle: &Pickle<'_>) -> Result<Vec<(String, u32)>> {
                     let message = format!("tensors with names of over {MOST_NAMES} bytes together");
                     return Err(Error::format(message));
                 }
-                found.push((name.to_owned(), tensor));
+                let name = alloc::text(name, "the name of a tensor")?;
+                alloc::push(&mut found, (name, tensor), "a list of tensors")?;
             }
             Some(value @ (Value::List(id) | Value::Tuple(id) | Value::Dict(id))) => {
                 if path.iter().any(|level| level.id == id) {

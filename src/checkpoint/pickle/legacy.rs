@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::super::contents::Contents;
-use super::super::tensor::RawTensors;
+use super::super::raw_tensors::RawTensors;
 use super::limits::MOST_BYTES;
 use super::machine::Pickle;
 use super::tensors::tensors;

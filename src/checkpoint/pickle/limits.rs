@@ -32,15 +32,9 @@ pub(super) const MOST_GLOBAL_NAME: usize = 256;
 pub(super) const MOST_DEPTH: usize = 64;
 /// Items that are looked at on the way to the tensors, an item in two places twice.
 pub(super) const MOST_VISITS: usize = 1 << 20;
-/// Tensors in all, three times those of a whole training checkpoint.
-pub(super) const MOST_TENSORS: usize = 1 << 15;
 /// Bytes of the dotted name of a tensor.
 pub(super) const MOST_NAME: usize = 512;
-/// Bytes of all these names: 128 for each of the most tensors.
-pub(super) const MOST_NAMES: usize = 4 << 20;
 
-/// Axes of a tensor, as in PyTorch.
-pub(super) const MOST_AXES: usize = 64;
 /// Elements of a tensor that has more of them than its storage, because some axes repeat it. Those
 /// of an autoencoder are weights of normalisations; its largest weight has 2^23 elements.
 pub(super) const MOST_REPEATED: usize = 1 << 24;

@@ -3,11 +3,12 @@
 //! it keeps what the values are, and refuses whatever would need Python to find out.
 
 use super::super::cursor::Cursor;
-use super::calls;
+use super::calls::{self, ITEMS};
 use super::globals;
 use super::limits::*;
 use super::opcode::{self, Opcode};
 use super::value::{Arena, Span, Value, text};
+use crate::base::alloc;
 use crate::base::error::{Error, ErrorKind, Result};
 
 /// What a pickle says.
@@ -275,8 +276,7 @@ impl Machine<'_> {
         if self.stack.len() == MOST_STACK {
             return Err(Error::format(format!("more than {MOST_STACK} values on the stack")));
         }
-        self.stack.push(value);
-        Ok(())
+        alloc::push(&mut self.stack, value, "the stack of a pickle")
     }
 
     /// The value on top, which the last mark must not hide.
@@ -295,14 +295,15 @@ impl Machine<'_> {
         if self.marks.len() == MOST_MARKS {
             return Err(Error::format(format!("nested deeper than {MOST_MARKS}")));
         }
-        self.marks.push(self.stack.len());
-        Ok(())
+        alloc::push(&mut self.marks, self.stack.len(), "the marks of a pickle")
     }
 
     /// The values above the last mark.
     fn pop_mark(&mut self) -> Result<Vec<Value>> {
         let floor = self.marks.pop().ok_or_else(|| Error::format("no mark on the stack"))?;
-        Ok(self.stack.split_off(floor))
+        let items = alloc::collected(self.stack[floor..].iter().copied(), ITEMS)?;
+        self.stack.truncate(floor);
+        Ok(items)
     }
 
     fn get(&mut self, index: u32) -> Result<()> {
@@ -320,6 +321,8 @@ impl Machine<'_> {
             )));
         }
         if at >= self.memo.len() {
+            let more = at + 1 - self.memo.len();
+            alloc::reserve(&mut self.memo, more, "the memo of a pickle")?;
             self.memo.resize(at + 1, None);
         }
         self.memo[at] = Some(value);

@@ -2,11 +2,14 @@
 //! Tensors of a pickle, in the storages of their file.
 
 use super::super::contents::Contents;
-use super::super::tensor::{RawTensors, Tensor, count};
+use super::super::limits::MOST_AXES;
+use super::super::raw_tensors::RawTensors;
+use super::super::tensor::{Tensor, count};
 use super::flatten::flatten;
-use super::limits::{MOST_AXES, MOST_REPEATED, MOST_SHARED};
+use super::limits::{MOST_REPEATED, MOST_SHARED};
 use super::machine::Pickle;
 use super::value::{PickledStorage, TensorValue, Value};
+use crate::base::alloc;
 use crate::base::encoding::Encoding;
 use crate::base::error::{Error, Result};
 
@@ -27,12 +30,12 @@ pub(super) fn tensors(
                 (storage, element, offset, shape, strides)
             }
             TensorValue::Other(kind) => {
-                raw.unsupported.insert(name, kind.to_owned());
+                raw.add_unsupported(name, kind.to_owned())?;
                 continue;
             }
         };
         let Some(encoding) = element.encoding() else {
-            raw.unsupported.insert(name, element.name().to_owned());
+            raw.add_unsupported(name, element.name().to_owned())?;
             continue;
         };
         let shape = sides(pickle.arena.items(shape)).map_err(within)?;
@@ -41,7 +44,7 @@ pub(super) fn tensors(
         let bytes = bytes_of(storage).and_then(|bytes| part(storage, bytes)).map_err(within)?;
         let place = Place { encoding, offset, shape, strides };
         let tensor = place.tensor(name.clone(), bytes)?;
-        raw.tensors.insert(name, tensor);
+        raw.add(name, tensor)?;
     }
     Ok(raw)
 }
@@ -110,5 +113,9 @@ fn sides(values: &[Value]) -> Result<Vec<usize>> {
             .map_err(|_| Error::format(format!("{side} in its shape or strides"))),
         _ => Err(Error::format("something in its shape or strides that is no number")),
     };
-    values.iter().map(side).collect()
+    let mut sides = alloc::with_capacity(values.len(), "a shape")?;
+    for value in values {
+        sides.push(side(value)?);
+    }
+    Ok(sides)
 }

@@ -5,6 +5,7 @@
 use super::element::Element;
 use super::globals::Global;
 use super::limits::{MOST_CONTAINERS, MOST_ITEMS, MOST_OBJECTS};
+use crate::base::alloc;
 use crate::base::error::{Error, Result};
 
 /// Bytes of the pickle.
@@ -99,7 +100,7 @@ impl Arena {
             return Err(Error::format(message));
         }
         self.count(items.len())?;
-        self.containers.push(items);
+        alloc::push(&mut self.containers, items, "the containers of a pickle")?;
         Ok(self.containers.len() as u32 - 1)
     }
 
@@ -109,7 +110,9 @@ impl Arena {
     /// `Format` beyond the limits.
     pub(super) fn extend(&mut self, container: u32, items: &[Value]) -> Result<()> {
         self.count(items.len())?;
-        self.containers[container as usize].extend_from_slice(items);
+        let container = &mut self.containers[container as usize];
+        alloc::reserve(container, items.len(), "a container of a pickle")?;
+        container.extend_from_slice(items);
         Ok(())
     }
 
@@ -151,6 +154,6 @@ fn add<T>(objects: &mut Vec<T>, object: T) -> Result<u32> {
     if objects.len() == MOST_OBJECTS {
         return Err(Error::format(format!("more than {MOST_OBJECTS} tensors or storages")));
     }
-    objects.push(object);
+    alloc::push(objects, object, "the tensors of a pickle")?;
     Ok(objects.len() as u32 - 1)
 }

@@ -10,13 +10,17 @@
 mod families;
 mod marks;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use self::families::{FAMILIES, VQ};
 use self::marks::Named;
 use super::prefix::{Prefix, bare, unwrapped};
-use super::tensor::RawTensors;
+use super::raw_tensors::RawTensors;
+use crate::base::alloc;
 use crate::base::error::{Error, Result};
+
+/// What is allocated here, for messages.
+const NAMES: &str = "names of tensors";
 
 /// Fails for the tensors of a family that is not opened.
 ///
@@ -25,22 +29,29 @@ use crate::base::error::{Error, Result};
 pub(super) fn refuse(raw: &RawTensors) -> Result<()> {
     let shapes = raw.tensors.iter().map(|(name, tensor)| (name, Some(&*tensor.shape)));
     let names = shapes.chain(raw.unsupported.keys().map(|name| (name, None)));
-    let unwrapped: BTreeMap<String, _> =
-        names.map(|(name, shape)| (unwrapped(name), (name, shape))).collect();
-    let prefix = Prefix::find(&unwrapped.keys().map(String::as_str).collect());
+    // One by one: collected, they would be in a vector first, whose allocation cannot fail.
+    let mut unwrapped = BTreeMap::new();
+    for (name, shape) in names {
+        unwrapped.insert(self::unwrapped(name), (name, shape));
+    }
+    let mut set = BTreeSet::new();
+    for name in unwrapped.keys() {
+        set.insert(name.as_str());
+    }
+    let prefix = Prefix::find(&set);
     // Beside an autoencoder's own tensors, those of the larger model do not matter.
     let inside = |name: &str| match &prefix {
         // A half that lacks its name may be another's.
         Some(prefix) => prefix.strip(name).map(|rest| (rest.to_owned(), prefix.complete(rest))),
         None => Some((bare(name, &BEFORE).to_owned(), String::new())),
     };
-    let mut tensors = Vec::with_capacity(unwrapped.len());
+    let mut tensors = Vec::new();
     for (name, &(in_file, shape)) in &unwrapped {
         let Some((name, completed)) = inside(name) else { continue };
         if !completed.is_empty() && completed != name {
-            tensors.push(Named { name: completed, shape, in_file });
+            alloc::push(&mut tensors, Named { name: completed, shape, in_file }, NAMES)?;
         }
-        tensors.push(Named { name, shape, in_file });
+        alloc::push(&mut tensors, Named { name, shape, in_file }, NAMES)?;
     }
     tensors.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     let mut marks = FAMILIES.iter().flat_map(|f| f.marks.iter().map(|mark| (f.name, mark)));

@@ -5,10 +5,8 @@ use std::ops::Range;
 
 use super::super::contents::Contents;
 use super::super::cursor::Cursor;
+use super::super::limits::MOST_ZIP_ENTRIES;
 use crate::base::error::{Error, ErrorKind, Result};
-
-/// The most entries: a whole training checkpoint of Stable Diffusion has some ten thousand.
-const MOST_ENTRIES: u64 = 1 << 16;
 
 const END: &[u8] = b"PK\x05\x06";
 /// Bytes of the end record before its comment.
@@ -76,8 +74,8 @@ impl Directory {
             let message = "a zip archive in several parts";
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
-        if count > MOST_ENTRIES {
-            let message = format!("{count} entries in the zip archive, at most {MOST_ENTRIES}");
+        if count > MOST_ZIP_ENTRIES {
+            let message = format!("{count} entries in the zip archive, at most {MOST_ZIP_ENTRIES}");
             return Err(Error::format(message));
         }
         if offset.checked_add(size) != Some(records) {

@@ -3,10 +3,8 @@
 
 use super::super::contents::Contents;
 use super::super::cursor::Cursor;
+use super::super::limits::MOST_ZIP_NAME;
 use crate::base::error::{Error, ErrorKind, Result};
-
-/// The longest name: PyTorch's are `NAME/data/NUMBER`, where NAME is that of the file.
-const MOST_NAME: u16 = 1024;
 
 const CENTRAL: &[u8] = b"PK\x01\x02";
 const LOCAL: &[u8] = b"PK\x03\x04";
@@ -60,8 +58,8 @@ impl Central {
         let disk = cursor.u16()?;
         cursor.take(6)?; // Attributes.
         let offset = cursor.u32()?.into();
-        if name > MOST_NAME {
-            let message = format!("a name of {name} bytes in the zip, at most {MOST_NAME}");
+        if name > MOST_ZIP_NAME {
+            let message = format!("a name of {name} bytes in the zip, at most {MOST_ZIP_NAME}");
             return Err(Error::format(message));
         }
         let name = std::str::from_utf8(cursor.take(name.into())?)

@@ -21,16 +21,9 @@ use self::header::{Central, Method};
 use super::contents::Contents;
 use super::cursor::Cursor;
 use super::deflate::{self, Inflated};
+use super::limits::{MOST_INFLATED, MOST_RATIO, MOST_ZIP_DIRECTORY};
+use crate::base::alloc;
 use crate::base::error::{Error, Result};
-
-/// The largest directory: a whole training checkpoint has some ten thousand entries of a hundred
-/// bytes.
-const MOST_DIRECTORY: u64 = 8 << 20;
-/// The most bytes that one byte inflates to: deflate has 258 bytes in 2 bits at best.
-const MOST_RATIO: u64 = 1032;
-
-/// The largest entry that is inflated, in bytes: far above any layer's weight.
-const MOST_INFLATED: u64 = 1 << 30;
 
 /// The entries of an archive.
 pub(super) struct Archive {
@@ -54,8 +47,9 @@ impl Archive {
     pub(super) fn read(contents: &Contents) -> Result<Self> {
         let Directory { range, count } = Directory::find(contents)?;
         let size = range.end - range.start;
-        if size > MOST_DIRECTORY {
-            let message = format!("a zip directory of {size} bytes, at most {MOST_DIRECTORY} read");
+        if size > MOST_ZIP_DIRECTORY {
+            let message =
+                format!("a zip directory of {size} bytes, at most {MOST_ZIP_DIRECTORY} read");
             return Err(Error::format(message));
         }
         let bytes = contents.slice(range.clone()).expect("in bounds");
@@ -148,7 +142,7 @@ impl Entry {
             }
             _ => {}
         }
-        extents.push((offset, end));
+        alloc::push(extents, (offset, end), "the entries of a zip archive")?;
         let inflated = Inflated { len: size, crc: central.crc };
         Ok(Self { data: start..end, method: central.method, inflated })
     }

@@ -24,7 +24,7 @@ impl Flux2Config {
     pub(super) fn read(fields: &Fields<'_>) -> Result<Self> {
         let patch = fields.get("patch_size");
         if let Some(value) = patch
-            && *value != json!([PATCH, PATCH])
+            && fields.some_counts("patch_size").ok().flatten().as_deref() != Some(&[PATCH; 2])
         {
             return Fields::wrong("patch_size", "[2, 2]", value);
         }

@@ -1,10 +1,11 @@
 #![forbid(unsafe_code)]
 //! The latents of a model, and those of its diffusion model: scaling, statistics and patches.
 
-use ndarray::{Array4, ArrayView4, ArrayViewMut4};
+use ndarray::{Array4, ArrayView4, ArrayViewMut4, indices};
 
 use super::flux2::PATCH;
 use super::{Config, Family};
+use crate::base::alloc;
 use crate::base::error::{Error, Result};
 use crate::model::scaling::Scaling;
 
@@ -41,7 +42,7 @@ impl Config {
     /// column, as FLUX.2's pipeline does.
     ///
     /// # Errors
-    /// `InvalidArgument` if `p` does not divide the sides.
+    /// `InvalidArgument` if `p` does not divide the sides, `OutOfMemory`.
     pub fn patchify_latents(&self, latents: ArrayView4<'_, f32>) -> Result<Array4<f32>> {
         let (p, (batch, channels, height, width)) = (self.patch_size(), latents.dim());
         if !height.is_multiple_of(p) || !width.is_multiple_of(p) {
@@ -50,15 +51,15 @@ impl Config {
             )));
         }
         let shape = (batch, channels * p * p, height / p, width / p);
-        Ok(Array4::from_shape_fn(shape, |(b, c, y, x)| {
-            latents[(b, c / (p * p), y * p + c / p % p, x * p + c % p)]
-        }))
+        let value =
+            |(b, c, y, x): Place| latents[(b, c / (p * p), y * p + c / p % p, x * p + c % p)];
+        made(shape, value)
     }
 
     /// The inverse of [`Config::patchify_latents`].
     ///
     /// # Errors
-    /// `InvalidArgument` if the second axis is not a multiple of `p^2`.
+    /// `InvalidArgument` if the second axis is not a multiple of `p^2`, `OutOfMemory`.
     pub fn unpatchify_latents(&self, patches: ArrayView4<'_, f32>) -> Result<Array4<f32>> {
         let (p, (batch, channels, height, width)) = (self.patch_size(), patches.dim());
         if !channels.is_multiple_of(p * p) {
@@ -68,9 +69,7 @@ impl Config {
             )));
         }
         let shape = (batch, channels / (p * p), height * p, width * p);
-        Ok(Array4::from_shape_fn(shape, |(b, c, y, x)| {
-            patches[(b, (c * p + y % p) * p + x % p, y / p, x / p)]
-        }))
+        made(shape, |(b, c, y, x)| patches[(b, (c * p + y % p) * p + x % p, y / p, x / p)])
     }
 
     /// The scaling; an error if a part of it is in weights that were not read.
@@ -94,4 +93,13 @@ impl Config {
             std: self.latents_std.as_deref(),
         }
     }
+}
+
+/// Batch, channel, row and column.
+type Place = (usize, usize, usize, usize);
+
+/// An array of `shape` whose elements `value` gives.
+fn made(shape: Place, value: impl Fn(Place) -> f32) -> Result<Array4<f32>> {
+    let values = alloc::collected(indices(shape).into_iter().map(value), "latents")?;
+    Ok(Array4::from_shape_vec(shape, values).expect("as many as the shape says"))
 }

@@ -19,7 +19,9 @@ mod latents;
 mod tests;
 mod tiny;
 
-use serde_json::{Value, json};
+use std::borrow::Cow;
+
+use serde_json::json;
 
 pub use self::activation::Activation;
 use self::fields::{Fields, MOST_CHANNELS, check_counts};
@@ -27,6 +29,7 @@ pub use self::flux2::Flux2Config;
 pub use self::kl::KlConfig;
 pub use self::tiny::{TinyConfig, TinyVariant};
 use crate::base::error::{Error, Result};
+use crate::checkpoint::shortened;
 
 /// A family of autoencoders, a class of diffusers, with the configuration of its network.
 #[derive(Clone, Debug, PartialEq)]
@@ -145,24 +148,20 @@ impl Config {
     }
 
     /// Reads the text of a `config.json`. Missing fields take the defaults of diffusers' class that
-    /// it names, `AutoencoderKL` if it names none; unknown ones are ignored.
+    /// it names, `AutoencoderKL` if it names none; unknown ones are passed over.
     ///
     /// # Errors
-    /// `Format` if the text is not JSON, `Model` if a field has a wrong type or fields contradict
+    /// `Format` if the text is not JSON or has over 2^20 bytes, `Model` if a field has a wrong type or fields contradict
     /// each other. The message names the field, with expected and found.
     pub fn from_json(text: &str) -> Result<Self> {
-        let json: Value = serde_json::from_str(text)
-            .map_err(|error| Error::format(format!("not valid JSON: {error}")))?;
-        let object = json.as_object().ok_or_else(|| Error::format("a JSON object expected"))?;
-        let of_flax;
-        let mut fields = Fields(object);
-        let family = match class_name(&fields) {
+        let mut fields = Fields::read(text)?;
+        let class = class_name(&fields);
+        let family = match class.as_deref() {
             None | Some("AutoencoderKL") => {
                 Family::Kl(KlConfig::read(&fields, KlConfig::default(), false)?)
             }
             Some("FlaxAutoencoderKL") => {
-                of_flax = flax::fields(object);
-                fields = Fields(&of_flax);
+                fields.of_flax = true;
                 Family::Kl(KlConfig::read(&fields, KlConfig::default(), false)?)
             }
             Some("AutoencoderKLFlux2") => Family::Flux2(Flux2Config::read(&fields)?),
@@ -171,6 +170,7 @@ impl Config {
             }
             Some("AutoencoderTiny") => Family::Tiny(TinyConfig::read(&fields)?),
             Some(class) => {
+                let class = shortened(class);
                 return Err(Error::model(format!(
                     "_class_name: AutoencoderKL, FlaxAutoencoderKL, AutoencoderKLFlux2, \
                      AsymmetricAutoencoderKL or AutoencoderTiny expected, {class} found"
@@ -302,6 +302,6 @@ impl Config {
 }
 
 /// The name of the class; "no string" if it is no string.
-fn class_name<'f>(fields: &'f Fields<'_>) -> Option<&'f str> {
-    fields.get("_class_name").map(|class| class.as_str().unwrap_or("no string"))
+fn class_name<'a>(fields: &Fields<'a>) -> Option<Cow<'a, str>> {
+    fields.get("_class_name").map(|class| Fields::text(class).unwrap_or("no string".into()))
 }

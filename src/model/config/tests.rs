@@ -82,3 +82,56 @@ fn wrong_fields_are_named_with_expected_and_found() {
         }
     }
 }
+
+#[test]
+fn what_the_flax_class_ignores_is_left_out() {
+    let found = Config::from_json(
+        r#"{"_class_name": "FlaxAutoencoderKL", "act_fn": "no such thing", "shift_factor": 1,
+        "down_block_types": ["AttnDownEncoderBlock2D", 1], "block_out_channels": [8, 16],
+        "up_block_types": ["AttnUpDecoderBlock2D", "x"], "norm_num_groups": 4,
+        "latents_mean": [1], "latents_std": "none", "use_quant_conv": false,
+        "use_post_quant_conv": false, "mid_block_add_attention": false}"#,
+    );
+    let expected = Config::from_json(
+        r#"{"down_block_types": ["DownEncoderBlock2D", "DownEncoderBlock2D"],
+        "block_out_channels": [8, 16], "norm_num_groups": 4,
+        "up_block_types": ["UpDecoderBlock2D", "UpDecoderBlock2D"]}"#,
+    );
+    assert_eq!(found.unwrap(), expected.unwrap());
+}
+
+#[test]
+fn the_last_of_two_fields_counts_and_escapes_are_read() {
+    let config = Config::from_json(
+        r#"{"in_channels": "no", "\u0069n_channels": 2, "act_fn": "\u0067ELU",
+        "sample_size": [64, 32] , "x": [[{"y": [null]}]], "scaling_factor": 1e-1}"#,
+    )
+    .unwrap();
+    assert_eq!((config.in_channels, config.sample_size), (2, (64, 32)));
+    assert_eq!(config.family.kl().unwrap().act_fn, Activation::Gelu);
+    assert_eq!(config.scaling_factor, 0.1);
+}
+
+#[test]
+fn configurations_have_limits() {
+    let long = |field: &str, item: &str, count: usize| {
+        format!("{{\"{field}\": [{}]}}", vec![item; count].join(","))
+    };
+    Config::from_json(&long("x", "[[0]]", 100_000)).unwrap();
+    for (text, part) in [
+        (long("x", "[[0]]", 200_000), "at most 1048576 bytes expected, 1200008 found"),
+        (long("latents_mean", "1", 65_537), "latents_mean: at most 65536 entries expected"),
+        (long("block_out_channels", "1", 65_537), "block_out_channels: at most 65536 entries"),
+        (format!("{{\"x\": {}0{}}}", "[".repeat(128), "]".repeat(128)), "128 levels"),
+        (format!("{{\"act_fn\": \"{}\"}}", "a".repeat(1 << 19)), "aaa... found"),
+        (format!("{{\"_class_name\": \"{}\"}}", "a".repeat(1 << 19)), "aaa... found"),
+        (r#"{"scaling_factor": 1e999}"#.into(), "a number expected, 1e999 found"),
+        (r#"{"in_channels": 3.0}"#.into(), "a whole number expected, 3.0 found"),
+    ] {
+        let message = error(&text);
+        assert!(message.contains(part) && message.len() < 200, "{part}: {message}");
+    }
+    let many: String = (0..4097).map(|i| format!("\"{i}\": 0,")).collect();
+    let error = Config::from_json(&format!("{{{many}\"z\": 0}}")).unwrap_err();
+    assert_eq!(error.message(), "more than 4096 fields");
+}

@@ -75,21 +75,23 @@ impl TinyConfig {
     pub(super) fn read(fields: &Fields<'_>) -> Result<Self> {
         let default = Self::default();
         if let Some(value) = fields.get("upsampling_scaling_factor")
-            && value.as_u64() != Some(2)
+            && value != "2"
         {
             return Fields::wrong("upsampling_scaling_factor", "2", value);
         }
         // With whole factors both are the same.
         if let Some(value) = fields.get("upsample_fn")
-            && !matches!(value.as_str(), Some("nearest" | "nearest-exact"))
+            && !matches!(Fields::text(value).as_deref(), Some("nearest" | "nearest-exact"))
         {
             return Fields::wrong("upsample_fn", "nearest", value);
         }
-        let variant = match fields.get("arch_variant").map(|value| (value.as_str(), value)) {
+        let variant = match fields.get("arch_variant") {
             None => TinyVariant::Plain,
-            Some((Some("flux_2"), _)) => TinyVariant::Flux2,
-            Some((Some("f32"), _)) => TinyVariant::F32,
-            Some((_, value)) => return Fields::wrong("arch_variant", "flux_2 or f32", value),
+            Some(value) => match Fields::text(value).as_deref() {
+                Some("flux_2") => TinyVariant::Flux2,
+                Some("f32") => TinyVariant::F32,
+                _ => return Fields::wrong("arch_variant", "flux_2 or f32", value),
+            },
         };
         let counts = |field: &str, default: &[usize]| fields.counts(field, default);
         Ok(Self {

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use super::super::super::file;
 use super::super::super::format::{self, Format};
-use super::super::super::tensor::{RawTensors, Tensor};
+use super::super::super::raw_tensors::RawTensors;
+use super::super::super::tensor::Tensor;
 use crate::base::error::{ErrorKind, Result};
 use crate::base::weight::WeightSource as _;
 
