@@ -98,10 +98,10 @@ impl<'a> Builder<'a> {
     /// The values of a tensor `[length]`: a bias, a norm's factors or its offsets. An activation
     /// function may hide that one of them is not finite, so that no result would tell.
     pub(super) fn vector(&mut self, name: &str, length: usize) -> Result<Vec<f32>> {
-        let (tensor, source) = (self.take(name, &[&[length]])?, &self.checkpoint.source);
-        let values = tensor.to_f32().map_err(|error| error.within(source))?;
+        let tensor = self.take(name, &[&[length]])?;
+        let values = tensor.to_f32().map_err(|error| error.within(&self.checkpoint.source))?;
         match values.iter().position(|value| !value.is_finite()) {
-            Some(at) => Err(self.wrong_value(&tensor, "finite numbers", values[at], at)),
+            Some(at) => Err(self.wrong_value(name, "finite numbers", values[at], at)),
             None => Ok(values),
         }
     }
@@ -112,17 +112,18 @@ impl<'a> Builder<'a> {
         match values.iter().position(|value| value.abs() > MOST_OF_NORM) {
             Some(at) => {
                 let expected = format!("numbers up to {MOST_OF_NORM:e}");
-                let tensor = &self.checkpoint.tensors[name];
-                Err(self.wrong_value(tensor, &expected, values[at], at))
+                Err(self.wrong_value(name, &expected, values[at], at))
             }
             None => Ok(values),
         }
     }
 
-    fn wrong_value(&self, tensor: &Tensor, expected: &str, found: f32, at: usize) -> Error {
-        let (source, Tensor { name, dtype, .. }) = (&self.checkpoint.source, tensor);
+    /// The error for the value `found` at `at` of the tensor `name`.
+    pub(super) fn wrong_value(&self, name: &str, expected: &str, found: f32, at: usize) -> Error {
+        let (source, family) = (&self.checkpoint.source, self.family);
+        let tensor = self.checkpoint.tensors.get(name).map_or(name, |tensor| &tensor.name);
         Error::model(format!(
-            "{source}: tensor {name}: {expected} expected, {found:e} found at {at} ({dtype})"
+            "{source}: tensor {tensor} of an {family}: {expected} expected, {found} found at {at}"
         ))
     }
 

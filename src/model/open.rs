@@ -266,8 +266,7 @@ impl Model {
         let mut builder = Builder::new(&checkpoint, config.family.name());
         let weights = Weights::build(&mut builder, &config, directions)?;
         if let Family::Flux2(flux2) = config.family.clone() {
-            flux2::read_statistics(&mut builder, &mut config, &flux2)
-                .map_err(|error| error.within(&checkpoint.source))?;
+            flux2::read_statistics(&mut builder, &mut config, &flux2)?;
         }
         let unused = check::unused(&checkpoint, |name| builder.used(name), directions);
         if inferred {
