@@ -22,7 +22,8 @@ static vaekl_session *session_of(const vaekl_model *model, canceller *c, vaekl_t
   vaekl_session *session = NULL;
   vaekl_session_options options;
   CHECK(vaekl_session_options_init(&options, sizeof options) == VAEKL_OK);
-  options.threads = 2;
+  /* So that progress is reported at the same moments each time. */
+  options.threads = 1;
   options.tiling = tiling;
   options.tile_size = tiling == VAEKL_TILING_EXACT ? 0 : SIDE / 2;
   options.progress = count;

@@ -43,10 +43,10 @@ static void *use(void *unused) {
   FUNCTION(decode);
   CHECK(session_options_init(&options, sizeof options) == VAEKL_OK);
   options.threads = threads;
-  CHECK_OK(model_open(model_path, NULL, &model, &error));
-  CHECK_OK(session_new(model, &options, &session, &error));
+  CHECK(model_open(model_path, NULL, &model, NULL) == VAEKL_OK);
+  CHECK(session_new(model, &options, &session, NULL) == VAEKL_OK);
   if (decodes) {
-    CHECK_OK(decode(session, &latent, &image, &error));
+    CHECK(decode(session, &latent, &image, NULL) == VAEKL_OK);
   }
   session_free(session);
   model_free(model);
