@@ -23,7 +23,7 @@ fn arguments(program: &str, data: &Path) -> Vec<String> {
         "decode_encode" => vec![model, data, fixture.meta["noise_seed"].to_string()],
         "families" => vec![support::data().join("families").display().to_string(), data],
         "save" => vec![model, data],
-        "threads" => vec![model],
+        "forks" | "outputs" | "threads" => vec![model],
         other => panic!("tests/c/{other}.c has no arguments in this test"),
     }
 }
@@ -36,7 +36,9 @@ fn programs() -> Vec<String> {
         .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
         .collect();
     names.sort();
-    assert_eq!(names, ["arguments", "decode_encode", "families", "save", "threads"]);
+    let expected =
+        ["arguments", "decode_encode", "families", "forks", "outputs", "save", "threads"];
+    assert_eq!(names, expected);
     names
 }
 
@@ -73,6 +75,28 @@ fn models_are_saved() {
 #[test]
 fn threads_share_what_they_may() {
     run_everywhere("threads");
+}
+
+#[test]
+fn a_forked_child_is_told_to_make_a_session_of_its_own() {
+    run_everywhere("forks");
+}
+
+#[test]
+fn outputs_of_calls_that_fail_are_as_the_header_says() {
+    run_everywhere("outputs");
+}
+
+#[test]
+fn nothing_of_the_library_runs_when_it_is_unloaded() {
+    let program = scratch("c_api-unload").join("unload");
+    let mut compiler = Command::new("cc");
+    compiler.args(["-std=c99", "-g"]).args(support::c::WARNINGS).arg("-I");
+    compiler.arg(root().join("include")).arg(root().join("tests/c/loaded/unload.c"));
+    run(compiler.arg("-o").arg(&program).args(["-ldl", "-lpthread", "-lm"]));
+    let mut unload = Command::new(&program);
+    unload.arg(library("libvaekl.so")).arg(fixture().folder).arg("300");
+    assert_eq!(run(&mut unload).stdout, b"ok\n");
 }
 
 /// Examples that need nothing but this library; `scripts/hosts/c` runs the others, and compares
@@ -129,8 +153,10 @@ fn valgrind_finds_nothing() {
         // A copy, as the other tests compile the same program again.
         let copy = data.join(&program);
         fs::copy(&binary, &copy).unwrap();
+        // A forked child leaks on purpose what its parent's threads were at.
+        let leaks = if program == "forks" { "--leak-check=no" } else { "--leak-check=full" };
         run(Command::new("valgrind")
-            .args(["--quiet", "--error-exitcode=9", "--leak-check=full"])
+            .args(["--quiet", "--error-exitcode=9", leaks])
             .args(["--show-leak-kinds=definite", "--errors-for-leak-kinds=definite"])
             .arg(&copy)
             .args(arguments(&program, &data)));

@@ -59,7 +59,7 @@ fn statistics_that_none_can_be() {
     for (tensor, value, expected) in [
         ("bn.running_var", 0.0, "positive numbers expected, 0 found at 0"),
         ("bn.running_var", -1.0, "positive numbers expected, -1 found"),
-        ("bn.running_var", f32::NAN, "positive numbers expected, NaN found"),
+        ("bn.running_var", f32::NAN, "finite numbers expected, NaN found"),
         ("bn.running_mean", f32::NAN, "finite numbers expected, NaN found"),
         ("bn.running_mean", f32::INFINITY, "finite numbers expected, inf found"),
     ] {

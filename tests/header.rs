@@ -22,9 +22,13 @@ const HEAD: &str = "\
  *
  * Errors     Every fallible function returns a vaekl_status. Most also take an
  *            optional vaekl_error, owned by the caller, as their last argument.
- *            Outputs are written only on success; if a picture of a batch
- *            fails, the images before it are complete. No error is kept in
- *            thread-local or global state.
+ *            An error before the work (arguments, state, memory, budget) leaves
+ *            outputs untouched, and so does any error of a call without tiles,
+ *            but for one that vaekl_decode names. In tiles rows are written as
+ *            they are made: vaekl_decode leaves an unspecified number of them
+ *            in the image that failed. If a picture of a batch fails, the
+ *            images before it are complete. No error is kept in thread-local
+ *            or global state.
  * Ownership  Free each vaekl_x* obtained through `out` once, with vaekl_x_free;
  *            NULL is accepted. A model may be freed before its sessions: they
  *            hold their own reference. Input pointers are borrowed for the call
@@ -34,6 +38,19 @@ const HEAD: &str = "\
  *            that object. Of two calls on one session the second returns
  *            VAEKL_ERR_STATE. vaekl_session_cancel and vaekl_session_memory may
  *            run while another call uses the session.
+ * Processes  A session belongs to the process that made it. In a child of fork()
+ *            every call on it, and on its stream, returns VAEKL_ERR_STATE at
+ *            once; freeing it there is allowed and waits for nothing. Models
+ *            work in both: make a new session in the child. A child that is
+ *            forked in a callback must not return from it.
+ * Files      Weights are mapped from their files unless disable_mmap is set. A
+ *            file that is truncated while it is mapped ends the process with
+ *            SIGBUS when a call reads it; nothing can be promised then. One
+ *            that was written in place makes the calls that come then, or that
+ *            it changed under, fail with VAEKL_ERR_IO. Replacing a file by
+ *            rename, and removing it, is harmless.
+ * Unloading  Once all sessions are freed, none of the library's threads is left:
+ *            dlclose is safe.
  * Callbacks  Run on the thread that made the call, never after it returns. They
  *            must not throw, longjmp, or call back into the same session, except
  *            for vaekl_session_cancel and vaekl_session_memory.

@@ -473,7 +473,8 @@ class Stream {
   std::uint32_t height() const noexcept { return height_; }
   std::uint32_t channels() const noexcept { return channels_; }
   /// Reads as many HWC rows as fit `out`, `row_stride` bytes apart (0 = packed). Returns their
-  /// number, 0 after the last.
+  /// number, 0 after the last; fewer than fit if what follows failed, which the next read tells, and
+  /// each one after it.
   [[nodiscard]] Fallible<std::uint32_t> read(Span<T> out, std::size_t row_stride = 0) {
     const std::size_t row = std::size_t{width_} * channels_ * sizeof(T),
                       found = out.size() * sizeof(T);
@@ -520,7 +521,13 @@ class Stream {
   friend class Session;
   struct Free {
     std::shared_ptr<detail::SessionState> session;
-    void operator()(vaekl_stream *stream) const noexcept { vaekl_stream_free(stream); }
+    void operator()(vaekl_stream *stream) const noexcept {
+      vaekl_stream_free(stream);
+#ifndef VAEKL_NO_EXCEPTIONS
+      // What progress threw after the last rows that were read is of no later call.
+      if (session) session->thrown = nullptr;
+#endif
+    }
   };
 
   /// Reads the next rows of a loop; false after the last.

@@ -35,7 +35,8 @@ func (w *watch) run(ctx context.Context, progress func(done, total uint64) error
 	if w.panicked != nil {
 		panic(w.panicked)
 	}
-	if status == C.VAEKL_ERR_CANCELLED && w.stopped != nil {
+	// A read of a stream that was stopped after some rows is a success in C, which returns them.
+	if w.stopped != nil && (status == C.VAEKL_ERR_CANCELLED || status == C.VAEKL_OK) {
 		return cancelled(w.stopped)
 	}
 	return failure(status, &e)

@@ -8,6 +8,7 @@ use half::{bf16, f16};
 use super::alloc::out_of_memory;
 use super::error::Result;
 use super::storage::Storage;
+use super::watched_file::WatchedFile;
 use crate::os::{self, AnonymousMap};
 
 /// Alignment of every part of a buffer: a cache line, and a zmm register.
@@ -184,6 +185,11 @@ pub(crate) trait Owner: AsRef<[u8]> + Send + Sync {
 
     /// Whether [`Owner::release`] frees memory.
     fn releases(&self) -> bool;
+
+    /// The file that the memory is mapped from.
+    fn file(&self) -> Option<&Arc<WatchedFile>> {
+        None
+    }
 }
 
 /// An owner that cannot release memory.
@@ -231,6 +237,11 @@ impl Bytes {
     /// Whether [`Bytes::release`] frees memory.
     pub(crate) fn releases(&self) -> bool {
         self.owner.releases()
+    }
+
+    /// The file that these bytes are mapped from.
+    pub(crate) fn file(&self) -> Option<&Arc<WatchedFile>> {
+        self.owner.file()
     }
 
     /// A part of these bytes, sharing their owner. Panics when `range` is out of bounds.

@@ -1,15 +1,33 @@
 #![forbid(unsafe_code)]
 //! The weight of a layer: elements in memory that kernels pack, or a source that loads them.
 
+use half::{bf16, f16};
+
 use super::buffer::{AlignedBuf, cast_mut};
 use super::encoding::Dense;
-use super::error::Result;
+use super::error::{Error, Result};
 
 /// Row-major elements in memory: little-endian, possibly unaligned.
 #[derive(Clone, Copy)]
 pub(crate) struct DenseWeight<'a> {
     pub(crate) bytes: &'a [u8],
     pub(crate) dtype: Dense,
+}
+
+impl DenseWeight<'_> {
+    /// The first element that is not finite as f32, and its index.
+    fn not_finite(&self) -> Option<(usize, f32)> {
+        fn first<const N: usize>(bytes: &[u8], read: fn([u8; N]) -> f32) -> Option<(usize, f32)> {
+            let values = bytes.as_chunks().0.iter().map(|&element| read(element));
+            values.enumerate().find(|(_, value)| !value.is_finite())
+        }
+        match self.dtype {
+            Dense::F32 => first(self.bytes, f32::from_le_bytes),
+            Dense::F16 => first(self.bytes, |element| f16::from_le_bytes(element).to_f32()),
+            Dense::Bf16 => first(self.bytes, |element| bf16::from_le_bytes(element).to_f32()),
+            Dense::F64 => first(self.bytes, |element| f64::from_le_bytes(element) as f32),
+        }
+    }
 }
 
 /// Memory of a weight in bytes.
@@ -59,6 +77,15 @@ impl<'a> LayerWeight<'a> {
         let mut buffer = AlignedBuf::zeroed(source.len() * size_of::<f32>(), "a layer's weight")?;
         source.load(cast_mut(&mut buffer))?;
         Ok(Self::Loaded(buffer))
+    }
+
+    /// # Errors
+    /// `Format`, naming the layer, if an element is not finite.
+    pub(crate) fn expect_finite(self, layer: &str) -> Result<Self> {
+        let Some((at, found)) = self.dense().not_finite() else { return Ok(self) };
+        Err(Error::format(format!(
+            "{layer}: weight: finite numbers expected, {found} found at element {at}"
+        )))
     }
 
     pub(crate) fn dense(&self) -> DenseWeight<'_> {

@@ -2,7 +2,6 @@
 //! The bytes of a checkpoint or of a part of it: in memory, still in their file, or deflated.
 
 use std::borrow::Cow;
-use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -10,6 +9,7 @@ use super::deflate::{self, Inflated};
 use crate::base::alloc;
 use crate::base::buffer::Bytes;
 use crate::base::error::{Error, Result};
+use crate::base::watched_file::WatchedFile;
 use crate::os;
 
 /// Bytes, wherever they are. A part of them shares their memory or their file.
@@ -18,7 +18,7 @@ pub(crate) enum Contents {
     /// In memory: a mapped file, or the caller's bytes.
     Memory(Bytes),
     /// In a file that is not mapped.
-    File { file: Arc<File>, range: Range<u64> },
+    File { file: Arc<WatchedFile>, range: Range<u64> },
     /// A part of what `compressed` inflates to, inflated whenever it is read.
     Deflated { compressed: Arc<Contents>, whole: Inflated, range: Range<u64> },
     /// Pieces one after the other.
@@ -27,9 +27,23 @@ pub(crate) enum Contents {
 
 impl Contents {
     /// All of `file`, which is read when bytes are needed.
-    pub(super) fn file(file: File) -> std::io::Result<Self> {
-        let range = 0..file.metadata()?.len();
-        Ok(Self::File { file: Arc::new(file), range })
+    pub(super) fn file(file: Arc<WatchedFile>) -> Self {
+        let range = 0..file.bytes();
+        Self::File { file, range }
+    }
+
+    /// Adds the files that the bytes are in to `files`, each once.
+    pub(crate) fn add_files(&self, files: &mut Vec<Arc<WatchedFile>>) {
+        let file = match self {
+            Self::Memory(bytes) => bytes.file(),
+            Self::File { file, .. } => Some(file),
+            Self::Deflated { compressed, .. } => return compressed.add_files(files),
+            Self::Pieces(pieces) => return pieces.iter().for_each(|piece| piece.add_files(files)),
+        };
+        let Some(file) = file else { return };
+        if !files.iter().any(|other| Arc::ptr_eq(other, file)) {
+            files.push(Arc::clone(file));
+        }
     }
 
     /// All that `compressed` inflates to.
@@ -96,8 +110,8 @@ impl Contents {
     /// The bytes, copied unless they are in memory.
     ///
     /// # Errors
-    /// `Io` if the file cannot be read or has become shorter, `Format` if deflated bytes are
-    /// corrupt.
+    /// `Io`, naming the file, if it cannot be read or was written since it was opened, `Format` if
+    /// deflated bytes are corrupt.
     pub(crate) fn read(&self) -> Result<Cow<'_, [u8]>> {
         if let Self::Memory(bytes) = self {
             return Ok(Cow::Borrowed(bytes));
@@ -120,8 +134,10 @@ impl Contents {
                 out.try_reserve_exact(length)
                     .map_err(|_| alloc::out_of_memory("a part of a file", length))?;
                 out.resize(from + length, 0);
-                os::read_at(file, &mut out[from..], range.start)
-                    .map_err(|error| Error::io("reading the checkpoint", error))?;
+                let read = os::read_at(file.file(), &mut out[from..], range.start);
+                // First: it says why, if the file has become too short.
+                file.check()?;
+                read.map_err(|error| Error::io(file.path().display(), error))?;
             }
             Self::Deflated { compressed, whole, range } => {
                 deflate::inflate(&compressed.read()?, *whole, range.clone(), out)?;

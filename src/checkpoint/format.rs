@@ -84,11 +84,12 @@ pub(super) fn parse(contents: &Contents) -> Result<(RawTensors, Format)> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
     use std::path::Path;
+    use std::sync::Arc;
 
     use super::*;
     use crate::base::buffer::Bytes;
+    use crate::base::watched_file::WatchedFile;
     use crate::base::weight::WeightSource;
 
     /// A file that cannot be mapped gives the same tensors, and only its header is read at first.
@@ -103,7 +104,7 @@ mod tests {
         ] {
             let path = data.join(name);
             let bytes = Contents::Memory(Bytes::new(std::fs::read(&path).unwrap()));
-            let file = Contents::file(File::open(&path).unwrap()).unwrap();
+            let file = Contents::file(Arc::new(WatchedFile::open(&path).unwrap()));
             let ((found, of_file), (expected, of_bytes)) =
                 (parse(&file).unwrap(), parse(&bytes).unwrap());
             assert_eq!((of_file, of_bytes), (format, format), "{name}");

@@ -17,7 +17,11 @@ use crate::model::Config;
 use crate::run::Session;
 
 /// Decodes a batch. `out` points to one image per latent, each `downscale` times the latent's width
-/// and height. If a latent fails or is cancelled, the images before it are complete.
+/// and height. If a latent fails or is cancelled, the images before it are complete and those after
+/// it untouched. Its own is untouched if the error comes before the work (arguments, state, memory,
+/// budget), and without tiles after any error but one: VAEKL_ERR_IO, if the result does not fit the
+/// budget and the scratch file cannot be read back. In tiles rows are written as they are made: an
+/// error in the work leaves an unspecified number of them in its image.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_decode(
     session: *mut vaekl_session,

@@ -214,7 +214,8 @@ pub unsafe extern "C" fn vaekl_session_new(
 
 /// Cancels the session's current call, if any: it returns VAEKL_ERR_CANCELLED within a fraction of
 /// a second. For an open stream, the next and all later reads return it. A later call is not
-/// affected. Callable from any thread, but not from a signal handler.
+/// affected. Callable from any thread, but not from a signal handler. Without effect in a forked
+/// child, and once a result without tiles is being copied.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_session_cancel(session: *const vaekl_session) {
     // SAFETY: NULL or a live session, by the contract of the header.
@@ -232,7 +233,9 @@ pub unsafe extern "C" fn vaekl_session_memory(session: *const vaekl_session) -> 
     handle.map_or(0, vaekl_session::memory)
 }
 
-/// Frees a session. No call may be using it: a session in use, as in a callback, is leaked instead.
+/// Frees a session, and returns when its threads have ended. No call may be using it: a session in
+/// use, as in a callback, is leaked instead. In a forked child it waits for nothing; a session that
+/// was in use at the fork is leaked there.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_session_free(session: *mut vaekl_session) {
     // SAFETY: NULL or from vaekl_session_new, and not used after, by the contract of the header.

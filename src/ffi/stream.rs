@@ -9,7 +9,7 @@ use super::element::Element;
 use super::guard::{free, guard, guard_out};
 use super::pixels::ImageView;
 use super::status::{VAEKL_END, VAEKL_OK, vaekl_error, vaekl_status};
-use super::turn::{leave, occupy, vaekl_session, with_occupied};
+use super::turn::{is_torn, leave, occupy, vaekl_session, with_occupied};
 use super::types::{VAEKL_LAYOUT_HWC, vaekl_dtype, vaekl_image, vaekl_latent};
 use crate::base::error::{Error, Result};
 use crate::run::Session;
@@ -22,7 +22,8 @@ pub struct vaekl_stream {
     decoding: Decoding,
 }
 
-/// Starts decoding one latent. The session is in use until the stream is freed.
+/// Starts decoding one latent. The session is in use until the stream is freed. Without tiles all
+/// rows are decoded here; in tiles they are as they are read.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_stream_open(
     session: *mut vaekl_session,
@@ -50,9 +51,11 @@ pub unsafe extern "C" fn vaekl_stream_open(
 }
 
 /// Writes up to `max_rows` HWC rows to `dst`, `row_stride` bytes apart (0 = packed), and their
-/// number to `rows_out`. After the last row it writes 0 and returns VAEKL_END. If decoding a tile
-/// fails, all later reads return VAEKL_ERR_STATE, or VAEKL_ERR_CANCELLED if the cause was
-/// vaekl_session_cancel.
+/// number to `rows_out`. After the last row it writes 0 and returns VAEKL_END. If decoding fails
+/// after some rows of a read, the read returns these rows and VAEKL_OK, and the next one the error:
+/// no row is lost. Once a read has returned an error of the decoding, all later reads return the
+/// same status and message. After an error of an argument the stream goes on where it was. A read
+/// that fails writes nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_stream_read(
     stream: *mut vaekl_stream,
@@ -114,7 +117,13 @@ unsafe fn read(
     let pixels = ImageView::new(&view, shape.channels, "dst")?;
     let mut count = 0;
     while count < view.height {
-        let Some(row) = session.next_row(decoding)? else { break };
+        let row = match session.next_row(decoding) {
+            Ok(Some(row)) => row,
+            Ok(None) => break,
+            // The rows before are the caller's; the decoding returns its error again.
+            Err(_) if count > 0 => break,
+            Err(error) => return Err(error),
+        };
         // SAFETY: `dst` has so many rows, by the caller's contract.
         unsafe { pixels.write_row(count as usize, row) };
         count += 1;
@@ -122,13 +131,17 @@ unsafe fn read(
     Ok(count)
 }
 
-/// Frees a stream, at its end or before; its session can then take another call.
+/// Frees a stream, at its end or before; its session can then take another call. In a forked child
+/// it waits for nothing; a stream that was being read at the fork is leaked there.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn vaekl_stream_free(stream: *mut vaekl_stream) {
     // SAFETY: NULL or from vaekl_stream_open, and not used after, by the contract of the header.
     unsafe {
         if args::pointer(stream, "stream").is_ok() {
             let session = ptr::addr_of!((*stream).session).read();
+            if is_torn(session) {
+                return;
+            }
             free(stream);
             leave(session);
         }

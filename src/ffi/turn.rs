@@ -6,9 +6,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::args;
 use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::process::Process;
 use crate::run::{CancelToken, Session};
 
-/// Runs a model, one call at a time; owns threads and workspace.
+/// Runs a model, one call at a time; owns threads and workspace. A child that is forked has none of
+/// its threads: there every call on it returns VAEKL_ERR_STATE at once. A new session on the same
+/// model works.
 pub struct vaekl_session {
     /// The cancel token of the call that owns the session; a stream owns it from opening to
     /// freeing.
@@ -17,6 +20,10 @@ pub struct vaekl_session {
     poisoned: AtomicBool,
     /// Bytes of workspace after the last call.
     memory: AtomicU64,
+    /// The process that has its threads.
+    process: Process,
+    /// Whether a call works on it at this moment.
+    working: AtomicBool,
     session: UnsafeCell<Session>,
 }
 
@@ -26,20 +33,44 @@ impl vaekl_session {
             call: Mutex::new(None),
             poisoned: AtomicBool::new(false),
             memory: AtomicU64::new(session.memory() as u64),
+            process: Process::current(),
+            working: AtomicBool::new(false),
             session: UnsafeCell::new(session),
         }
     }
 
-    /// Cancels the call that owns the session, if any.
+    /// Cancels the call that owns the session, if any. After a fork there is none, but its lock may
+    /// stay locked.
     pub(super) fn cancel(&self) {
+        if !self.process.is_current() {
+            return;
+        }
         if let Some(token) = &*self.call() {
             token.cancel();
         }
     }
 
-    /// Whether a call owns the session.
+    /// Whether a call owns the session, or was at work on it when this process was forked.
     pub(super) fn in_use(&self) -> bool {
-        self.call().is_some()
+        if self.process.is_current() {
+            return self.call().is_some();
+        }
+        self.is_torn() || self.call.try_lock().map_or(true, |call| call.is_some())
+    }
+
+    /// Whether this process was forked while a call was at work: that will never end here, and what
+    /// it worked on is in no known state.
+    fn is_torn(&self) -> bool {
+        !self.process.is_current() && self.working.load(Ordering::Relaxed)
+    }
+
+    /// Ends the turn of the call that owns the session.
+    fn release(&self) {
+        if self.process.is_current() {
+            *self.call() = None;
+        } else if let Ok(mut call) = self.call.try_lock() {
+            *call = None;
+        }
     }
 
     /// Bytes of workspace after the last call.
@@ -64,16 +95,19 @@ impl vaekl_session {
     /// # Safety
     /// The caller owns the session: nobody else is in this function.
     unsafe fn with<R>(&self, body: impl FnOnce(&mut Session) -> Result<R>) -> Result<R> {
-        struct PoisonIfPanicking<'a>(&'a AtomicBool);
-        impl Drop for PoisonIfPanicking<'_> {
+        struct Work<'a>(&'a vaekl_session);
+        impl Drop for Work<'_> {
             fn drop(&mut self) {
                 if std::thread::panicking() {
-                    self.0.store(true, Ordering::Relaxed);
+                    self.0.poisoned.store(true, Ordering::Relaxed);
                 }
+                self.0.working.store(false, Ordering::Relaxed);
             }
         }
+        self.process.check("session")?;
         self.check_poison()?;
-        let _guard = PoisonIfPanicking(&self.poisoned);
+        let _work = Work(self);
+        self.working.store(true, Ordering::Relaxed);
         // SAFETY: by the caller's contract this is the only reference.
         let session = unsafe { &mut *self.session.get() };
         let result = body(session);
@@ -88,6 +122,7 @@ struct Turn<'a>(&'a vaekl_session);
 impl<'a> Turn<'a> {
     /// Takes the session and gives it this call's cancel token.
     fn take(handle: &'a vaekl_session) -> Result<Self> {
+        handle.process.check("session")?;
         let token = CancelToken::new();
         {
             let mut call = handle.call();
@@ -112,7 +147,7 @@ impl<'a> Turn<'a> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        *self.0.call() = None;
+        self.0.release();
     }
 }
 
@@ -162,6 +197,15 @@ pub(super) unsafe fn with_occupied<R>(
 pub(super) unsafe fn leave(session: *const vaekl_session) {
     // SAFETY: a live session, whose turn ends here.
     drop(Turn(unsafe { &*session }));
+}
+
+/// Whether a call was at work on a session when this process was forked.
+///
+/// # Safety
+/// `session` is a live session.
+pub(super) unsafe fn is_torn(session: *const vaekl_session) -> bool {
+    // SAFETY: by the caller's contract.
+    unsafe { (*session).is_torn() }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod math;
 mod norm;
 mod pack;
 mod panels;
+mod pool;
 mod softmax;
 mod store;
 #[cfg(test)]

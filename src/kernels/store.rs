@@ -24,7 +24,9 @@ impl Epilogue {
     fn apply<S: Simd>(self, s: S, x: S::V) -> S::V {
         match self {
             Self::None => x,
-            Self::Act(act) => act.apply(s, x),
+            Self::Act(Act::Relu) => Act::Relu.apply(s, x),
+            // Other functions come near to 0 below, and make NaN of -infinity as torch's do.
+            Self::Act(act) => s.select_lt(x, s.splat(f32::MIN), s.splat(f32::NAN), act.apply(s, x)),
             Self::Signed => s.fma(x, s.splat(2.0), s.splat(-1.0)),
         }
     }

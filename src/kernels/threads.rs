@@ -4,14 +4,16 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use super::pool::Pool;
+use crate::base::error::{Error, Result};
+use crate::base::process::Process;
 
-use crate::base::error::{Error, ErrorKind, Result};
-
-/// The threads of a session: the calling one and a pool for the others.
+/// The threads of a session: the calling one and a pool for the others. They have ended when it is
+/// dropped.
 pub(crate) struct Threads {
     count: usize,
-    pool: Option<ThreadPool>,
+    pool: Option<Pool>,
+    process: Process,
 }
 
 impl Threads {
@@ -19,20 +21,17 @@ impl Threads {
     /// `OutOfMemory` if the system has no more threads.
     pub(crate) fn new(count: usize) -> Result<Self> {
         let count = count.max(1);
-        let pool = if count == 1 {
-            None
-        } else {
-            let builder = ThreadPoolBuilder::new()
-                .num_threads(count - 1)
-                .thread_name(|i| format!("vaekl-{}", i + 1));
-            Some(builder.build().map_err(|error| {
-                Error::new(
-                    ErrorKind::OutOfMemory,
-                    format!("{count} threads cannot be had: {error}"),
-                )
-            })?)
-        };
-        Ok(Self { count, pool })
+        let pool = if count == 1 { None } else { Some(Pool::new(count - 1)?) };
+        Ok(Self { count, pool, process: Process::current() })
+    }
+
+    /// Fails in a process that was forked from the one with the threads, whatever their number: one
+    /// rule for all sessions.
+    ///
+    /// # Errors
+    /// `State`.
+    pub(crate) fn check_process(&self) -> Result<()> {
+        self.process.check("session")
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -60,7 +59,7 @@ impl Threads {
         let Some((first, others)) = workers.split_first_mut() else {
             return ControlFlow::Continue(());
         };
-        match &self.pool {
+        match self.pool.as_ref().and_then(Pool::pool) {
             Some(pool) if !others.is_empty() => pool.in_place_scope(|scope| {
                 for worker in others.iter_mut().take(self.count - 1) {
                     scope.spawn(|_| while work.step(worker) {});

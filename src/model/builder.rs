@@ -9,6 +9,10 @@ use crate::base::error::{Error, Result};
 use crate::base::weight::WeightSource;
 use crate::checkpoint::{Checkpoint, Tensor};
 
+/// The most that a norm multiplies by or adds. A normalised value is no larger than the square root
+/// of their number, so that none becomes infinite: an activation function would hide one.
+const MOST_OF_NORM: f32 = 1e28;
+
 /// Takes tensors by name and counts them.
 pub(super) struct Builder<'a> {
     checkpoint: &'a Checkpoint,
@@ -56,8 +60,8 @@ impl<'a> Builder<'a> {
     }
 
     pub(super) fn norm(&mut self, name: &str, channels: usize) -> Result<Norm> {
-        let gamma = self.vector(&format!("{name}.weight"), channels)?;
-        let beta = self.vector(&format!("{name}.bias"), channels)?;
+        let gamma = self.norm_vector(&format!("{name}.weight"), channels)?;
+        let beta = self.norm_vector(&format!("{name}.bias"), channels)?;
         Ok(Norm { name: name.to_owned(), gamma, beta })
     }
 
@@ -92,12 +96,37 @@ impl<'a> Builder<'a> {
         Ok(Conv { name, weight, bias, in_channels: from, out_channels: to, kernel })
     }
 
-    /// The values of a tensor `[length]`.
+    /// The values of a tensor `[length]`: a bias, a norm's factors or its offsets. An activation
+    /// function may hide that one of them is not finite, so that no result would tell.
     pub(super) fn vector(&mut self, name: &str, length: usize) -> Result<Vec<f32>> {
         let tensor = self.take(name, &[&[length]])?;
         let values = tensor.to_f32().map_err(|error| error.within(&self.checkpoint.source))?;
         tensor.release();
-        Ok(values)
+        match values.iter().position(|value| !value.is_finite()) {
+            Some(at) => Err(self.wrong_value(name, "finite numbers", values[at], at)),
+            None => Ok(values),
+        }
+    }
+
+    /// The values of a norm's tensor.
+    fn norm_vector(&mut self, name: &str, channels: usize) -> Result<Vec<f32>> {
+        let values = self.vector(name, channels)?;
+        match values.iter().position(|value| value.abs() > MOST_OF_NORM) {
+            Some(at) => {
+                let expected = format!("numbers up to {MOST_OF_NORM:e}");
+                Err(self.wrong_value(name, &expected, values[at], at))
+            }
+            None => Ok(values),
+        }
+    }
+
+    /// The error for the value `found` at `at` of the tensor `name`.
+    pub(super) fn wrong_value(&self, name: &str, expected: &str, found: f32, at: usize) -> Error {
+        let (source, family) = (&self.checkpoint.source, self.family);
+        let tensor = self.checkpoint.tensors.get(name).map_or(name, |tensor| &tensor.name);
+        Error::model(format!(
+            "{source}: tensor {tensor} of an {family}: {expected} expected, {found} found at {at}"
+        ))
     }
 
     /// The tensor `name`, in one of `shapes`.

@@ -19,6 +19,7 @@ use crate::base::buffer::Bytes;
 use crate::base::encoding::Encoding;
 use crate::base::error::{Error, Result};
 use crate::base::visible::visible;
+use crate::base::watched_file::WatchedFile;
 use crate::checkpoint::{Checkpoint, MOST_CONFIG, Tensor, read_text};
 
 /// Which halves of the autoencoder to open.
@@ -54,8 +55,9 @@ pub struct ModelOptions {
     pub norm_num_groups: Option<usize>,
     /// Variant of a diffusers folder: `fp16` opens `diffusion_pytorch_model.fp16.safetensors`.
     pub variant: Option<String>,
-    /// Whether to read files, a layer at a time, instead of mapping them. Files that the system
-    /// cannot map are read in any case.
+    /// Whether to read files, a layer at a time, instead of mapping them. A file that changes is
+    /// then an error, whatever happens to it. Files that the system cannot map are read in any
+    /// case.
     pub disable_mmap: bool,
 }
 
@@ -168,6 +170,8 @@ struct Inner {
     tensors: BTreeMap<String, Tensor>,
     /// The text of the configuration, if it is the checkpoint's own and nothing overrides it.
     config_text: Option<String>,
+    /// The files that the tensors are in.
+    files: Vec<Arc<WatchedFile>>,
 }
 
 /// An open autoencoder: immutable, cheap to clone, shared between threads and sessions.
@@ -184,11 +188,16 @@ impl fmt::Debug for Model {
 impl Model {
     /// Opens a checkpoint of any format with default options: a file, a diffusers folder, or what
     /// the local cache of the Hugging Face hub has of `org/name`. Its files are mapped: they must
-    /// not change while the model or a session of it exists.
+    /// not change while the model or a session of it exists. One that is truncated ends the process
+    /// with SIGBUS when a call reads what is gone. A file that was written in place before a call or
+    /// during it makes the call fail with `Io`. Replacing a file by renaming another over it, and
+    /// removing it, is harmless. With [`ModelOptions::disable_mmap`] every change is an error at
+    /// most.
     ///
     /// # Errors
-    /// `Io` if the file cannot be opened, `Format` if it is not a checkpoint or is corrupt, `Model`
-    /// if a tensor is missing or has a wrong shape. The message names file and tensor.
+    /// `Io` if the file cannot be opened or changes meanwhile, `Format` if it is not a checkpoint or is corrupt, `Model`
+    /// if a tensor is missing, has a wrong shape, or has a bias or a norm's number that is not
+    /// finite. The message names file and tensor.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::open_with(path, &ModelOptions::default())
     }
@@ -259,8 +268,7 @@ impl Model {
         let mut builder = Builder::new(&checkpoint, config.family.name());
         let weights = Weights::build(&mut builder, &config, directions)?;
         if let Family::Flux2(flux2) = config.family.clone() {
-            flux2::read_statistics(&mut builder, &mut config, &flux2)
-                .map_err(|error| error.within(&checkpoint.source))?;
+            flux2::read_statistics(&mut builder, &mut config, &flux2)?;
         }
         let unused = check::unused(&checkpoint, |name| builder.used(name), directions);
         if inferred {
@@ -298,7 +306,13 @@ impl Model {
             family_source,
             guessed,
         };
-        Ok(Self(Arc::new(Inner { config, info, weights, tensors: saved, config_text })))
+        let mut files = Vec::new();
+        saved.values().for_each(|tensor| tensor.contents.add_files(&mut files));
+        let inner = Inner { config, info, weights, tensors: saved, config_text, files };
+        let model = Self(Arc::new(inner));
+        // What was read of them so far too.
+        model.check_files()?;
+        Ok(model)
     }
 
     /// The configuration: read, given or inferred.
@@ -319,6 +333,15 @@ impl Model {
     /// Properties of the model and its checkpoint.
     pub fn info(&self) -> &ModelInfo {
         &self.0.info
+    }
+
+    /// Fails if a file of the weights was written since it was opened: before a call, which then
+    /// reads nothing of it, and after one, whose result is then worth nothing.
+    ///
+    /// # Errors
+    /// `Io`, naming the file.
+    pub(crate) fn check_files(&self) -> Result<()> {
+        self.0.files.iter().try_for_each(|file| file.check())
     }
 
     /// The tensors of the model under diffusers' names, as the checkpoint has them.

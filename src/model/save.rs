@@ -113,7 +113,8 @@ impl Model {
     ///
     /// # Errors
     /// `InvalidArgument` if an option does not apply, or a value overflows the type asked for,
-    /// naming the tensor. `Io`, naming the file. After an error, a new folder is removed, and a
+    /// naming the tensor. `Io`, naming the file: also if one of the weights changes meanwhile. After
+    /// an error, a new folder is removed, and a
     /// folder that was there has the files it had, unless a renaming failed.
     pub fn save_pretrained(
         &self,
@@ -148,6 +149,8 @@ impl Model {
         // Last: whoever finds it finds the weights too.
         files.push(text_file(&folder.join(CONFIG), &self.config_file())?);
 
+        // Copies of files that have changed take no name.
+        self.check_files()?;
         saved.files = files.iter().map(|file| file.path().to_owned()).collect();
         new.expect(&saved.files);
         AtomicFile::commit_all(files)?;
@@ -178,6 +181,7 @@ impl Model {
         let metadata = BTreeMap::from([format(), (CONFIG_KEY.to_owned(), self.config_file())]);
         let mut file = AtomicFile::create(path)?;
         write(&mut file, tensors, &metadata)?;
+        self.check_files()?;
         file.commit()?;
         saved.files.push(path.to_owned());
         Ok(saved)
@@ -185,6 +189,7 @@ impl Model {
 
     /// The tensors of the model as a file has them, in the order of diffusers' state dict.
     fn file_tensors<'m>(&'m self, options: &SaveOptions) -> Result<Vec<FileTensor<'m>>> {
+        self.check_files()?;
         let original = match options.layout {
             KeyLayout::Original => Some(original_names(self.config())?),
             KeyLayout::Diffusers => None,

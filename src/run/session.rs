@@ -54,7 +54,10 @@ type OnRow<'r> = dyn FnMut(usize, &[f32]) -> ControlFlow<()> + 'r;
 
 /// Runs a model, one call at a time. Owns threads and workspace, which later calls reuse.
 ///
-/// A session is `Send`: it may move between threads; one thread at a time uses it.
+/// A session is `Send`: it may move between threads; one thread at a time uses it. In a process that
+/// is forked from the one that made it, every call fails with `State`: it has none of the threads
+/// there. A new session on the same model works, and dropping the old one waits for nothing. A child
+/// that is forked inside a callback must not return from it.
 pub struct Session {
     pub(super) model: Model,
     options: SessionOptions,
@@ -288,7 +291,8 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// Those of [`Session::decode`], and `Cancelled` if `on_row` breaks. In tiles, `NonFinite` if
+    /// Those of [`Session::decode`], and `Cancelled` if `on_row` breaks. Rows that `on_row` took
+    /// before an error are those of the picture. In tiles, `NonFinite` if
     /// `F16` storage overflows after the first row: no picture mixes storages. The session's next
     /// call is in `Bf16`.
     pub fn decode_rows(
@@ -445,7 +449,9 @@ impl Session {
         (batch, channels, height, width): (usize, usize, usize, usize),
         returned: Returned,
     ) -> Result<Scheme> {
+        self.runner.threads.check_process()?;
         self.runner.control.check()?;
+        self.model.check_files()?;
         let (what, config) = (input_name(direction), self.model.config());
         let (expected, axis) = match direction {
             Direction::Decode => (config.latent_channels, "latent_channels"),

@@ -127,10 +127,9 @@ impl RowStream<'_> {
     /// first row of each row of tiles takes the time of decoding them.
     ///
     /// # Errors
-    /// `Cancelled` by the token, before any row. `Io` if the scratch file fails; without tiles the
-    /// row may be asked for again. In tiles also the arithmetic errors of
-    /// [`Session::decode`](crate::Session::decode). After a failure in tiles all later rows fail
-    /// with `State`.
+    /// `Cancelled` by the token, before any row; `Io` if the scratch file fails. In tiles also the
+    /// errors of the computation, as of [`Session::decode`](crate::Session::decode). After an error
+    /// no rows come any more: each later call returns the same error.
     pub fn next_row(&mut self) -> Result<Option<&[f32]>> {
         self.session.next_row(&mut self.decoding)
     }

@@ -1,6 +1,9 @@
 // Decodes, encodes, models, options and errors; units of both modes.
 #include "check.hpp"
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <cerrno>
 #include <cmath>
 
@@ -343,6 +346,34 @@ TEST(a_saved_model_is_the_same) {
   FAILS(model().save(data("folder"), options), VAEKL_ERR_INVALID_ARGUMENT, "layout");
   FAILS(model().save(data("none/a.safetensors")), VAEKL_ERR_IO, "no folder");
   CHECK(std::remove(path.c_str()) == 0);
+}
+
+TEST(a_forked_child_makes_a_session_of_its_own) {
+  auto session = new_session();
+  CHECK(same(MUST(session.decode(fixture())).pixels, picture()));
+  auto streaming = new_session();
+  auto stream = MUST(streaming.rows(fixture()));
+  std::vector<std::uint8_t> row(stream.width() * 3);
+  CHECK(MUST(stream.read(row)) == 1);
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(60);
+    failures = 0;
+    FAILS(session.decode(fixture()), VAEKL_ERR_STATE, "make a session here");
+    FAILS(stream.read(row), VAEKL_ERR_STATE, "make a session here");
+    session.cancel();
+    // None of these waits for a thread that this process does not have.
+    stream = {};
+    streaming = {};
+    session = new_session();
+    CHECK(same(MUST(session.decode(fixture())).pixels, picture()));
+    _exit(failures != 0);
+  }
+  int status = -1;
+  CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  std::uint32_t rows = 1;
+  while (MUST(stream.read(row)) == 1) rows++;
+  CHECK(rows == height);
 }
 
 TEST(versions_and_constants) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import multiprocessing
 import os
@@ -166,6 +167,75 @@ def test_a_forked_process_has_threads_of_its_own(vae, expected):
         child.kill()
     assert child.exitcode == 0
     assert vae.decode(expected.latents).sample.tobytes() == expected.decoded.tobytes()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_forked_process_leaves_the_stream_of_its_parent_alone(vae, expected):
+    vae.set_options(threads=2)
+    stream = vae.stream(expected.latents, rows=1)
+    rows = [next(stream)]
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        code = 1
+        with contextlib.suppress(BaseException):
+            with pytest.raises(vaekl.StateError, match="another process"):
+                next(stream)
+            # Neither waits for threads that this process does not have.
+            stream.close()
+            vae.close()
+            code = 0
+        os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    rows.extend(stream)
+    assert len(rows) == 40
+    assert vae.decode(expected.latents).sample.tobytes() == expected.decoded.tobytes()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_library_refuses_the_session_of_another_process(vae, expected):
+    vae.set_options(threads=2)
+    session = vae._session
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        session.process = os.getpid()  # what the autoencoder looks at
+        code = 1
+        with contextlib.suppress(BaseException):
+            with pytest.raises(vaekl.StateError, match="make a session here"):
+                vae.decode(expected.latents)
+            code = 0
+        os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.parametrize("rows", [1, 7])
+def test_a_stream_that_failed_fails_again(data, expected, rows):
+    calls = []
+
+    def progress(done, total):
+        calls.append(done)
+        if len(calls) == stop:
+            raise KeyError("planted")
+
+    tiled = {"tiling": "diffusers", "tile_size": 4, "tile_overlap": 1}
+    stop = 0
+    vae = vaekl.AutoencoderKL.from_pretrained(
+        data / "model", threads=1, progress=progress, **tiled
+    )
+    whole = b"".join(array.tobytes() for array in vae.stream(expected.latents, rows=rows))
+    stop, found = len(calls) * 3 // 4, b""
+    calls.clear()
+    stream = vae.stream(expected.latents, rows=rows)
+    with pytest.raises(KeyError):
+        for array in stream:
+            found += array.tobytes()
+    assert 0 < len(found) < len(whole) and whole.startswith(found)
+    for _ in range(3):
+        with pytest.raises(vaekl.CancelledError):
+            next(stream)
+    stream.close()
+    assert b"".join(a.tobytes() for a in vae.stream(expected.latents, rows=rows)) == whole
 
 
 def test_everything_is_freed(data, expected, recorder):

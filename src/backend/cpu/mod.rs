@@ -13,8 +13,8 @@ pub(crate) use memory::Memory;
 use super::statistics::{Statistic, Sums};
 use super::workspace::carve;
 use super::{
-    Attention, Backend, Blend, Columns, Conv, Map, Norm, Region, Slot, SplitSlots, Statistics,
-    Strategy,
+    Attention, Backend, Blend, Columns, Conv, Epilogue, LayerFilter, Map, Norm, Region, Slot,
+    SplitSlots, Statistics, Strategy,
 };
 use crate::base::buffer::{AlignedBuf, Elements, ElementsMut};
 use crate::base::error::{Error, ErrorKind, Result};
@@ -161,8 +161,17 @@ impl<'a> Cpu<'a> {
         for (channel, (&gamma, &beta)) in norm.gamma.iter().zip(norm.beta).enumerate() {
             let Statistic { mean, variance } = statistics[channel / per_group];
             let factor = f64::from(gamma) / (variance + norm.epsilon).sqrt();
-            scale.push(factor as f32);
-            shift.push((f64::from(beta) - mean * factor) as f32);
+            let (factor, offset) = (factor as f32, (f64::from(beta) - mean * factor) as f32);
+            // The activation function would hide an infinite value.
+            if !factor.is_finite() || !offset.is_finite() {
+                let (name, dtype) = (name(conv), input.dtype);
+                let message = format!(
+                    "{name}: the norm before it is not finite in channel {channel} ({dtype} storage)"
+                );
+                return Err(Error::new(ErrorKind::NonFinite, message));
+            }
+            scale.push(factor);
+            shift.push(offset);
         }
         Ok(Some(Prologue { scale, shift, act: norm.act }))
     }
@@ -192,8 +201,17 @@ fn name<'c>(conv: &Conv<'c>) -> &'c str {
 }
 
 /// The weights of a convolution's filters.
+///
+/// # Errors
+/// `Format` for one that is not finite, if the activation function could hide it: otherwise the sums
+/// of the output tell, without another pass over the weights.
 fn load<'c>(conv: &Conv<'c>) -> Result<Vec<LayerWeight<'c>>> {
-    conv.filters.iter().map(|filter| LayerWeight::of(filter.weight)).collect()
+    let hides = matches!(conv.epilogue, Epilogue::Act(_));
+    let load = |filter: &LayerFilter<'c>| {
+        let weight = LayerWeight::of(filter.weight)?;
+        if hides { weight.expect_finite(filter.name) } else { Ok(weight) }
+    };
+    conv.filters.iter().map(load).collect()
 }
 
 /// The filters of a convolution with their weights.

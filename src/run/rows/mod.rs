@@ -42,8 +42,8 @@ enum RowSource {
     Seamless(SeamlessRows),
     /// A row of tiles is computed when its first row is pulled.
     Exact(ExactRows),
-    /// The call failed.
-    Failed,
+    /// The call failed, and does so again.
+    Failed(Error),
 }
 
 impl Pull {
@@ -70,7 +70,8 @@ impl Pull {
     ) -> Result<Self> {
         runner.reserve(&scheme.plan(), scheme.resources)?;
         let again = masked.as_mut().map(MaskedFill::reborrow);
-        match RowSource::begin(model, runner, &scheme, fill, again) {
+        let begun = RowSource::begin(model, runner, &scheme, fill, again);
+        match with_same_files(model, begun) {
             Ok(rows) => Ok(Self { scheme, rows, given: false, rewritable: false }),
             Err(error) if widen(&error, &scheme, runner) => {
                 let scheme = scheme.with_storage(Storage::Bf16, model)?;
@@ -93,31 +94,56 @@ impl Pull {
     /// yet or rows are rewritable. All rows are computed again: no picture mixes types.
     ///
     /// # Errors
-    /// `Cancelled`; in tiles also arithmetic errors, after which every call fails with `State`.
+    /// `Cancelled`, `Io` if the scratch file fails; in tiles also arithmetic errors, and `Io` if a
+    /// file of the weights has changed. Every later call fails with the same error.
     pub(super) fn advance(
         &mut self,
         model: &Model,
         runner: &mut Runner,
         fill: &mut Fill<'_>,
     ) -> Result<Option<usize>> {
-        runner.control.check()?;
-        let error = match self.rows.advance(model, runner, &self.scheme, fill) {
+        if let RowSource::Failed(error) = &self.rows {
+            return Err(error.clone());
+        }
+        runner.threads.check_process()?;
+        let error = match self.next(model, runner, fill) {
             Ok(row) => {
                 self.given = true;
                 return Ok(row);
             }
-            // A row that could not be read can be asked for again.
-            Err(error) if matches!(self.rows, RowSource::Whole(_)) => return Err(error),
             Err(error) => error,
         };
         // Frees the old rows before new ones begin.
-        self.rows = RowSource::Failed;
+        self.rows = RowSource::Failed(error.clone());
         if !widen(&error, &self.scheme, runner) || (self.given && !self.rewritable) {
             return Err(error);
         }
-        let scheme = self.scheme.with_storage(Storage::Bf16, model)?;
-        *self = Self { rewritable: self.rewritable, ..Self::begin(model, runner, scheme, fill)? };
+        let again = self.scheme.with_storage(Storage::Bf16, model);
+        match again.and_then(|scheme| Self::begin(model, runner, scheme, fill)) {
+            Ok(begun) => *self = Self { rewritable: self.rewritable, ..begun },
+            Err(error) => {
+                self.rows = RowSource::Failed(error.clone());
+                return Err(error);
+            }
+        }
         self.advance(model, runner, fill)
+    }
+
+    /// The next row of the same source.
+    fn next(
+        &mut self,
+        model: &Model,
+        runner: &mut Runner,
+        fill: &mut Fill<'_>,
+    ) -> Result<Option<usize>> {
+        let whole = matches!(self.rows, RowSource::Whole(_));
+        // A whole picture is done when its first row is given. A caller that takes all of them has
+        // either none, after an error, or all: a cancel comes too late.
+        if !(whole && self.given && self.rewritable) {
+            runner.control.check()?;
+        }
+        let row = self.rows.advance(model, runner, &self.scheme, fill);
+        if whole { row } else { with_same_files(model, row) }
     }
 
     /// The row that [`Pull::advance`] went to, interleaved.
@@ -127,14 +153,14 @@ impl Pull {
             RowSource::Diffusers(rows) => rows.row(),
             RowSource::Seamless(rows) => rows.row(),
             RowSource::Exact(rows) => rows.row(),
-            RowSource::Failed => &[],
+            RowSource::Failed(_) => &[],
         }
     }
 
     /// Whether the input may still be read.
     pub(super) fn reads(&self) -> bool {
         match &self.rows {
-            RowSource::Whole(_) | RowSource::Failed => false,
+            RowSource::Whole(_) | RowSource::Failed(_) => false,
             RowSource::Diffusers(_) => true,
             // Only if the call begins anew.
             RowSource::Seamless(_) => self.scheme.storage() == Storage::F16,
@@ -161,6 +187,16 @@ fn widen(error: &Error, scheme: &Scheme, runner: &mut Runner) -> bool {
         runner.storage = Storage::Bf16;
     }
     overflow
+}
+
+/// `result`, unless the weights' files have changed meanwhile: then it is worth nothing, and an error
+/// of its own, such as a result that is not finite, only a consequence.
+fn with_same_files<T>(model: &Model, result: Result<T>) -> Result<T> {
+    if result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Cancelled) {
+        return result;
+    }
+    model.check_files()?;
+    result
 }
 
 impl RowSource {
@@ -206,7 +242,7 @@ impl RowSource {
             }
             (Self::Seamless(rows), Runs::Seamless(tiles)) => rows.advance(model, runner, tiles),
             (Self::Exact(rows), Runs::Exact(tiles)) => rows.advance(model, runner, tiles, fill),
-            (Self::Failed, _) => Err(Error::new(ErrorKind::State, "the call has failed before")),
+            (Self::Failed(error), _) => Err(error.clone()),
             _ => Err(Error::internal("rows of another scheme")),
         }
     }

@@ -327,11 +327,11 @@ class Stream(Generic[A]):
     """The rows of one decoded picture, top to bottom.
 
     Iterate for arrays of [rows, width, channels]. The autoencoder is in use until the stream is at
-    its end or closed; other calls raise `StateError`.
+    its end or closed; other calls raise `StateError`. After an error every next array raises again.
 
     Attributes:
         height, width, channels: Of the picture.
-        rows: Rows of an array; the last may have fewer.
+        rows: Rows of an array; the last, also before an error, may have fewer.
     """
 
     def __init__(
@@ -385,7 +385,13 @@ class Stream(Generic[A]):
         address = ffi.cast("void *", view(rows, "rows", "HWC").address)
         written = ffi.new("uint32_t *")
         arguments = (handle, address, 0, count, written)
-        status = self._session.call(lib.vaekl_stream_read, *arguments, keep=rows)
+        try:
+            status = self._session.call(lib.vaekl_stream_read, *arguments, keep=rows)
+        except BaseException:
+            # An exception of Python's, as by Ctrl-C, may have come after rows were read: none may
+            # follow them.
+            self._session.cancel()
+            raise
         if status == lib.VAEKL_END:
             return None
         self._next_row += written[0]
