@@ -11,6 +11,7 @@ use super::pixels::ImageView;
 use super::status::{vaekl_error, vaekl_status};
 use super::turn::{enter, vaekl_session};
 use super::types::{vaekl_dtype, vaekl_image, vaekl_latent};
+use crate::base::alloc;
 use crate::base::buffer::AlignedBuf;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::model::Config;
@@ -84,7 +85,7 @@ pub unsafe extern "C" fn vaekl_decode_masked(
             session.decode_masked(latent.view(), picture.view(), mask.view())
         })?;
         let picture = made.sample.index_axis(Axis(0), 0);
-        let mut row = vec![0.0; width * config.out_channels];
+        let mut row = alloc::filled(0.0, width * config.out_channels, "a row")?;
         for y in 0..height {
             for (x, pixel) in row.chunks_exact_mut(config.out_channels).enumerate() {
                 for (c, value) in pixel.iter_mut().enumerate() {
@@ -193,7 +194,7 @@ unsafe fn pictures(
         pixels.expect(width, height, &name)?;
         Ok(pixels)
     };
-    (0..latents.batch).map(one).collect()
+    alloc::try_collected((0..latents.batch).map(one), "images")
 }
 
 /// Width and height of the picture a latent decodes to.

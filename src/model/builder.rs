@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::weights::{Conv, Norm};
+use crate::base::alloc;
 use crate::base::encoding::Encoding;
 use crate::base::error::{Error, Result};
 use crate::checkpoint::{Checkpoint, Tensor};
@@ -68,7 +69,8 @@ impl<'a> Builder<'a> {
         kernel: usize,
     ) -> Result<Conv> {
         let bias = self.vector(&format!("{name}.bias"), to)?;
-        Ok(Conv { bias, ..self.plain_conv(name, from, to, kernel)? })
+        let conv = self.plain_conv(name, from, to, kernel)?;
+        Ok(Conv { bias, ..conv })
     }
 
     /// A convolution without a bias.
@@ -87,7 +89,7 @@ impl<'a> Builder<'a> {
         } else {
             self.take(&tensor, &[&[to, from, kernel, kernel]])?
         };
-        let (name, bias) = (name.to_owned(), vec![0.0; to]);
+        let (name, bias) = (name.to_owned(), alloc::filled(0.0, to, "biases")?);
         Ok(Conv { name, weight, bias, in_channels: from, out_channels: to, kernel })
     }
 

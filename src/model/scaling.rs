@@ -3,6 +3,7 @@
 
 use ndarray::ArrayViewMut4;
 
+use crate::base::alloc;
 use crate::base::error::{Error, Result};
 
 /// The scaling of a configuration: a factor, and one offset or the statistics of each channel.
@@ -90,8 +91,8 @@ impl Scaling<'_> {
             )));
         }
         let places = patch * patch;
-        let statistics: Vec<(f64, f64)> =
-            (0..expected * places).map(|index| self.statistics(index)).collect();
+        let statistics = (0..expected * places).map(|index| self.statistics(index));
+        let statistics = alloc::collected(statistics, "statistics of latents")?;
         for ((_, c, y, x), value) in latents.indexed_iter_mut() {
             let place = y % patch * patch + x % patch;
             *value = map(f64::from(*value), statistics[c * places + place]) as f32;

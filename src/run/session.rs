@@ -353,7 +353,7 @@ impl Session {
     ) -> Result<DecoderOutput> {
         match self.encode(sample)?.encoded {
             Encoded::Posterior(posterior) if sample_posterior => {
-                self.decode(posterior.sample(&mut Generator::new(seed)).view())
+                self.decode(posterior.try_sample(&mut Generator::new(seed))?.view())
             }
             Encoded::Posterior(posterior) => self.decode(posterior.mode()),
             Encoded::Latents(mut latents) => {

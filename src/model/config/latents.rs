@@ -5,6 +5,7 @@ use ndarray::{Array4, ArrayView4, ArrayViewMut4};
 
 use super::flux2::PATCH;
 use super::{Config, Family};
+use crate::base::alloc;
 use crate::base::error::{Error, Result};
 use crate::model::scaling::Scaling;
 
@@ -41,7 +42,7 @@ impl Config {
     /// column, as FLUX.2's pipeline does.
     ///
     /// # Errors
-    /// `InvalidArgument` if `p` does not divide the sides.
+    /// `InvalidArgument` if `p` does not divide the sides, `OutOfMemory`.
     pub fn patchify_latents(&self, latents: ArrayView4<'_, f32>) -> Result<Array4<f32>> {
         let (p, (batch, channels, height, width)) = (self.patch_size(), latents.dim());
         if !height.is_multiple_of(p) || !width.is_multiple_of(p) {
@@ -50,15 +51,15 @@ impl Config {
             )));
         }
         let shape = (batch, channels * p * p, height / p, width / p);
-        Ok(Array4::from_shape_fn(shape, |(b, c, y, x)| {
+        alloc::array(shape, "latents", |(b, c, y, x)| {
             latents[(b, c / (p * p), y * p + c / p % p, x * p + c % p)]
-        }))
+        })
     }
 
     /// The inverse of [`Config::patchify_latents`].
     ///
     /// # Errors
-    /// `InvalidArgument` if the second axis is not a multiple of `p^2`.
+    /// `InvalidArgument` if the second axis is not a multiple of `p^2`, `OutOfMemory`.
     pub fn unpatchify_latents(&self, patches: ArrayView4<'_, f32>) -> Result<Array4<f32>> {
         let (p, (batch, channels, height, width)) = (self.patch_size(), patches.dim());
         if !channels.is_multiple_of(p * p) {
@@ -68,9 +69,9 @@ impl Config {
             )));
         }
         let shape = (batch, channels / (p * p), height * p, width * p);
-        Ok(Array4::from_shape_fn(shape, |(b, c, y, x)| {
+        alloc::array(shape, "latents", |(b, c, y, x)| {
             patches[(b, (c * p + y % p) * p + x % p, y / p, x / p)]
-        }))
+        })
     }
 
     /// The scaling; an error if a part of it is in weights that were not read.
