@@ -72,6 +72,14 @@ impl Scaling<'_> {
         self.map_channels(latents, |x, (offset, factor)| x / factor + offset)
     }
 
+    /// [`Scaling::undo`] of the value at row `y`, column `x` of channel `c`.
+    #[cfg(feature = "capi")]
+    pub(super) fn undone(&self, value: f32, [c, y, x]: [usize; 3]) -> f32 {
+        let place = y % self.patch * self.patch + x % self.patch;
+        let (offset, factor) = self.statistics(c * self.patch * self.patch + place);
+        (f64::from(value) / factor + offset) as f32
+    }
+
     /// Maps each value with its channel's offset and factor.
     fn map_channels(
         &self,

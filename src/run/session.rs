@@ -275,10 +275,33 @@ impl Session {
     ) -> Result<Plan> {
         let (channels, height, width) = latents.dim();
         let scheme = self.scheme(Direction::Decode, (1, channels, height, width), false)?;
+        self.pull_rows(scheme, &mut rows_of(latents), on_row)
+    }
+
+    /// Like [`Session::decode_rows`], for a latent of `height` x `width` that `fill` supplies row by
+    /// row, interleaved.
+    #[cfg(feature = "capi")]
+    pub(crate) fn decode_rows_of(
+        &mut self,
+        (height, width): (usize, usize),
+        fill: &mut Fill<'_>,
+        on_row: &mut OnRow<'_>,
+    ) -> Result<Plan> {
+        let channels = self.model.config().latent_channels;
+        let scheme = self.scheme(Direction::Decode, (1, channels, height, width), false)?;
+        self.pull_rows(scheme, fill, on_row)
+    }
+
+    /// Passes the rows of a call to `on_row`.
+    fn pull_rows(
+        &mut self,
+        scheme: Scheme,
+        fill: &mut Fill<'_>,
+        on_row: &mut OnRow<'_>,
+    ) -> Result<Plan> {
         let Self { model, runner, .. } = self;
-        let mut fill = rows_of(latents);
-        let mut pull = Pull::begin(model, runner, scheme, &mut fill)?;
-        while let Some(y) = pull.advance(model, runner, &mut fill)? {
+        let mut pull = Pull::begin(model, runner, scheme, fill)?;
+        while let Some(y) = pull.advance(model, runner, fill)? {
             if on_row(y, pull.row()).is_break() {
                 return Err(Error::new(ErrorKind::Cancelled, "cancelled while rows were taken"));
             }
@@ -286,17 +309,18 @@ impl Session {
         Ok(pull.plan())
     }
 
-    /// Like [`Session::decode_rows`], for an `on_row` that accepts rows again: if the call begins
+    /// Like [`Session::decode_rows_of`], for an `on_row` that accepts rows again: if the call begins
     /// anew, so do the rows.
     #[cfg(feature = "capi")]
     pub(crate) fn decode_to(
         &mut self,
-        latents: ArrayView3<'_, f32>,
+        (height, width): (usize, usize),
+        fill: &mut Fill<'_>,
         on_row: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<()> {
-        let (channels, height, width) = latents.dim();
+        let channels = self.model.config().latent_channels;
         let scheme = self.scheme(Direction::Decode, (1, channels, height, width), false)?;
-        self.take(scheme, &mut rows_of(latents), None, on_row)?;
+        self.take(scheme, fill, None, on_row)?;
         Ok(())
     }
 

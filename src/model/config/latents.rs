@@ -31,6 +31,16 @@ impl Config {
         self.known_scaling()?.undo(latents)
     }
 
+    /// [`Config::unscale_latents`] for one value after the other, at channel, row and column.
+    ///
+    /// # Errors
+    /// `Model`, as there.
+    #[cfg(feature = "capi")]
+    pub(crate) fn unscaling(&self) -> Result<impl Fn(f32, [usize; 3]) -> f32> {
+        let scaling = self.known_scaling()?;
+        Ok(move |value, at| scaling.undone(value, at))
+    }
+
     /// Side of the patches that the diffusion model's latents come in: 2 for an
     /// `AutoencoderKLFlux2`, otherwise 1.
     pub fn patch_size(&self) -> usize {

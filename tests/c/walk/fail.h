@@ -17,7 +17,13 @@ struct failure {
   size_t least, most;
   /* errno, or SHORT: half of the bytes are read or written, which is no failure. */
   int error;
+  /* Where the return addresses of the call that failed go, and their number: what a process leaves
+   * that such a call ends. */
+  void **trace;
+  int *frames;
 };
+
+enum { MOST_FRAMES = 32 };
 
 /* Counts from now on. */
 void fail_begin(const struct failure *failure);
@@ -25,7 +31,7 @@ void fail_begin(const struct failure *failure);
 /* Counts no longer. Gives the number of calls counted. */
 long fail_end(void);
 
-/* The return addresses of the call that failed, `most` at most, and their number. */
-int fail_trace(void **addresses, int most);
+/* Memory for what is not counted; it never fails on request. */
+void *uncounted(size_t size);
 
 #endif

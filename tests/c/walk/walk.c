@@ -32,7 +32,7 @@
 
 /* Sides of a latent; tiles of 8 cut it. */
 enum { WIDTH = 20, HEIGHT = 12, TILE = 8 };
-enum { MOST_RESULT = 16 << 20, MOST_FRAMES = 32 };
+enum { MOST_RESULT = 16 << 20 };
 
 /* What a process tells its parent. */
 struct report {
@@ -63,7 +63,7 @@ static int is(const struct walk *walk, const char *operation) {
 }
 
 static float *numbers(size_t count, float least) {
-  float *values = malloc(count * sizeof *values);
+  float *values = uncounted(count * sizeof *values);
   for (size_t i = 0; i < count; i++) {
     uint32_t hash = (uint32_t)(i + 1) * 2654435761u;
     values[i] = least + (float)(hash >> 9) / (float)(1 << 23) * (1 - least);
@@ -185,12 +185,11 @@ static void spill(struct walk *walk) {
 static void child(struct walk *walk, const struct failure *failure, struct report *report) {
   vaekl_error error;
   memset(&error, 0, sizeof error);
-  walk->result = malloc(MOST_RESULT);
+  walk->result = uncounted(MOST_RESULT);
   if (failure->kind == PREAD || failure->kind == PWRITE) spill(walk);
   fail_begin(failure);
   report->status = pass(walk, &error);
   report->count = fail_end();
-  report->frames = fail_trace(report->trace, MOST_FRAMES);
   snprintf(report->message, sizeof report->message, "%.503s",
            report->status == VAEKL_OK ? "" : error.message);
   int has_result = !is(walk, "open") && !is(walk, "session") && !is(walk, "plan");
@@ -279,12 +278,14 @@ int main(int count, char **words) {
     walk.options.tile_size = TILE;
   }
   struct failure failure = {kind_of(words[3]), 0, strtoul(words[4], NULL, 10),
-                            strtoul(words[5], NULL, 10), atoi(words[6])};
+                            strtoul(words[5], NULL, 10), atoi(words[6]), NULL, NULL};
   long most = strtol(words[7], NULL, 10);
   /* The parent never calls what starts threads: a fork would lose them. */
   struct report *report = mmap(NULL, sizeof *report, PROT_READ | PROT_WRITE,
                                MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (report == MAP_FAILED) return 2;
+  failure.trace = report->trace;
+  failure.frames = &report->frames;
   int ended = run(&walk, &failure, report);
   if (ended != 0 || report->status != VAEKL_OK || report->again != VAEKL_OK) {
     printf("%s\n", report->message);
