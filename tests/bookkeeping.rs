@@ -119,7 +119,7 @@ fn what_a_call_allocates_is_counted() {
         options.threads = threads;
         options
     };
-    let kl = Model::open(Fixture::open("latent_1x1").folder).unwrap();
+    let kl = Model::open(Fixture::open("latent_1x1").path()).unwrap();
     let families = support::data().join("families");
     let tiny = Model::open(families.join("tiny")).unwrap();
     let flux2 = Model::open(families.join("flux2")).unwrap();

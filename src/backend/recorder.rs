@@ -50,8 +50,9 @@ pub(crate) struct Recording {
     pub(crate) bookkeeping: usize,
 }
 
-/// Bytes of what a run keeps of each entry: its range, and in planning its place in each order.
-const OF_ENTRY: usize = size_of::<Entry>() + 8 * size_of::<Range<usize>>();
+/// Bytes of what a run keeps of each entry, and of the lists that planning makes of them, which
+/// double as they grow: the entry itself, its ranges, its places, and those that others bar.
+const OF_ENTRY: usize = 3 * size_of::<Entry>() + 16 * size_of::<Range<usize>>();
 /// Statistics that tiles keep of each group of each normalisation (`statistics.rs`).
 const STATISTICS: usize = 6;
 /// Bytes of small allocations: the steps of the network, and what no size changes.
