@@ -216,6 +216,8 @@ impl Strategy {
 pub(crate) struct Demand {
     /// Bytes of scratch memory while it runs.
     pub(crate) scratch: usize,
+    /// Bytes at most that it allocates beside: lists, and the sums of its output.
+    pub(crate) bookkeeping: usize,
     /// Multiply-adds, counted as those of direct convolutions.
     pub(crate) multiply_adds: u64,
 }
@@ -247,6 +249,9 @@ pub(crate) trait Machine {
         out: &Slot,
         strategy: Strategy,
     ) -> Result<Demand>;
+
+    /// The needs of a blend into `slot`.
+    fn blend(&self, blend: &Blend<'_>, slot: &Slot) -> Demand;
 }
 
 /// The outputs of two convolutions of one input.

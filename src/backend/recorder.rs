@@ -3,13 +3,17 @@
 
 use std::ops::Range;
 
+use super::statistics::Statistic;
 use super::{
-    Attention, Backend, Blend, Conv, Demand, Entry, Machine, Region, Slot, SplitSlots, Strategy,
-    Tail,
+    Attention, Backend, Blend, Conv, Demand, Entry, Machine, Prologue, Region, Slot, SplitSlots,
+    Strategy, Tail,
 };
+use crate::base::alloc;
+use crate::base::buffer::align_up;
 use crate::base::error::Result;
 use crate::base::shape::Shape;
 use crate::base::storage::Storage;
+use crate::kernels::Sum;
 
 /// Records lifetimes, scratch memory and multiply-adds of a run on a machine.
 pub(crate) struct Recorder<'m, M> {
@@ -24,6 +28,11 @@ pub(crate) struct Recorder<'m, M> {
     /// Weights in bytes: the most of any operator, and the sum of those that stay resident.
     weights: usize,
     resident: usize,
+    /// Bytes that an operator allocates besides its scratch memory: the most of any.
+    bookkeeping: usize,
+    /// Groups that are summed, and groups of all normalisations.
+    sums: usize,
+    groups: usize,
 }
 
 /// The needs of a run.
@@ -36,36 +45,80 @@ pub(crate) struct Recording {
     /// Weights in bytes: the most resident at a time, and those that stay resident.
     pub(crate) weights: usize,
     pub(crate) resident: usize,
+    /// Bytes at most that a run allocates besides its workspace: the most of any operator, and what
+    /// lives from one to the next.
+    pub(crate) bookkeeping: usize,
 }
+
+/// Bytes of what a run keeps of each entry, and of the lists that planning makes of them, which
+/// double as they grow: the entry itself, its ranges, its places, and those that others bar.
+const OF_ENTRY: usize = 3 * size_of::<Entry>() + 16 * size_of::<Range<usize>>();
+/// Statistics that tiles keep of each group of each normalisation (`statistics.rs`).
+const STATISTICS: usize = 6;
+/// Bytes of small allocations: the steps of the network, and what no size changes.
+const FIXED: usize = 64 << 10;
 
 impl<'m, M: Machine> Recorder<'m, M> {
     pub(crate) fn new(machine: &'m M, strategy: Strategy) -> Self {
         let (entries, activations) = (Vec::new(), Vec::new());
-        let (clock, multiply_adds, weights, resident) = (0, 0, 0, 0);
-        Self { machine, strategy, clock, entries, multiply_adds, activations, weights, resident }
+        Self {
+            machine,
+            strategy,
+            clock: 0,
+            entries,
+            multiply_adds: 0,
+            activations,
+            weights: 0,
+            resident: 0,
+            bookkeeping: 0,
+            sums: 0,
+            groups: 0,
+        }
     }
 
-    /// The recording.
-    pub(crate) fn finish(mut self) -> Recording {
+    /// The recording of a run with the output `output`.
+    pub(crate) fn finish(mut self, output: &Slot) -> Recording {
+        self.row(output);
         for entry in &mut self.entries {
             entry.death = entry.death.min(self.clock);
             if let Some(tail) = &mut entry.tail {
                 tail.death = tail.death.min(self.clock);
             }
         }
+        let kept = [
+            self.bookkeeping,
+            self.entries.len().saturating_mul(OF_ENTRY),
+            self.sums.saturating_mul(size_of::<Sum>()),
+            self.groups.saturating_mul(STATISTICS * size_of::<Statistic>()),
+        ];
+        let bookkeeping = kept.iter().fold(FIXED, |sum, &bytes| sum.saturating_add(bytes));
         let Self { entries, multiply_adds, activations, weights, resident, .. } = self;
-        Recording { entries, multiply_adds, activations, weights: weights + resident, resident }
+        let weights = weights + resident;
+        Recording { entries, multiply_adds, activations, weights, resident, bookkeeping }
+    }
+
+    /// Records that a row of `slot` is copied.
+    fn row(&mut self, slot: &Slot) {
+        let row = align_up(slot.shape.width * slot.pixel_bytes());
+        // That of the caller, and that of the scratch file.
+        self.bookkeeping = self.bookkeeping.max(2 * row);
     }
 
     fn convolution(&mut self, conv: &Conv<'_>, input: &Slot, out: Option<&Slot>) -> Result<()> {
         let demand = self.machine.conv(conv, input, out, self.strategy)?;
-        self.operator(demand);
+        self.operator(demand)?;
         self.weigh(&[conv]);
         Ok(())
     }
 
     /// Records the weights of convolutions that run together.
     fn weigh(&mut self, convs: &[&Conv<'_>]) {
+        for conv in convs {
+            self.sums += conv.groups;
+            if let Some(Prologue::Norm(norm)) = &conv.prologue {
+                self.groups += norm.groups;
+            }
+        }
         let (mut weights, mut resident) = (0, 0);
         for filter in convs.iter().flat_map(|conv| conv.filters) {
             let memory = filter.weight.memory();
@@ -76,11 +129,18 @@ impl<'m, M: Machine> Recorder<'m, M> {
         self.resident += resident;
     }
 
-    fn operator(&mut self, Demand { scratch, multiply_adds }: Demand) {
+    fn operator(&mut self, demand: Demand) -> Result<()> {
+        let Demand { scratch, bookkeeping, multiply_adds } = demand;
         let (birth, death) = (self.clock, self.clock);
-        self.entries.push(Entry { bytes: scratch, birth, death, spilled: false, tail: None });
+        self.enter(Entry { bytes: scratch, birth, death, spilled: false, tail: None })?;
+        self.bookkeeping = self.bookkeeping.max(bookkeeping);
         self.multiply_adds = self.multiply_adds.saturating_add(multiply_adds);
         self.clock += 1;
+        Ok(())
+    }
+
+    fn enter(&mut self, entry: Entry) -> Result<()> {
+        alloc::push(&mut self.entries, entry, "the entries of a plan")
     }
 }
 
@@ -88,9 +148,9 @@ impl<M: Machine> Backend for Recorder<'_, M> {
     fn alloc(&mut self, shape: Shape, dtype: Storage) -> Result<Slot> {
         let bytes = shape.bytes(dtype)?;
         let spilled = self.strategy.spills(bytes);
-        self.activations.push(bytes);
+        alloc::push(&mut self.activations, bytes, "the activations of a plan")?;
         let (birth, death) = (self.clock, usize::MAX);
-        self.entries.push(Entry { bytes, birth, death, spilled, tail: None });
+        self.enter(Entry { bytes, birth, death, spilled, tail: None })?;
         Ok(Slot::new(self.entries.len() - 1, shape, dtype, spilled))
     }
 
@@ -106,9 +166,10 @@ impl<M: Machine> Backend for Recorder<'_, M> {
 
     fn upload(
         &mut self,
-        _: &Slot,
+        slot: &Slot,
         _: &mut dyn FnMut(usize, &mut [u8]) -> Result<()>,
     ) -> Result<()> {
+        self.row(slot);
         Ok(())
     }
 
@@ -132,7 +193,7 @@ impl<M: Machine> Backend for Recorder<'_, M> {
         };
         // The convolution's output has no memory of its own.
         let out = self.alloc(Shape::new(0, 0, 0), slot.dtype)?;
-        self.operator(demand);
+        self.operator(demand)?;
         self.weigh(&[conv, shortcut]);
         let home = slot.home.0;
         let split = slot.split(out.id)?;
@@ -147,12 +208,11 @@ impl<M: Machine> Backend for Recorder<'_, M> {
 
     fn attention(&mut self, attention: &Attention<'_>, out: &Slot) -> Result<()> {
         let demand = self.machine.attention(attention, out, self.strategy)?;
-        self.operator(demand);
-        Ok(())
+        self.operator(demand)
     }
 
-    fn blend(&mut self, _: &Blend<'_>, _: &Slot) -> Result<()> {
-        self.operator(Demand { scratch: 0, multiply_adds: 0 });
-        Ok(())
+    fn blend(&mut self, blend: &Blend<'_>, slot: &Slot) -> Result<()> {
+        self.sums += blend.groups;
+        self.operator(self.machine.blend(blend, slot))
     }
 }

@@ -10,6 +10,7 @@
 //! error of the last.
 
 use super::Norm;
+use crate::base::alloc;
 use crate::base::error::{Error, Result};
 use crate::base::shape::{Region, Shape};
 use crate::kernels::Sum;
@@ -54,6 +55,9 @@ impl Correction {
     }
 }
 
+/// Name of lists of statistics, for messages.
+const STATISTICS: &str = "statistics";
+
 /// Statistics for each group of each GroupNorm, in the order of the run.
 pub(crate) type PerNorm<T> = Vec<Vec<T>>;
 
@@ -81,25 +85,25 @@ impl Statistics<'_> {
     pub(super) fn resolve(&mut self, norm: &Norm<'_>, input: &Sums<'_>) -> Result<Vec<Statistic>> {
         let per_group = input.shape.channels / norm.groups;
         let count = |pixels: usize| (pixels * per_group) as f64;
-        let own = |sums: &[Sum]| -> Vec<Statistic> {
+        let own = |sums: &[Sum]| {
             let count = count(input.shape.pixels());
-            sums.iter().map(|&sum| Statistic::of(sum, count)).collect()
+            alloc::collected(sums.iter().map(|&sum| Statistic::of(sum, count)), STATISTICS)
         };
         match self {
-            Self::Own => Ok(own(input.sums)),
+            Self::Own => own(input.sums),
             Self::Reduced(reduced) => {
                 let own = if input.sums.is_empty() {
                     let Shape { height, width, .. } = input.shape;
-                    own(&(input.over)(&Region { top: 0, left: 0, height, width })?)
+                    own(&(input.over)(&Region { top: 0, left: 0, height, width })?)?
                 } else {
-                    own(input.sums)
+                    own(input.sums)?
                 };
-                Ok(reduced.next(own, norm.epsilon))
+                reduced.next(own, norm.epsilon)
             }
             Self::Shared(shared) => {
                 if shared.gathers() {
                     let core = norm.core.ok_or_else(|| Error::internal("a tile without place"))?;
-                    shared.gather(&(input.over)(&core)?, count(core.height * core.width));
+                    shared.gather(&(input.over)(&core)?, count(core.height * core.width))?;
                 }
                 shared.next()
             }
@@ -119,33 +123,42 @@ pub(crate) struct Reduced {
 
 impl Reduced {
     /// The statistics for the next GroupNorm: the activation's own, corrected.
-    fn next(&mut self, own: Vec<Statistic>, epsilon: f64) -> Vec<Statistic> {
+    fn next(&mut self, own: Vec<Statistic>, epsilon: f64) -> Result<Vec<Statistic>> {
         let used = match self.corrections.get(self.used.len()) {
-            None => own.clone(),
+            None => alloc::copied(&own, STATISTICS)?,
             Some(corrections) => {
                 let corrected = own.iter().zip(corrections);
-                corrected.map(|(&own, correction)| correction.apply(own, epsilon)).collect()
+                let corrected = corrected.map(|(&own, it)| it.apply(own, epsilon));
+                alloc::collected(corrected, STATISTICS)?
             }
         };
-        self.own.push((own, epsilon));
-        self.used.push(used.clone());
-        used
+        alloc::push(&mut self.own, (own, epsilon), STATISTICS)?;
+        alloc::push(&mut self.used, alloc::copied(&used, STATISTICS)?, STATISTICS)?;
+        Ok(used)
     }
 
     /// A copy for the next run of the reduced picture, corrected to the `gathered` statistics of
     /// the whole.
-    pub(crate) fn corrected(&self, gathered: &PerNorm<Statistic>) -> Self {
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub(crate) fn corrected(&self, gathered: &PerNorm<Statistic>) -> Result<Self> {
         let norms = self.own.iter().zip(gathered);
         let corrections = norms.map(|((own, epsilon), whole)| {
             let groups = own.iter().zip(whole);
-            groups.map(|(&own, &whole)| Correction::between(own, whole, *epsilon)).collect()
+            let groups = groups.map(|(&own, &whole)| Correction::between(own, whole, *epsilon));
+            alloc::collected(groups, STATISTICS)
         });
-        Self { corrections: corrections.collect(), ..Self::default() }
+        Ok(Self { corrections: alloc::try_collected(corrections, STATISTICS)?, ..Self::default() })
     }
 
     /// The statistics for the tiles, after a run.
-    pub(crate) fn shared(&self) -> Shared {
-        Shared { used: self.used.clone(), next: 0, gathered: None }
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub(crate) fn shared(&self) -> Result<Shared> {
+        let used = self.used.iter().map(|norm| alloc::copied(norm, STATISTICS));
+        Ok(Shared { used: alloc::try_collected(used, STATISTICS)?, next: 0, gathered: None })
     }
 }
 
@@ -161,8 +174,12 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// These statistics, gathering from now on.
-    pub(crate) fn gathering(self) -> Self {
-        Self { gathered: Some(vec![(Vec::new(), 0.0); self.used.len()]), ..self }
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub(crate) fn gathering(self) -> Result<Self> {
+        let gathered = alloc::filled((Vec::new(), 0.0), self.used.len(), STATISTICS)?;
+        Ok(Self { gathered: Some(gathered), ..self })
     }
 
     /// Goes back to the first GroupNorm, for another tile.
@@ -171,11 +188,14 @@ impl Shared {
     }
 
     /// The statistics gathered.
-    pub(crate) fn statistics(&self) -> PerNorm<Statistic> {
-        let norms = self.gathered.iter().flatten();
-        norms
-            .map(|(sums, count)| sums.iter().map(|&sum| Statistic::of(sum, *count)).collect())
-            .collect()
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub(crate) fn statistics(&self) -> Result<PerNorm<Statistic>> {
+        let norms = self.gathered.iter().flatten().map(|(sums, count)| {
+            alloc::collected(sums.iter().map(|&sum| Statistic::of(sum, *count)), STATISTICS)
+        });
+        alloc::try_collected(norms, STATISTICS)
     }
 
     fn gathers(&self) -> bool {
@@ -183,21 +203,23 @@ impl Shared {
     }
 
     /// Adds the sums of a tile at the next GroupNorm, over `count` values of each group.
-    fn gather(&mut self, sums: &[Sum], count: f64) {
+    fn gather(&mut self, sums: &[Sum], count: f64) -> Result<()> {
         let next = self.next;
         if let Some((total, values)) = self.gathered.as_mut().and_then(|all| all.get_mut(next)) {
-            total.resize(sums.len(), Sum::default());
+            alloc::resize(total, sums.len(), Sum::default(), STATISTICS)?;
             for (total, &sum) in total.iter_mut().zip(sums) {
                 *total = *total + sum;
             }
             *values += count;
         }
+        Ok(())
     }
 
     fn next(&mut self) -> Result<Vec<Statistic>> {
-        let used = self.used.get(self.next).cloned();
+        let used = self.used.get(self.next);
         self.next += 1;
-        used.ok_or_else(|| Error::internal("a tile with more GroupNorms than its picture"))
+        let more = || Error::internal("a tile with more GroupNorms than its picture");
+        alloc::copied(used.ok_or_else(more)?, STATISTICS)
     }
 }
 
@@ -221,19 +243,19 @@ mod tests {
     fn tiles_gather_what_the_whole_has() {
         let own = vec![Statistic { mean: 0.0, variance: 1.0 }];
         let mut reduced = Reduced::default();
-        assert_eq!(reduced.next(own.clone(), 1e-6), own);
-        let mut shared = reduced.shared().gathering();
+        assert_eq!(reduced.next(own.clone(), 1e-6).unwrap(), own);
+        let mut shared = reduced.shared().unwrap().gathering().unwrap();
         for values in [[1.0, 2.0], [3.0, 6.0]] {
             shared.rewind();
             let [a, b] = values;
-            shared.gather(&[Sum { sum: a + b, square: a * a + b * b }], 2.0);
+            shared.gather(&[Sum { sum: a + b, square: a * a + b * b }], 2.0).unwrap();
             assert_eq!(shared.next().unwrap(), own);
         }
         // 1, 2, 3, 6: the mean is 3, the variance 14 / 4.
-        let gathered = shared.statistics();
+        let gathered = shared.statistics().unwrap();
         assert_eq!(gathered, [[Statistic { mean: 3.0, variance: 3.5 }]]);
-        let mut again = reduced.corrected(&gathered);
-        let used = again.next(own, 1e-6)[0];
+        let mut again = reduced.corrected(&gathered).unwrap();
+        let used = again.next(own, 1e-6).unwrap()[0];
         assert!((used.mean - 3.0).abs() < 1e-5 && (used.variance - 3.5).abs() < 1e-5, "{used:?}");
         assert!(shared.next().is_err());
     }

@@ -4,8 +4,10 @@
 
 use std::cmp::Reverse;
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::Slot;
+use crate::base::alloc;
 use crate::base::buffer::align_up;
 use crate::base::error::{Error, Result};
 
@@ -61,10 +63,14 @@ impl Entry {
     }
 }
 
+/// Name of a plan's lists, for messages.
+const PLAN: &str = "a plan";
+
 /// The place of each entry in the arena or in the scratch file.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct WorkspaceLayout {
-    ranges: Vec<Range<usize>>,
+    /// Shared with the outputs of runs.
+    ranges: Arc<Vec<Range<usize>>>,
     bytes: usize,
     spilled_bytes: usize,
 }
@@ -73,31 +79,41 @@ impl WorkspaceLayout {
     /// Places `entries` so that no two that live at the same time overlap. Tries two orders, the
     /// largest first and those with a tail first, and takes the smaller result. For the few dozen
     /// entries of an autoencoder that is optimal or nearly so.
-    pub(crate) fn pack(entries: &[Entry]) -> Self {
-        let mut order: Vec<usize> = (0..entries.len()).collect();
-        order.sort_by_key(|&i| (Reverse(entries[i].bytes), i));
-        let by_size = Self::place(entries, &order);
-        order.sort_by_key(|&i| match entries[i].tail {
-            Some(_) => (0, entries[i].birth),
-            None => (1, 0),
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub(crate) fn pack(entries: &[Entry]) -> Result<Self> {
+        let mut order = alloc::collected(0..entries.len(), PLAN)?;
+        // Keys are unique, and a sort that keeps the order of equals would allocate.
+        order.sort_unstable_by_key(|&i| (Reverse(entries[i].bytes), i));
+        let by_size = Self::place(entries, &order)?;
+        order.sort_unstable_by_key(|&i| {
+            let of_tail = match entries[i].tail {
+                Some(_) => (0, entries[i].birth),
+                None => (1, 0),
+            };
+            (of_tail, Reverse(entries[i].bytes), i)
         });
-        let by_tail = Self::place(entries, &order);
-        if by_tail.bytes < by_size.bytes { by_tail } else { by_size }
+        let by_tail = Self::place(entries, &order)?;
+        Ok(if by_tail.bytes < by_size.bytes { by_tail } else { by_size })
     }
 
     /// Places `entries` in the given order, each at the lowest free offset.
-    fn place(entries: &[Entry], order: &[usize]) -> Self {
-        let mut ranges = vec![0..0; entries.len()];
-        let mut placed: Vec<usize> = Vec::with_capacity(entries.len());
+    fn place(entries: &[Entry], order: &[usize]) -> Result<Self> {
+        let mut ranges = alloc::filled(0..0, entries.len(), PLAN)?;
+        let mut placed: Vec<usize> = alloc::with_capacity(entries.len(), PLAN)?;
+        let mut barred: Vec<Range<usize>> = Vec::new();
         for &i in order {
-            let mut barred: Vec<Range<usize>> = placed
-                .iter()
-                .flat_map(|&j| entries[i].barred(&entries[j], ranges[j].start))
-                .collect();
-            barred.sort_by_key(|range| range.start);
+            barred.clear();
+            for &j in &placed {
+                // Each has two parts.
+                alloc::reserve(&mut barred, 4, PLAN)?;
+                barred.extend(entries[i].barred(&entries[j], ranges[j].start));
+            }
+            barred.sort_unstable_by_key(|range| range.start);
             let size = align_up(entries[i].bytes);
             let mut start = 0;
-            for range in barred {
+            for range in &barred {
                 if range.start > start {
                     break;
                 }
@@ -111,7 +127,12 @@ impl WorkspaceLayout {
             ends.map(|(_, range)| range.end).max().unwrap_or(0)
         };
         let (bytes, spilled_bytes) = (end(false), end(true));
-        Self { ranges, bytes, spilled_bytes }
+        Ok(Self { ranges: Arc::new(ranges), bytes, spilled_bytes })
+    }
+
+    /// Bytes that it takes itself.
+    pub(crate) fn kept(&self) -> usize {
+        self.ranges.capacity() * size_of::<Range<usize>>()
     }
 
     /// Size of the arena in bytes.
@@ -146,7 +167,8 @@ impl WorkspaceLayout {
     /// `slot` with a layout of its own, at the start of an arena.
     pub(crate) fn alone(slot: Slot) -> Result<(Slot, Self)> {
         let bytes = align_up(slot.bytes()?);
-        let layout = Self { ranges: std::iter::once(0..bytes).collect(), bytes, spilled_bytes: 0 };
+        let ranges = Arc::new(std::iter::once(0..bytes).collect());
+        let layout = Self { ranges, bytes, spilled_bytes: 0 };
         Ok((Slot { id: 0, spilled: false, home: (0, 0), ..slot }, layout))
     }
 }
@@ -183,7 +205,7 @@ mod tests {
             entry(64, 2, 4),
             entry(100, 5, 6),
         ];
-        let layout = WorkspaceLayout::pack(&entries);
+        let layout = WorkspaceLayout::pack(&entries).unwrap();
         for (i, a) in entries.iter().enumerate() {
             for (j, b) in entries.iter().enumerate().skip(i + 1) {
                 let (ra, rb) =
@@ -202,28 +224,29 @@ mod tests {
         let split = Entry { tail: Some(Tail { first: 640, death: 3 }), ..entry(1280, 0, 9) };
         // While it is whole, after its tail, and after all of it.
         let entries = [split, entry(128, 2, 4), entry(640, 4, 8), entry(1216, 10, 11)];
-        let layout = WorkspaceLayout::pack(&entries);
+        let layout = WorkspaceLayout::pack(&entries).unwrap();
         let start = |id: usize| layout.range(id, entries[id].bytes).unwrap().start;
         assert_eq!((start(0), start(1), start(2), start(3)), (0, 1280, 640, 0));
         assert_eq!(layout.bytes(), 1408);
         // The largest first would put the smaller, of which a part stays, beyond it.
         let small = Entry { tail: Some(Tail { first: 64, death: 3 }), ..entry(640, 0, 9) };
         let entries = [small, entry(1280, 4, 8)];
-        let layout = WorkspaceLayout::pack(&entries);
+        let layout = WorkspaceLayout::pack(&entries).unwrap();
         assert_eq!(layout.bytes(), 64 + 1280);
-        assert_eq!(WorkspaceLayout::place(&entries, &[1, 0]).bytes(), 1280 + 640);
+        assert_eq!(WorkspaceLayout::place(&entries, &[1, 0]).unwrap().bytes(), 1280 + 640);
     }
 
     #[test]
     fn arena_and_scratch_file_are_packed_apart() {
         let spilled = Entry { spilled: true, ..entry(640, 0, 2) };
-        let layout = WorkspaceLayout::pack(&[entry(128, 0, 2), spilled, entry(64, 1, 1), spilled]);
+        let layout =
+            WorkspaceLayout::pack(&[entry(128, 0, 2), spilled, entry(64, 1, 1), spilled]).unwrap();
         assert_eq!((layout.bytes(), layout.spilled_bytes()), (192, 1280));
     }
 
     #[test]
     fn a_run_that_leaves_its_plan_is_noticed() {
-        let layout = WorkspaceLayout::pack(&[entry(640, 0, 1)]);
+        let layout = WorkspaceLayout::pack(&[entry(640, 0, 1)]).unwrap();
         assert!(layout.range(0, 640).is_some());
         assert!(layout.range(0, 700).is_none());
         assert!(layout.range(1, 640).is_none());

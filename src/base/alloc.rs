@@ -1,9 +1,10 @@
 #![forbid(unsafe_code)]
-#![allow(dead_code)]
 //! Vectors and text whose allocation can fail.
 //!
 //! The standard library ends the process where the system has no more memory. What is larger than
 //! 4 KiB, or of a size that a file or a caller chooses, is allocated here instead.
+
+use ndarray::Array4;
 
 use super::error::{Error, ErrorKind, Result};
 
@@ -19,7 +20,8 @@ pub(crate) fn out_of_memory(what: &str, bytes: usize) -> Error {
 /// `OutOfMemory`, naming `what`.
 pub(crate) fn with_capacity<T>(length: usize, what: &str) -> Result<Vec<T>> {
     let mut items = Vec::new();
-    reserve(&mut items, length, what)?;
+    let bytes = length.saturating_mul(size_of::<T>());
+    items.try_reserve_exact(length).map_err(|_| out_of_memory(what, bytes))?;
     Ok(items)
 }
 
@@ -46,6 +48,50 @@ pub(crate) fn collected<T>(items: impl IntoIterator<Item = T>, what: &str) -> Re
     Ok(vector)
 }
 
+/// A vector of `items`, the first error of which is returned.
+///
+/// # Errors
+/// That of an item; `OutOfMemory`, naming `what`.
+pub(crate) fn try_collected<T>(
+    items: impl IntoIterator<Item = Result<T>>,
+    what: &str,
+) -> Result<Vec<T>> {
+    let items = items.into_iter();
+    let mut vector = with_capacity(items.size_hint().0, what)?;
+    for item in items {
+        push(&mut vector, item?, what)?;
+    }
+    Ok(vector)
+}
+
+/// A copy of `items`.
+///
+/// # Errors
+/// `OutOfMemory`, naming `what`.
+pub(crate) fn copied<T: Copy>(items: &[T], what: &str) -> Result<Vec<T>> {
+    let mut copy = with_capacity(items.len(), what)?;
+    copy.extend_from_slice(items);
+    Ok(copy)
+}
+
+/// Makes `items` of `length`, those that are new of `value`. Memory for no more than these is
+/// taken.
+///
+/// # Errors
+/// `OutOfMemory`, naming `what`; `items` is as before.
+pub(crate) fn resize<T: Clone>(
+    items: &mut Vec<T>,
+    length: usize,
+    value: T,
+    what: &str,
+) -> Result<()> {
+    let more = length.saturating_sub(items.len());
+    let bytes = length.saturating_mul(size_of::<T>());
+    items.try_reserve_exact(more).map_err(|_| out_of_memory(what, bytes))?;
+    items.resize(length, value);
+    Ok(())
+}
+
 /// Adds `item` to `items`.
 ///
 /// # Errors
@@ -65,6 +111,22 @@ pub(crate) fn push<T>(items: &mut Vec<T>, item: T, what: &str) -> Result<()> {
 pub(crate) fn reserve<T>(items: &mut Vec<T>, more: usize, what: &str) -> Result<()> {
     let bytes = items.len().saturating_add(more).saturating_mul(size_of::<T>());
     items.try_reserve(more).map_err(|_| out_of_memory(what, bytes))
+}
+
+/// An array `[batch, channels, height, width]` of what `value` gives for each index.
+///
+/// # Errors
+/// `OutOfMemory`, naming `what`.
+pub(crate) fn array(
+    shape: (usize, usize, usize, usize),
+    what: &str,
+    value: impl FnMut((usize, usize, usize, usize)) -> f32,
+) -> Result<Array4<f32>> {
+    let (batch, channels, height, width) = shape;
+    let bytes = [batch, channels, height, width].iter().fold(4_usize, |n, &m| n.saturating_mul(m));
+    let mut values = with_capacity(bytes / 4, what)?;
+    values.extend(ndarray::indices(shape).into_iter().map(value));
+    Array4::from_shape_vec(shape, values).map_err(|_| out_of_memory(what, bytes))
 }
 
 /// A copy of `text`.

@@ -1,5 +1,6 @@
 //! Memory: an aligned buffer whose allocation can fail, and checked views of its bytes as elements.
 
+use std::mem;
 use std::ops::{Deref, DerefMut, Range};
 use std::sync::Arc;
 
@@ -156,6 +157,15 @@ impl<'a> ElementsMut<'a> {
             Self::F32(s) => ElementsMut::F32(&mut s[first..]),
             Self::F16(s) => ElementsMut::F16(&mut s[first..]),
             Self::Bf16(s) => ElementsMut::Bf16(&mut s[first..]),
+        }
+    }
+
+    /// The elements, of which none are left here.
+    pub(crate) fn take(&mut self) -> Self {
+        match self {
+            Self::F32(s) => Self::F32(mem::take(s)),
+            Self::F16(s) => Self::F16(mem::take(s)),
+            Self::Bf16(s) => Self::Bf16(mem::take(s)),
         }
     }
 

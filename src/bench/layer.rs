@@ -72,14 +72,15 @@ pub fn layer(
     let mut target = AlignedBuf::zeroed(geometry.output().bytes(Storage::F32)?, "output")?;
     let bytes = geometry.scratch(kernels.panels(), threads.count(), Staged::default())?;
     let mut scratch = AlignedBuf::zeroed(bytes, "scratch")?;
+    let (scale, shift) = (vec![1.5; from], vec![0.1; from]);
     let operands = Operands {
         filters: &filters,
         input: ConvInput::Whole(Source::Memory(Elements::new(Storage::F32, &source))),
         input_pitch: from,
         output_pitch: to,
-        prologue: normalised.then(|| Prologue {
-            scale: vec![1.5; from],
-            shift: vec![0.1; from],
+        prologue: normalised.then_some(Prologue {
+            scale: &scale,
+            shift: &shift,
             act: Some(Act::Silu),
         }),
         residual: layer.residual,

@@ -43,6 +43,26 @@ pub(super) unsafe fn copy<T: Copy>(view: *const T, name: &str) -> Result<T> {
     Ok(unsafe { view.read() })
 }
 
+/// Bytes of the longest string that a caller may pass: that of Linux' longest path. Copies of it
+/// are made where a failed allocation ends the process.
+const MOST_TEXT: usize = 4095;
+
+/// A string of at most [`MOST_TEXT`] bytes.
+///
+/// # Safety
+/// `string` is NUL-terminated, and outlives `'a` unchanged.
+unsafe fn bounded<'a>(string: *const c_char, name: &str) -> Result<&'a CStr> {
+    // SAFETY: by the caller's contract.
+    let string = unsafe { CStr::from_ptr(string) };
+    match string.count_bytes() {
+        ..=MOST_TEXT => Ok(string),
+        found => {
+            let expected = format!("{name}: at most {MOST_TEXT} bytes expected, {found} found");
+            Err(Error::invalid(expected))
+        }
+    }
+}
+
 /// A string that may be missing.
 ///
 /// # Safety
@@ -52,7 +72,7 @@ pub(super) unsafe fn text<'a>(string: *const c_char, name: &str) -> Result<Optio
         return Ok(None);
     }
     // SAFETY: not NULL, the rest by the caller's contract.
-    let string = unsafe { CStr::from_ptr(string) };
+    let string = unsafe { bounded(string, name) }?;
     let not_utf8 = |_| Error::invalid(format!("{name}: UTF-8 expected, {string:?} found"));
     string.to_str().map(Some).map_err(not_utf8)
 }
@@ -66,7 +86,7 @@ pub(super) unsafe fn path(string: *const c_char, name: &str) -> Result<Option<Pa
         return Ok(None);
     }
     // SAFETY: not NULL, the rest by the caller's contract.
-    let string = unsafe { CStr::from_ptr(string) };
+    let string = unsafe { bounded(string, name) }?;
     let not_utf8 = || Error::invalid(format!("{name}: UTF-8 expected, {string:?} found"));
     os::c::path_of(string.to_bytes()).map(Some).ok_or_else(not_utf8)
 }

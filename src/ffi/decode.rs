@@ -11,6 +11,7 @@ use super::pixels::ImageView;
 use super::status::{vaekl_error, vaekl_status};
 use super::turn::{enter, vaekl_session};
 use super::types::{vaekl_dtype, vaekl_image, vaekl_latent};
+use crate::base::alloc;
 use crate::base::buffer::AlignedBuf;
 use crate::base::error::{Error, Result};
 use crate::model::Config;
@@ -35,9 +36,10 @@ pub unsafe extern "C" fn vaekl_decode(
         let pictures = pictures(out, &latents, session.model().config())?;
         latents.check_finite("latent")?;
         for (b, picture) in pictures.iter().enumerate() {
-            let latent = latents.read(b, session.model().config())?;
-            let latent = latent.index_axis(Axis(0), 0);
-            session.decode_to(latent, &mut |y, row| picture.write_row(y, row))?;
+            let model = session.model().clone();
+            let mut rows = latents.rows(b, model.config())?;
+            let mut on_row = |y: usize, row: &[f32]| picture.write_row(y, row);
+            session.decode_to(latents.size(), &mut rows, &mut on_row)?;
         }
         Ok(())
     };
@@ -77,10 +79,12 @@ pub unsafe extern "C" fn vaekl_decode_masked(
         let out = given(out, config.out_channels, "out")?;
         latents.check_finite("latent")?;
         let latent = latents.read(0, &config)?;
-        // The picture, the mask and the result in f32.
+        // The latent, twice if it is folded, and picture, mask and result in f32.
+        let of_latent = latent.len().saturating_mul(2 * size_of::<f32>());
         let bytes = width
             .saturating_mul(height)
-            .saturating_mul(size_of::<f32>() * (2 * config.out_channels + 1));
+            .saturating_mul(size_of::<f32>() * (2 * config.out_channels + 1))
+            .saturating_add(of_latent);
         session.set_memory_reserved(bytes as u64);
         // Before anything of this size is allocated.
         let made = session.check_masked(latent.dim()).and_then(|()| {
@@ -90,7 +94,7 @@ pub unsafe extern "C" fn vaekl_decode_masked(
         session.set_memory_reserved(0);
         let made = made?;
         let picture = made.sample.index_axis(Axis(0), 0);
-        let mut row = vec![0.0; width * config.out_channels];
+        let mut row = alloc::filled(0.0, width * config.out_channels, "a row")?;
         for y in 0..height {
             for (x, pixel) in row.chunks_exact_mut(config.out_channels).enumerate() {
                 for (c, value) in pixel.iter_mut().enumerate() {
@@ -133,8 +137,9 @@ pub unsafe extern "C" fn vaekl_decode_rows(
         let latents = input(latent, session.model().config())?;
         latents.expect_batch_of_one("latent")?;
         let mut rows = RowBuffer::new(dtype, &latents, session.model().config())?;
-        let latent = latents.read(0, session.model().config())?;
-        session.decode_rows(latent.index_axis(Axis(0), 0), &mut |y, row| {
+        let model = session.model().clone();
+        let mut of_latent = latents.rows(0, model.config())?;
+        session.decode_rows_of(latents.size(), &mut of_latent, &mut |y, row| {
             let bytes = rows.fill(row);
             match on_rows(user, y as u32, 1, bytes.as_ptr().cast(), bytes.len()) {
                 0 => ControlFlow::Continue(()),
@@ -176,7 +181,7 @@ unsafe fn pictures(
         pixels.expect(width, height, &name)?;
         Ok(pixels)
     };
-    (0..latents.batch).map(one).collect()
+    alloc::try_collected((0..latents.batch).map(one), "images")
 }
 
 /// Width and height of the picture a latent decodes to.

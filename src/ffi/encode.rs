@@ -1,4 +1,4 @@
-use ndarray::{ArrayView4, Axis};
+use ndarray::{Array4, ArrayView4};
 
 use super::args;
 use super::guard::guard;
@@ -7,6 +7,7 @@ use super::pixels::ImageView;
 use super::status::{vaekl_error, vaekl_status};
 use super::turn::{enter, vaekl_session};
 use super::types::{vaekl_image, vaekl_latent};
+use crate::base::alloc;
 use crate::base::error::{Error, Result};
 use crate::latents::{DiagonalGaussian, Encoded, Generator};
 use crate::model::Config;
@@ -87,10 +88,13 @@ impl Wanted {
     /// # Safety
     /// The memory behind `out` is valid for writes.
     unsafe fn write(&self, encoded: Encoded, out: &Latents, config: &Config) -> Result<()> {
-        let values = match (self, &encoded) {
-            (Self::Sample { seed }, _) => encoded.sample(&mut Generator::new(*seed)),
-            (Self::Moments, Encoded::Posterior(posterior)) => posterior.moments().to_owned(),
-            (Self::Mode | Self::Moments, _) => encoded.mode().to_owned(),
+        let values = match (self, encoded) {
+            (Self::Sample { seed }, Encoded::Posterior(posterior)) => {
+                posterior.try_sample(&mut Generator::new(*seed))?
+            }
+            (Self::Moments, Encoded::Posterior(posterior)) => copy(posterior.moments())?,
+            (Self::Mode, Encoded::Posterior(posterior)) => copy(posterior.mode())?,
+            (_, Encoded::Latents(latents)) => latents,
         };
         // SAFETY: by the caller's contract.
         unsafe { out.write(values, config) }
@@ -125,7 +129,7 @@ unsafe fn pictures(
         out.expect_size(width, height, "out")?;
         Ok(pixels)
     };
-    (0..out.batch).map(one).collect()
+    alloc::try_collected((0..out.batch).map(one), "images")
 }
 
 /// The posterior of the pictures, or their latents.
@@ -133,25 +137,41 @@ unsafe fn pictures(
 /// # Safety
 /// The memory behind the pictures is valid for reads.
 unsafe fn encode(session: &mut Session, pictures: &[ImageView]) -> Result<Encoded> {
-    let (mut moments, mut latents) = (Vec::new(), Vec::new());
+    // The results one after the other, in one array.
+    let (mut values, mut posterior, mut shape) = (Vec::new(), true, (0, 0, 0, 0));
     for picture in pictures {
         let mut fill = |y: usize, row: &mut [f32]| {
             // SAFETY: by the caller's contract.
             unsafe { picture.read_row(y, row) };
             Ok(())
         };
+        let mut add = |one: ArrayView4<'_, f32>| {
+            let (batch, channels, height, width) = one.dim();
+            shape = (shape.0 + batch, channels, height, width);
+            if values.is_empty() {
+                let all = one.len().saturating_mul(pictures.len());
+                values = alloc::with_capacity(all, "the results of a batch")?;
+            }
+            values.extend(one.iter());
+            Ok::<_, Error>(())
+        };
         match session.encode_rows(picture.height(), picture.width(), &mut fill)?.encoded {
-            Encoded::Posterior(posterior) => moments.push(posterior),
-            Encoded::Latents(one) => latents.push(one),
+            Encoded::Posterior(one) => add(one.moments())?,
+            Encoded::Latents(one) => {
+                posterior = false;
+                add(one.view())?;
+            }
         }
     }
-    let joined = |views: Vec<ArrayView4<'_, f32>>| {
-        ndarray::concatenate(Axis(0), &views)
-            .map_err(|error| Error::internal(format!("the results of a batch: {error}")))
-    };
-    if latents.is_empty() {
-        let all = joined(moments.iter().map(DiagonalGaussian::moments).collect())?;
+    let all = Array4::from_shape_vec(shape, values)
+        .map_err(|error| Error::internal(format!("the results of a batch: {error}")))?;
+    if posterior {
         return Ok(Encoded::Posterior(DiagonalGaussian::new(all)?));
     }
-    Ok(Encoded::Latents(joined(latents.iter().map(|one| one.view()).collect())?))
+    Ok(Encoded::Latents(all))
+}
+
+/// A copy of an array.
+fn copy(values: ArrayView4<'_, f32>) -> Result<Array4<f32>> {
+    alloc::array(values.dim(), "latents", |index| values[index])
 }

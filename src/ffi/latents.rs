@@ -123,6 +123,35 @@ impl Latents {
         Ok(())
     }
 
+    /// Supplies the rows of latent `b` of the batch, raw and interleaved, from the caller's memory: a
+    /// copy of them all would be memory that no plan counts.
+    ///
+    /// # Safety
+    /// The memory behind the view is valid for reads as long as the result is used.
+    pub(super) unsafe fn rows(
+        &self,
+        b: usize,
+        config: &Config,
+    ) -> Result<impl FnMut(usize, &mut [f32]) -> Result<()>> {
+        assert!(b < self.batch);
+        let unscaled = if self.scaled { Some(config.unscaling()?) } else { None };
+        let (patch, channels) = (self.patch, self.channels / (self.patch * self.patch));
+        Ok(move |y: usize, row: &mut [f32]| {
+            assert!(y < self.size().0 && row.len() == self.size().1 * channels);
+            for (x, pixel) in row.chunks_exact_mut(channels).enumerate() {
+                for (c, value) in pixel.iter_mut().enumerate() {
+                    let folded = (c * patch + y % patch) * patch + x % patch;
+                    let plane = b * self.channels + folded;
+                    let index = (plane * self.height + y / patch) * self.width + x / patch;
+                    // SAFETY: within the view, by the asserts.
+                    let found = unsafe { self.element.load(self.at(index)) };
+                    *value = unscaled.as_ref().map_or(found, |of| of(found, [c, y, x]));
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// Latent `b` of the batch, raw, `[1, channels, height, width]`.
     ///
     /// # Safety
@@ -219,6 +248,22 @@ mod tests {
         // SAFETY: as above.
         let second = unsafe { latents.read(1, &Config::default()) }.unwrap();
         assert_eq!(second, values.slice(ndarray::s![1..2, .., .., ..]));
+        // And row by row, scaled or not.
+        let config = Config::default();
+        for scaled in [false, true] {
+            let latents = Latents { scaled, ..Latents::new(&view(&mut memory), "latent").unwrap() };
+            // SAFETY: as above.
+            let whole = unsafe { latents.read(1, &config) }.unwrap();
+            // SAFETY: as above.
+            let mut rows = unsafe { latents.rows(1, &config) }.unwrap();
+            let mut row = [0.0; 20];
+            for y in 0..3 {
+                rows(y, &mut row).unwrap();
+                for (at, &value) in row.iter().enumerate() {
+                    assert_eq!(value, whole[(0, at % 4, y, at / 4)], "{y}, {at}");
+                }
+            }
+        }
     }
 
     #[test]

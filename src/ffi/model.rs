@@ -9,6 +9,7 @@ use super::status::{vaekl_error, vaekl_status};
 use super::types::{
     VAEKL_DEVICE_CPU, VAEKL_DEVICE_CUDA, VAEKL_DTYPE_F32, vaekl_device, vaekl_dtype,
 };
+use crate::base::alloc;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::storage::Storage;
 use crate::model::network::Direction;
@@ -28,17 +29,26 @@ pub struct vaekl_model {
 
 impl vaekl_model {
     fn leak(model: Model) -> Result<*mut Self> {
-        let text = |text: String| {
-            CString::new(text).map_err(|_| Error::model("config, or a tensor's name: a NUL"))
-        };
-        let config = text(model.config().to_json())?;
+        let config = c_text(&model.config().to_json())?;
         let info = model.info();
-        let (family, family_source) =
-            (text(info.family.clone())?, text(info.family_source.clone())?);
-        let notices = info.notices().into_iter().map(text).collect::<Result<_>>()?;
+        let (family, family_source) = (c_text(&info.family)?, c_text(&info.family_source)?);
+        let notices = info.notices();
+        let notices = alloc::try_collected(notices.iter().map(|it| c_text(it)), "notices")?;
         let model = Self { model, config, family, family_source, notices };
         Ok(Box::into_raw(Box::new(model)))
     }
+}
+
+/// A copy of `text` for C.
+///
+/// # Errors
+/// `Model` if it has a NUL, `OutOfMemory`.
+fn c_text(text: &str) -> Result<CString> {
+    let mut bytes = alloc::with_capacity(text.len() + 1, "a text")?;
+    bytes.extend_from_slice(text.as_bytes());
+    bytes.push(0);
+    let with_nul = |_| Error::model("config, or a tensor's name: a NUL");
+    CString::from_vec_with_nul(bytes).map_err(with_nul)
 }
 
 /// The decoder: latents to pictures.

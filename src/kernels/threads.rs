@@ -1,5 +1,6 @@
 //! The one parallel primitive: items handed out in order to a few workers.
 
+use std::iter::Fuse;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -38,24 +39,24 @@ impl Threads {
         self.count
     }
 
-    /// Runs `f(worker, item)` for every item. Items are taken in order by whichever worker is free;
-    /// the first worker is the calling thread, and there are as many as both `workers` and threads
-    /// allow.
+    /// Runs `f(worker, item)` for every item. Items are taken in order by whichever worker is free,
+    /// and are made as they are taken, by one worker at a time. The first worker is the calling
+    /// thread, and there are as many as both `workers` and threads allow.
     ///
     /// Between its own items the calling thread calls `tick` with the number of items done. `Break`
     /// drops the items not yet begun and is returned once those begun are done.
     ///
     /// # Panics
     /// If `f` panics, after all workers stopped.
-    pub(crate) fn run<W: Send, I: Send>(
+    pub(crate) fn run<W: Send, I: IntoIterator<IntoIter: Send>>(
         &self,
         workers: &mut [W],
-        items: Vec<I>,
+        items: I,
         tick: &mut dyn FnMut(usize) -> ControlFlow<()>,
-        f: impl Fn(&mut W, I) + Sync,
+        f: impl Fn(&mut W, I::Item) + Sync,
     ) -> ControlFlow<()> {
-        let work =
-            Work { queue: Mutex::new(items.into_iter()), done: 0.into(), stop: false.into(), f };
+        let queue = Mutex::new(items.into_iter().fuse());
+        let work = Work { queue, done: 0.into(), stop: false.into(), f };
         let Some((first, others)) = workers.split_first_mut() else {
             return ControlFlow::Continue(());
         };
@@ -72,12 +73,12 @@ impl Threads {
 
     /// Like [`Threads::run`], for items that can fail: the first error drops the items not yet
     /// begun and is returned.
-    pub(crate) fn try_run<W: Send, I: Send>(
+    pub(crate) fn try_run<W: Send, I: IntoIterator<IntoIter: Send>>(
         &self,
         workers: &mut [W],
-        items: Vec<I>,
+        items: I,
         tick: &mut dyn FnMut(usize) -> ControlFlow<()>,
-        f: impl Fn(&mut W, I) -> Result<()> + Sync,
+        f: impl Fn(&mut W, I::Item) -> Result<()> + Sync,
     ) -> Result<ControlFlow<()>> {
         let failure: Mutex<Option<Error>> = Mutex::new(None);
         let failed = || failure.lock().unwrap_or_else(PoisonError::into_inner);
@@ -95,22 +96,22 @@ impl Threads {
 }
 
 struct Work<I, F> {
-    queue: Mutex<std::vec::IntoIter<I>>,
+    queue: Mutex<Fuse<I>>,
     done: AtomicUsize,
     stop: AtomicBool,
     f: F,
 }
 
-impl<I, F> Work<I, F> {
+impl<I: Iterator, F> Work<I, F> {
     /// Does one item; false if none is left.
     fn step<W>(&self, worker: &mut W) -> bool
     where
-        F: Fn(&mut W, I),
+        F: Fn(&mut W, I::Item),
     {
         if self.stop.load(Ordering::Relaxed) {
             return false;
         }
-        // A panic elsewhere poisons nothing here: the queue is only locked to take an item.
+        // A panic elsewhere poisons nothing here: the queue is only locked to make an item.
         let item = self.queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next();
         let Some(item) = item else { return false };
         (self.f)(worker, item);
@@ -125,7 +126,7 @@ impl<I, F> Work<I, F> {
         tick: &mut dyn FnMut(usize) -> ControlFlow<()>,
     ) -> ControlFlow<()>
     where
-        F: Fn(&mut W, I),
+        F: Fn(&mut W, I::Item),
     {
         // Should `f` or `tick` panic, the other workers stop too.
         let guard = StopOnDrop(&self.stop);
@@ -159,8 +160,7 @@ mod tests {
         for count in [1, 2, 5] {
             let threads = Threads::new(count).unwrap();
             let mut workers = vec![Vec::new(); count];
-            let flow =
-                threads.run(&mut workers, (0..1000).collect(), &mut GO.clone(), |w, i| w.push(i));
+            let flow = threads.run(&mut workers, 0..1000, &mut GO.clone(), |w, i| w.push(i));
             assert!(flow.is_continue());
             let mut all: Vec<i32> = workers.concat();
             all.sort_unstable();
@@ -177,7 +177,7 @@ mod tests {
             assert_eq!(std::thread::current().id(), caller);
             if done >= 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        let flow = threads.run(&mut [(), ()], (0..100_000).collect(), &mut tick, |(), _: i32| {
+        let flow = threads.run(&mut [(), ()], 0..100_000, &mut tick, |(), _: i32| {
             done.fetch_add(1, Ordering::Relaxed);
             std::thread::sleep(std::time::Duration::from_micros(10));
         });
@@ -191,16 +191,14 @@ mod tests {
             let threads = Threads::new(count).unwrap();
             let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 let mut workers = vec![(); count];
-                let _ = threads.run(&mut workers, (0..100).collect(), &mut GO.clone(), |(), i| {
+                let _ = threads.run(&mut workers, 0..100, &mut GO.clone(), |(), i| {
                     assert_ne!(i, 50, "planted");
                 });
             }));
             assert!(caught.is_err());
             // And the threads still work.
             assert!(
-                threads
-                    .run(&mut vec![(); count], vec![1], &mut GO.clone(), |(), _| {})
-                    .is_continue()
+                threads.run(&mut vec![(); count], [1], &mut GO.clone(), |(), _| {}).is_continue()
             );
         }
     }

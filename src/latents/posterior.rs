@@ -68,12 +68,12 @@ impl DiagonalGaussian {
     /// The log-variance, clamped.
     pub fn logvar(&self) -> Array4<f32> {
         let (_, logvar) = self.halves();
-        logvar.mapv(|v| v.clamp(LOGVAR.0, LOGVAR.1))
+        logvar.mapv(clamped)
     }
 
     /// The standard deviation, `exp(logvar / 2)`.
     pub fn std(&self) -> Array4<f32> {
-        self.of_logvar(|logvar| (0.5 * logvar).exp())
+        self.of_logvar(std_of)
     }
 
     /// The variance, `exp(logvar)`.
@@ -88,6 +88,16 @@ impl DiagonalGaussian {
         let mut noise = generator.randn(mode.len()).into_iter();
         let noise = Array4::from_shape_simple_fn(mode.raw_dim(), || noise.next().unwrap_or(0.0));
         self.add_noise(noise)
+    }
+
+    /// Like [`DiagonalGaussian::sample`], if there is memory.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub(crate) fn try_sample(&self, generator: &mut Generator) -> Result<Array4<f32>> {
+        let mode = self.mode();
+        let noise = Array4::from_shape_vec(mode.raw_dim(), generator.try_randn(mode.len())?);
+        Ok(self.add_noise(noise.map_err(|error| Error::internal(format!("noise: {error}")))?))
     }
 
     /// A sample with the caller's `noise`: `mean + std * noise`.
@@ -146,8 +156,12 @@ impl DiagonalGaussian {
 
     fn add_noise(&self, mut noise: Array4<f32>) -> Array4<f32> {
         // Rounded after the product, as torch does.
-        let add = |noise: &mut f32, &mean: &f32, &std: &f32| *noise = mean + std * *noise;
-        Zip::from(&mut noise).and(self.mode()).and(&self.std()).for_each(add);
+        let (mode, logvar) = self.halves();
+        let add = |noise: &mut f32, &mean: &f32, &logvar: &f32| {
+            let std = if self.deterministic { 0.0 } else { std_of(clamped(logvar)) };
+            *noise = mean + std * *noise;
+        };
+        Zip::from(&mut noise).and(mode).and(logvar).for_each(add);
         noise
     }
 
@@ -173,6 +187,16 @@ impl DiagonalGaussian {
         }
         Ok(())
     }
+}
+
+/// A log-variance within its bounds.
+fn clamped(logvar: f32) -> f32 {
+    logvar.clamp(LOGVAR.0, LOGVAR.1)
+}
+
+/// The standard deviation for a log-variance.
+fn std_of(logvar: f32) -> f32 {
+    (0.5 * logvar).exp()
 }
 
 #[cfg(test)]

@@ -19,6 +19,9 @@
 
 use std::f64::consts::PI;
 
+use crate::base::alloc;
+use crate::base::error::Result;
+
 /// The random numbers of a `torch.Generator` on the CPU.
 #[derive(Clone, Debug)]
 pub struct Generator {
@@ -38,20 +41,37 @@ impl Generator {
 
     /// `torch.randn(n, generator=self)` in float32, in the order of a contiguous tensor.
     pub fn randn(&mut self, n: usize) -> Vec<f32> {
-        if n < BLOCK {
-            return (0..n).map(|_| self.one() as f32).collect();
+        let mut values = vec![0.0; n];
+        self.fill(&mut values);
+        values
+    }
+
+    /// Like [`Generator::randn`], if there is memory.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub(crate) fn try_randn(&mut self, n: usize) -> Result<Vec<f32>> {
+        let mut values = alloc::filled(0.0, n, "noise")?;
+        self.fill(&mut values);
+        Ok(values)
+    }
+
+    /// Draws `values`.
+    fn fill(&mut self, values: &mut [f32]) {
+        if values.len() < BLOCK {
+            values.fill_with(|| self.one() as f32);
+            return;
         }
-        let mut values: Vec<f32> = (0..n).map(|_| self.uniform()).collect();
+        values.fill_with(|| self.uniform());
         for block in values.as_chunks_mut::<BLOCK>().0 {
             box_muller(block);
         }
-        if !n.is_multiple_of(BLOCK)
+        if !values.len().is_multiple_of(BLOCK)
             && let Some(last) = values.last_chunk_mut::<BLOCK>()
         {
             last.fill_with(|| self.uniform());
             box_muller(last);
         }
-        values
     }
 
     /// A uniform of 24 bits in [0, 1).

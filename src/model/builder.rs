@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::weights::{Conv, Norm};
+use crate::base::alloc;
 use crate::base::encoding::Encoding;
 use crate::base::error::{Error, Result};
 use crate::base::weight::WeightSource;
@@ -55,8 +56,12 @@ impl<'a> Builder<'a> {
     /// The tensors taken, under diffusers' names.
     pub(super) fn tensors(&self) -> BTreeMap<String, Tensor> {
         let tensors = self.checkpoint.tensors.iter();
-        let taken = tensors.filter(|(name, _)| self.used.contains(*name));
-        taken.map(|(name, tensor)| (name.clone(), tensor.clone())).collect()
+        let mut taken = BTreeMap::new();
+        // One by one: collecting would make a list of them all first.
+        for (name, tensor) in tensors.filter(|(name, _)| self.used.contains(*name)) {
+            taken.insert(name.clone(), tensor.clone());
+        }
+        taken
     }
 
     pub(super) fn norm(&mut self, name: &str, channels: usize) -> Result<Norm> {
@@ -73,7 +78,8 @@ impl<'a> Builder<'a> {
         kernel: usize,
     ) -> Result<Conv> {
         let bias = self.vector(&format!("{name}.bias"), to)?;
-        Ok(Conv { bias, ..self.plain_conv(name, from, to, kernel)? })
+        let conv = self.plain_conv(name, from, to, kernel)?;
+        Ok(Conv { bias, ..conv })
     }
 
     /// A convolution without a bias.
@@ -92,7 +98,7 @@ impl<'a> Builder<'a> {
         } else {
             self.take(&tensor, &[&[to, from, kernel, kernel]])?
         };
-        let (name, bias) = (name.to_owned(), vec![0.0; to]);
+        let (name, bias) = (name.to_owned(), alloc::filled(0.0, to, "biases")?);
         Ok(Conv { name, weight, bias, in_channels: from, out_channels: to, kernel })
     }
 

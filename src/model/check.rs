@@ -4,6 +4,7 @@
 
 use super::config::{Config, Family};
 use super::family::Direction;
+use crate::base::alloc;
 use crate::base::error::{Error, Result};
 use crate::checkpoint::{Checkpoint, Tensor};
 
@@ -61,7 +62,7 @@ pub(super) fn unused(
     checkpoint: &Checkpoint,
     used: impl Fn(&str) -> bool,
     directions: &[Direction],
-) -> Vec<String> {
+) -> Result<Vec<String>> {
     let wanted = |name: &str| {
         directions.iter().any(|direction| {
             let roots = match direction {
@@ -72,9 +73,9 @@ pub(super) fn unused(
         })
     };
     let left = |(name, tensor): (&String, &Tensor)| {
-        (wanted(name) && !used(name)).then(|| tensor.name.clone())
+        (wanted(name) && !used(name)).then(|| alloc::text(&tensor.name, "a tensor's name"))
     };
-    checkpoint.tensors.iter().filter_map(left).collect()
+    alloc::try_collected(checkpoint.tensors.iter().filter_map(left), "tensors")
 }
 
 /// # Errors

@@ -71,16 +71,16 @@ impl Weights {
         let (no_encoder, no_decoder) = (|| without("encoder"), || without("decoder"));
         Ok(match (self, direction) {
             (Self::Kl { encoder, .. }, Direction::Encode) => {
-                kl::encoder::blocks(encoder.as_deref().ok_or_else(no_encoder)?)
+                kl::encoder::blocks(encoder.as_deref().ok_or_else(no_encoder)?)?
             }
             (Self::Kl { decoder, .. }, Direction::Decode) => {
-                kl::decoder::blocks(decoder.as_deref().ok_or_else(no_decoder)?, masked)
+                kl::decoder::blocks(decoder.as_deref().ok_or_else(no_decoder)?, masked)?
             }
             (Self::Tiny { encoder, .. }, Direction::Encode) => {
-                tiny::encoder(encoder.as_deref().ok_or_else(no_encoder)?)
+                tiny::encoder(encoder.as_deref().ok_or_else(no_encoder)?)?
             }
             (Self::Tiny { decoder, .. }, Direction::Decode) => {
-                tiny::decoder(decoder.as_deref().ok_or_else(no_decoder)?)
+                tiny::decoder(decoder.as_deref().ok_or_else(no_decoder)?)?
             }
         })
     }

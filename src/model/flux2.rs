@@ -4,6 +4,7 @@
 
 use super::builder::Builder;
 use super::config::{Config, Flux2Config};
+use crate::base::alloc;
 use crate::base::error::Result;
 
 const MEAN: &str = "bn.running_mean";
@@ -26,7 +27,8 @@ pub(super) fn read_statistics(
         return Err(builder.wrong_value(VARIANCE, "positive numbers", variance[at], at));
     }
     let deviation = |&variance: &f32| (f64::from(variance) + flux2.batch_norm_eps).sqrt();
-    config.latents_mean = Some(mean.iter().map(|&mean| f64::from(mean)).collect());
-    config.latents_std = Some(variance.iter().map(deviation).collect());
+    let what = "statistics of latents";
+    config.latents_mean = Some(alloc::collected(mean.iter().map(|&it| f64::from(it)), what)?);
+    config.latents_std = Some(alloc::collected(variance.iter().map(deviation), what)?);
     Ok(())
 }

@@ -2,9 +2,11 @@
 //! The halo of a tile: the pixels around it that the network reads. Each step declares how far it
 //! reads; the halo before each step follows.
 
-use super::steps::Step;
+use super::steps::{Block, Step};
 use super::weights::Conv;
 use crate::backend::{LOCAL_GRID, Resample};
+use crate::base::alloc;
+use crate::base::error::Result;
 
 impl Step<'_> {
     /// The halo that this step reads in its input, in pixels, for a tile with a halo of `after` in
@@ -26,17 +28,20 @@ impl Step<'_> {
     }
 }
 
-/// The halo of each of `steps` in its input, in pixels; `None` if the step, or a later one, needs
-/// the whole picture.
-pub(super) fn halos(steps: &[&Step<'_>]) -> Vec<Option<usize>> {
+/// The halo of each step of `blocks` in its input, in pixels; `None` if the step, or a later one,
+/// needs the whole picture.
+///
+/// # Errors
+/// `OutOfMemory`.
+pub(super) fn halos(blocks: &[Block<'_>]) -> Result<Vec<Option<usize>>> {
     let mut after = Some(0);
-    let mut halos: Vec<Option<usize>> = Vec::with_capacity(steps.len());
-    for step in steps.iter().rev() {
+    let mut halos = alloc::with_capacity(blocks.iter().map(Vec::len).sum(), "halos")?;
+    for step in blocks.iter().rev().flat_map(|block| block.iter().rev()) {
         after = after.and_then(|after| step.reach(after));
         halos.push(after);
     }
     halos.reverse();
-    halos
+    Ok(halos)
 }
 
 /// The halo of a local convolution in its input. Its values are computed in squares of

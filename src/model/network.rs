@@ -45,6 +45,8 @@ pub(crate) struct Network<'m> {
     masked: bool,
     config: &'m Config,
     blocks: Vec<Block<'m>>,
+    /// The halo of each step in its input; `None` if it or a later one needs the whole picture.
+    halos: Vec<Option<usize>>,
 }
 
 impl Model {
@@ -54,7 +56,8 @@ impl Model {
     /// `Model` if the model was opened without it.
     pub(crate) fn network(&self, direction: Direction) -> Result<Network<'_>> {
         let blocks = self.weights().blocks(direction, false)?;
-        Ok(Network { direction, masked: false, config: self.config(), blocks })
+        let halos = halos(&blocks)?;
+        Ok(Network { direction, masked: false, config: self.config(), blocks, halos })
     }
 
     /// The decoder with a mask.
@@ -71,7 +74,8 @@ impl Model {
                 config.family.name()
             )));
         }
-        Ok(Network { direction, masked: true, config, blocks })
+        let halos = halos(&blocks)?;
+        Ok(Network { direction, masked: true, config, blocks, halos })
     }
 }
 
@@ -86,9 +90,8 @@ impl Network<'_> {
     ) -> Result<Slot> {
         let window = if let Part::Rest(window) = part { window } else { None };
         let mut blocks = Blocks::new(backend, settings, window, input.masked);
-        let (steps, halos) = self.steps(part);
         let mut x = input.slot;
-        for (step, halo) in steps.into_iter().zip(halos) {
+        for (step, halo) in self.steps(part) {
             if let (true, Some(halo)) = (step.trims(), halo) {
                 x = blocks.trim(x, halo)?;
             }
@@ -104,13 +107,13 @@ impl Network<'_> {
 
     /// Whether blocks need the whole picture.
     pub(crate) fn has_front(&self) -> bool {
-        !self.steps(Part::Front).0.is_empty()
+        self.steps(Part::Front).next().is_some()
     }
 
     /// Whether the rest, in tiles, gives the values of the whole picture, to the bit.
     pub(crate) fn exact_in_tiles(&self) -> bool {
-        let (steps, _) = self.steps(Part::Rest(None));
-        !steps.is_empty() && steps.iter().all(|step| step.local())
+        let mut steps = self.steps(Part::Rest(None)).peekable();
+        steps.peek().is_some() && steps.all(|(step, _)| step.local())
     }
 
     /// The direction.
@@ -160,8 +163,8 @@ impl Network<'_> {
 
     /// Channels and storage of the input of `part`.
     pub(crate) fn input(&self, part: Part, settings: Settings) -> (usize, Storage) {
-        match (part, self.steps(part).0.first()) {
-            (Part::Rest(_), Some(step)) if self.has_front() => {
+        match (part, self.steps(part).next()) {
+            (Part::Rest(_), Some((step, _))) if self.has_front() => {
                 (step.in_channels(), settings.storage)
             }
             _ => (self.in_channels(), Storage::F32),
@@ -170,19 +173,18 @@ impl Network<'_> {
 
     /// The halo that the rest needs around a tile of the front's output, in pixels.
     pub(crate) fn halo(&self) -> usize {
-        self.steps(Part::Rest(None)).1.first().copied().flatten().unwrap_or(0)
+        self.steps(Part::Rest(None)).next().and_then(|(_, halo)| halo).unwrap_or(0)
     }
 
     /// Side of the front's output divided by the side of its input.
     pub(crate) fn front_scale(&self) -> usize {
-        let front = self.steps(Part::Front).0;
-        1 << front.iter().filter(|step| step.resample() == Resample::Double).count()
+        let doubles = |(step, _): &(&Step<'_>, _)| step.resample() == Resample::Double;
+        1 << self.steps(Part::Front).filter(doubles).count()
     }
 
     /// The window in the rest's output for a tile of the front's output.
     pub(crate) fn picture_window(&self, window: Window) -> Window {
-        let (steps, halos) = self.steps(Part::Rest(Some(window)));
-        steps.iter().zip(halos).fold(window, |window, (step, halo)| {
+        self.steps(Part::Rest(Some(window))).fold(window, |window, (step, halo)| {
             let window = match halo {
                 Some(halo) if step.trims() => window.trimmed(halo).1,
                 _ => window,
@@ -196,8 +198,8 @@ impl Network<'_> {
     }
 
     /// The steps of `part`, and the halo of each in its input; `None` if it needs the whole
-    /// picture.
-    fn steps(&self, part: Part) -> (Vec<&Step<'_>>, Vec<Option<usize>>) {
+    /// picture. Those of the front, which is never cut, mean nothing.
+    fn steps(&self, part: Part) -> impl Iterator<Item = (&Step<'_>, Option<usize>)> {
         let attends = |block: &Block<'_>| block.iter().any(|step| step.reach(0).is_none());
         let local = |block: &Block<'_>| block.iter().all(Step::local);
         let front = match self.blocks.iter().rposition(attends) {
@@ -205,14 +207,13 @@ impl Network<'_> {
             None if self.blocks.iter().all(local) => 0,
             None => 1,
         };
-        let blocks = match part {
-            Part::Whole => &self.blocks[..],
-            Part::Front => &self.blocks[..front],
-            Part::Rest(_) => &self.blocks[front..],
+        let before = self.blocks[..front].iter().map(Vec::len).sum();
+        let (blocks, halos) = match part {
+            Part::Whole => (&self.blocks[..], &self.halos[..]),
+            Part::Front => (&self.blocks[..front], &self.halos[..before]),
+            Part::Rest(_) => (&self.blocks[front..], &self.halos[before..]),
         };
-        let steps: Vec<&Step<'_>> = blocks.iter().flatten().collect();
-        let halos = halos(&steps);
-        (steps, halos)
+        blocks.iter().flatten().zip(halos.iter().copied())
     }
 }
 
@@ -225,18 +226,16 @@ mod tests {
     fn halos_follow_from_the_blocks() {
         let model = Model::open("cli/model").unwrap();
         let network = model.network(Direction::Decode).unwrap();
-        let (steps, halos) = network.steps(Part::Rest(None));
+        let halos = &network.halos;
         // A pixel for each 3x3 convolution, half as many before a doubling; the last is the head's.
-        let firsts: Vec<Option<usize>> = steps
-            .iter()
-            .zip(&halos)
+        let firsts: Vec<Option<usize>> = network
+            .steps(Part::Rest(None))
             .filter(|(step, _)| matches!(step, Step::Double(_) | Step::Head(..)))
-            .map(|(_, halo)| *halo)
+            .map(|(_, halo)| halo)
             .collect();
         assert_eq!(firsts, [5, 4, 3, 1].map(Some));
-        assert_eq!((halos[0], network.halo()), (Some(9), 9));
+        assert_eq!(network.halo(), 9);
         // All that attends is in the front.
-        let (_, halos) = network.steps(Part::Whole);
         assert_eq!(halos[0], None);
 
         let side = Span { before: network.halo(), length: 8, after: 0 };

@@ -270,7 +270,7 @@ impl Model {
         if let Family::Flux2(flux2) = config.family.clone() {
             flux2::read_statistics(&mut builder, &mut config, &flux2)?;
         }
-        let unused = check::unused(&checkpoint, |name| builder.used(name), directions);
+        let unused = check::unused(&checkpoint, |name| builder.used(name), directions)?;
         if inferred {
             check::absences(&checkpoint, &config, directions)?;
             check::none_unused(&checkpoint, &config, &unused)?;

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::config::{Config, Family};
 use super::open::Model;
+use crate::base::alloc;
 use crate::base::atomic_file::AtomicFile;
 use crate::base::encoding::Encoding;
 use crate::base::error::{Error, Result};
@@ -141,13 +142,13 @@ impl Model {
         for weight_file in weights {
             let mut file = AtomicFile::create(folder.join(weight_file.name))?;
             write(&mut file, weight_file.tensors, &metadata)?;
-            files.push(file);
+            alloc::push(&mut files, file, "files")?;
         }
         if let Some(index) = index {
             files.push(text_file(&folder.join(names.index()), &index)?);
         }
         // Last: whoever finds it finds the weights too.
-        files.push(text_file(&folder.join(CONFIG), &self.config_file())?);
+        files.push(text_file(&folder.join(CONFIG), &self.config_file()?)?);
 
         // Copies of files that have changed take no name.
         self.check_files()?;
@@ -178,7 +179,7 @@ impl Model {
         }
         let tensors = self.file_tensors(options)?;
         let mut saved = Saved::new(&tensors);
-        let metadata = BTreeMap::from([format(), (CONFIG_KEY.to_owned(), self.config_file())]);
+        let metadata = BTreeMap::from([format(), (CONFIG_KEY.to_owned(), self.config_file()?)]);
         let mut file = AtomicFile::create(path)?;
         write(&mut file, tensors, &metadata)?;
         self.check_files()?;
@@ -194,26 +195,34 @@ impl Model {
             KeyLayout::Original => Some(original_names(self.config())?),
             KeyLayout::Diffusers => None,
         };
-        let mut tensors: Vec<_> = self.tensors().iter().collect();
-        tensors.sort_by_cached_key(|(name, _)| state_dict_place(name));
-        let file_tensor = |(name, tensor): (&String, &'m Tensor)| {
+        let placed = self.tensors().iter().map(|it| (state_dict_place(it.0), it));
+        let mut placed = alloc::collected(placed, TENSORS)?;
+        // Names are unique, and a sort that keeps the order of equals would allocate.
+        placed.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| a.1.0.cmp(b.1.0)));
+        let file_tensor = |(_, (name, tensor)): (_, (&String, &'m Tensor))| {
             let shape = shape_out(name, &tensor.shape, original.is_some());
             let name = original.map_or_else(|| name.clone(), |names| original_name(name, names));
             FileTensor::new(tensor, name, shape, options.dtype)
         };
-        let mut tensors: Vec<_> = tensors.into_iter().map(file_tensor).collect();
+        let mut tensors = alloc::collected(placed.into_iter().map(file_tensor), TENSORS)?;
         if matches!(self.config().family, Family::Flux2(_)) {
             // Training alone reads the count, but diffusers warns where it is missing.
-            tensors.push(FileTensor::count(BATCHES.to_owned(), 0));
+            alloc::push(&mut tensors, FileTensor::count(BATCHES.to_owned(), 0), TENSORS)?;
         }
         Ok(tensors)
     }
 
     /// The text of `config.json`.
-    fn config_file(&self) -> String {
-        self.config_text().map_or_else(|| as_diffusers_writes(self.config()), str::to_owned)
+    fn config_file(&self) -> Result<String> {
+        match self.config_text() {
+            Some(text) => alloc::text(text, "a configuration"),
+            None => Ok(as_diffusers_writes(self.config())),
+        }
     }
 }
+
+/// Name of lists of tensors, for messages.
+const TENSORS: &str = "tensors";
 
 /// Whose names the original layout of a family has.
 ///

@@ -3,6 +3,7 @@
 
 use ndarray::ArrayViewMut4;
 
+use crate::base::alloc;
 use crate::base::error::{Error, Result};
 
 /// The scaling of a configuration: a factor, and one offset or the statistics of each channel.
@@ -71,6 +72,14 @@ impl Scaling<'_> {
         self.map_channels(latents, |x, (offset, factor)| x / factor + offset)
     }
 
+    /// [`Scaling::undo`] of the value at row `y`, column `x` of channel `c`.
+    #[cfg(feature = "capi")]
+    pub(super) fn undone(&self, value: f32, [c, y, x]: [usize; 3]) -> f32 {
+        let place = y % self.patch * self.patch + x % self.patch;
+        let (offset, factor) = self.statistics(c * self.patch * self.patch + place);
+        (f64::from(value) / factor + offset) as f32
+    }
+
     /// Maps each value with its channel's offset and factor.
     fn map_channels(
         &self,
@@ -90,8 +99,8 @@ impl Scaling<'_> {
             )));
         }
         let places = patch * patch;
-        let statistics: Vec<(f64, f64)> =
-            (0..expected * places).map(|index| self.statistics(index)).collect();
+        let statistics = (0..expected * places).map(|index| self.statistics(index));
+        let statistics = alloc::collected(statistics, "statistics of latents")?;
         for ((_, c, y, x), value) in latents.indexed_iter_mut() {
             let place = y % patch * patch + x % patch;
             *value = map(f64::from(*value), statistics[c * places + place]) as f32;

@@ -40,6 +40,9 @@ pub(super) enum Step<'n> {
     TinyBlock(&'n TinyBlock),
 }
 
+/// Name of lists of steps, for messages.
+pub(super) const STEPS: &str = "the steps of a network";
+
 /// Steps between two points where a network may be cut.
 pub(super) type Block<'n> = Vec<Step<'n>>;
 

@@ -2,6 +2,7 @@
 
 use std::ops::{ControlFlow, Range};
 
+use crate::base::alloc;
 use crate::base::buffer::{Elements, ElementsMut};
 use crate::base::error::Result;
 use crate::base::shape::Shape;
@@ -30,7 +31,6 @@ pub(crate) struct Blend<'a> {
 }
 
 /// The memory of a worker.
-#[derive(Clone)]
 struct Worker {
     x: Vec<f32>,
     other: Vec<f32>,
@@ -41,46 +41,47 @@ struct Worker {
     sums: Vec<Sum>,
 }
 
+/// Bytes that a worker stages of pixels `widest` values apart.
+fn staged(widest: usize) -> usize {
+    PIXELS * widest * size_of::<f32>()
+}
+
+/// Bytes at most that a blend of pixels `widest` values apart allocates with `threads` workers.
+pub(crate) fn bookkeeping(shape: Shape, widest: usize, groups: usize, threads: usize) -> usize {
+    let Shape { height, channels, .. } = shape;
+    let (pixels, sum) = (PIXELS * (2 * channels + 1) * size_of::<f32>(), size_of::<Sum>());
+    let worker = pixels + 2 * staged(widest) + channels * sum + size_of::<Worker>();
+    let sums = height.saturating_add(1).saturating_mul(groups * sum);
+    sums.saturating_add(threads.saturating_mul(worker))
+}
+
 impl Blend<'_> {
     /// Blends into `x`. Returns the sums of each group of the stored values, or `None` if `tick`
     /// (rows done, of how many) said to stop. Rows are summed in order, for any number of threads.
     ///
     /// # Errors
-    /// `Io` if the scratch file fails.
+    /// `Io` if the scratch file fails, `OutOfMemory`.
     pub(crate) fn run(
         &self,
         exec: Exec<'_>,
         x: Target<'_>,
         tick: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
     ) -> Result<Option<Vec<Sum>>> {
-        let Shape { height, width, channels } = self.shape;
-        let mut sums = vec![Sum::default(); height * self.groups];
-        let bytes = PIXELS * self.pitch.max(self.other_pitch).max(self.step) * size_of::<f32>();
-        let worker = Worker {
-            x: vec![0.0; PIXELS * channels],
-            other: vec![0.0; PIXELS * channels],
-            mask: vec![0.0; PIXELS],
-            staging: vec![0; bytes],
-            target: vec![0; bytes],
-            sums: vec![Sum::default(); channels],
-        };
-        let mut workers = vec![worker; exec.threads.count()];
-        let rows: Vec<Target<'_>> = match x {
+        let Shape { height, width, .. } = self.shape;
+        let mut sums = alloc::filled(Sum::default(), height * self.groups, "sums")?;
+        let workers = (0..exec.threads.count()).map(|_| self.worker());
+        let mut workers = alloc::try_collected(workers, "workers")?;
+        let row = width * self.pitch;
+        let mut rest = x;
+        let rows = (0..height).map(move |y| match &mut rest {
             Place::Memory(x) => {
-                let mut rest = Some(x);
-                let row = || {
-                    let (row, tail) = rest.take()?.split_at(width * self.pitch);
-                    rest = Some(tail);
-                    Some(Place::Memory(row))
-                };
-                std::iter::repeat_with(row).take(height).flatten().collect()
+                let (row, tail) = x.take().split_at(row);
+                *x = tail;
+                (y, Place::Memory(row))
             }
-            Place::File(region, dtype) => {
-                (0..height).map(|_| Place::File(region.clone(), dtype)).collect()
-            }
-        };
-        let items: Vec<_> =
-            rows.into_iter().enumerate().zip(sums.chunks_exact_mut(self.groups)).collect();
+            Place::File(region, dtype) => (y, Place::File(region.clone(), *dtype)),
+        });
+        let items = rows.zip(sums.chunks_exact_mut(self.groups));
         let mut tick = |done| tick(done, height);
         let flow = exec.threads.try_run(&mut workers, items, &mut tick, |worker, item| {
             let ((y, row), groups) = item;
@@ -88,7 +89,27 @@ impl Blend<'_> {
             group(&worker.sums, groups);
             Ok(())
         })?;
-        Ok(flow.is_continue().then(|| merge(&sums, self.groups)))
+        if flow.is_break() {
+            return Ok(None);
+        }
+        merge(&sums, self.groups).map(Some)
+    }
+
+    /// Bytes of what a worker stages.
+    fn staged(&self) -> usize {
+        staged(self.pitch.max(self.other_pitch).max(self.step))
+    }
+
+    fn worker(&self) -> Result<Worker> {
+        let (channels, bytes, what) = (self.shape.channels, self.staged(), "a worker's pixels");
+        Ok(Worker {
+            x: alloc::filled(0.0, PIXELS * channels, what)?,
+            other: alloc::filled(0.0, PIXELS * channels, what)?,
+            mask: alloc::filled(0.0, PIXELS, what)?,
+            staging: alloc::filled(0, bytes, what)?,
+            target: alloc::filled(0, bytes, what)?,
+            sums: alloc::filled(Sum::default(), channels, what)?,
+        })
     }
 
     fn row(

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use crate::base::error::Result;
 use crate::kernels::Kernels;
 use crate::kernels::threads::Threads;
 
@@ -14,9 +15,18 @@ pub(crate) struct Exec<'a> {
 
 impl Exec<'_> {
     /// Runs `f` on each item, on all threads. For work of milliseconds, which needs no cancelling.
-    pub(crate) fn each<I: Send>(self, items: Vec<I>, f: impl Fn(I) + Sync) {
+    ///
+    /// # Errors
+    /// The first of `f`; items not yet begun are dropped.
+    pub(crate) fn each<I: IntoIterator<IntoIter: Send>>(
+        self,
+        items: I,
+        f: impl Fn(I::Item) -> Result<()> + Sync,
+    ) -> Result<()> {
+        // Without a size, so that nothing is allocated.
         let mut workers = vec![(); self.threads.count()];
         let mut go_on = |_| ControlFlow::Continue(());
-        let _ = self.threads.run(&mut workers, items, &mut go_on, |(), item| f(item));
+        let _ = self.threads.try_run(&mut workers, items, &mut go_on, |(), item| f(item))?;
+        Ok(())
     }
 }

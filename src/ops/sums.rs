@@ -2,13 +2,27 @@
 
 use std::ops::ControlFlow;
 
+use crate::base::alloc;
 use crate::base::buffer::Elements;
+use crate::base::error::Result;
 use crate::base::shape::Region;
 use crate::kernels::{AffineAct, Kernels, Sum};
 use crate::ops::exec::Exec;
 
 /// Pixels that are summed at a time.
 const PIXELS: usize = 64;
+
+/// Name of lists of sums, for messages.
+const SUMS: &str = "sums";
+
+/// Bytes at most that [`group_sums`] allocates for `height` rows of `channels` channels.
+pub(crate) fn bookkeeping(height: usize, channels: usize, groups: usize, threads: usize) -> usize {
+    let (pixel, sum) = (PIXELS * size_of::<f32>(), size_of::<Sum>());
+    // Beside its two lists, a worker takes their headers.
+    let worker = channels.saturating_mul(pixel + sum).saturating_add(48);
+    let sums = height.saturating_add(1).saturating_mul(groups).saturating_mul(sum);
+    sums.saturating_add(threads.saturating_mul(worker))
+}
 
 /// An activation in memory.
 #[derive(Clone, Copy)]
@@ -22,18 +36,24 @@ pub(crate) struct Picture<'a> {
 
 /// The sums of each of `groups` groups of channels over `region`. Rows are added in order, for any
 /// number of threads.
+///
+/// # Errors
+/// `OutOfMemory`.
 pub(crate) fn group_sums(
     exec: Exec<'_>,
     picture: Picture<'_>,
     region: &Region,
     groups: usize,
-) -> Vec<Sum> {
+) -> Result<Vec<Sum>> {
     let Exec { threads, kernels } = exec;
     let channels = picture.channels;
-    let mut rows = vec![Sum::default(); region.height * groups];
-    let items: Vec<_> = region.rows().zip(rows.chunks_exact_mut(groups)).collect();
-    let worker = (vec![0.0; PIXELS * channels], vec![Sum::default(); channels]);
-    let mut workers = vec![worker; threads.count()];
+    let mut rows = alloc::filled(Sum::default(), region.height * groups, SUMS)?;
+    let items = region.rows().zip(rows.chunks_exact_mut(groups));
+    let worker = |_| {
+        let line = alloc::filled(0.0, PIXELS * channels, "a worker's pixels")?;
+        Ok((line, alloc::filled(Sum::default(), channels, SUMS)?))
+    };
+    let mut workers = alloc::try_collected((0..threads.count()).map(worker), "workers")?;
     let _ = threads.run(&mut workers, items, &mut |_| ControlFlow::Continue(()), |worker, item| {
         let ((line, sums), (y, groups)) = (worker, item);
         sums.fill(Sum::default());
@@ -61,14 +81,17 @@ pub(crate) fn group(channels: &[Sum], groups: &mut [Sum]) {
 }
 
 /// Adds up the sums of `groups` groups of each part, in the order of the parts.
-pub(crate) fn merge(parts: &[Sum], groups: usize) -> Vec<Sum> {
-    let mut total = vec![Sum::default(); groups];
+///
+/// # Errors
+/// `OutOfMemory`.
+pub(crate) fn merge(parts: &[Sum], groups: usize) -> Result<Vec<Sum>> {
+    let mut total = alloc::filled(Sum::default(), groups, SUMS)?;
     for part in parts.chunks_exact(groups) {
         for (total, &sum) in total.iter_mut().zip(part) {
             *total = *total + sum;
         }
     }
-    total
+    Ok(total)
 }
 
 impl Picture<'_> {
@@ -117,7 +140,7 @@ mod tests {
                 let exec = Exec { threads: &threads, kernels: &kernels };
                 let picture = Picture { values: Elements::F32(&values), width, channels, pitch };
                 // Sums of whole numbers are exact.
-                let found = group_sums(exec, picture, &region, 2);
+                let found = group_sums(exec, picture, &region, 2).unwrap();
                 assert_eq!(found, expected, "{level:?}, {count} threads");
             }
         }

@@ -6,6 +6,7 @@ use super::resources::{Least, Resources};
 use crate::backend::cpu::CpuMachine;
 use crate::backend::recorder::{Recorder, Recording};
 use crate::backend::{Backend, Strategy, WorkspaceLayout};
+use crate::base::alloc;
 use crate::base::error::Result;
 use crate::base::shape::Shape;
 use crate::base::storage::Storage;
@@ -114,14 +115,12 @@ impl Call<'_> {
             let mut sizes = activations;
             sizes.sort_unstable_by(|a, b| b.cmp(a));
             sizes.dedup();
-            let spill_from = |packed_limit| {
-                sizes.iter().map(move |&spill_from| Strategy {
-                    spill_from,
-                    packed_limit,
-                    split_in_place: true,
-                })
-            };
-            strategies.extend(PACKED_LIMITS.into_iter().flat_map(spill_from));
+            for packed_limit in PACKED_LIMITS {
+                for &spill_from in &sizes {
+                    let spilling = Strategy { spill_from, packed_limit, split_in_place: true };
+                    alloc::push(&mut strategies, spilling, "strategies")?;
+                }
+            }
         }
         let leaner =
             strategies.into_iter().skip(1).map(move |strategy| self.by(resources, strategy));
@@ -141,16 +140,18 @@ impl Call<'_> {
         let mut recorder = Recorder::new(&machine, strategy);
         let input = self.inputs(&mut recorder, settings)?;
         let output = self.network.run(&mut recorder, self.part, settings, input)?;
+        let recording = recorder.finish(&output);
         let output =
             Output { shape: output.shape, bytes: output.bytes()?, spilled: output.spilled };
-        let Recording { entries, multiply_adds, weights, resident, activations } =
-            recorder.finish();
-        let layout = WorkspaceLayout::pack(&entries);
+        let Recording { entries, multiply_adds, weights, resident, activations, bookkeeping } =
+            recording;
+        let layout = WorkspaceLayout::pack(&entries)?;
         let plan = Plan {
             workspace_bytes: layout.bytes() as u64,
             scratch_bytes: layout.spilled_bytes() as u64,
             peak_bytes: (CODE + THREAD * machine.threads as u64)
                 .saturating_add((layout.bytes() + weights) as u64)
+                .saturating_add(bookkeeping as u64)
                 .saturating_add(resources.beside),
             multiply_adds,
             exact: true,

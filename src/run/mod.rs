@@ -9,11 +9,12 @@
 //! | `tiling` | where tiles are, and their plans |
 //! | `runner` | executes one planned run |
 //! | `budget` | the strategy of a run that keeps a memory budget |
-//! | `plan`, `resources`, `options`, `control`, `planes` | what all of these are made of |
+//! | `plan`, `resources`, `options`, `outputs`, `control`, `planes` | what all of these are made of |
 
 pub(crate) mod budget;
 mod control;
 mod options;
+mod outputs;
 mod plan;
 mod planes;
 pub(crate) mod resources;
@@ -28,7 +29,8 @@ mod tiling;
 
 pub use control::{CancelToken, Progress};
 pub use options::{Attention, SessionOptions, Tiling};
+pub use outputs::{DecoderOutput, EncoderOutput};
 pub use plan::{Plan, memory_available, memory_in_use};
 pub use scheme::{plan_decode, plan_encode};
-pub use session::{DecoderOutput, EncoderOutput, Session};
+pub use session::Session;
 pub use stream::RowStream;

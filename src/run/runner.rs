@@ -90,10 +90,12 @@ impl MaskedFill<'_> {
     }
 }
 
-/// The pixels of an activation that make up an input: those of `columns` of row `row(y)`.
+/// The pixels of an activation that make up an input: those of the columns `column(x)` of row
+/// `row(y)`, `width` of them, in order.
 pub(super) struct Pick<'a> {
     pub(super) row: &'a dyn Fn(usize) -> usize,
-    pub(super) columns: &'a [usize],
+    pub(super) column: &'a dyn Fn(usize) -> usize,
+    pub(super) width: usize,
 }
 
 /// The output of a run, and its place. Valid until the next run that does not pin it.
@@ -136,15 +138,14 @@ impl Made {
         y: usize,
         pixels: &mut [u8],
     ) -> Result<()> {
-        let (Some(&first), Some(&last)) = (pick.columns.first(), pick.columns.last()) else {
-            return Ok(());
-        };
-        let (y, columns) = ((pick.row)(y), first..last + 1);
-        if columns.len() == pick.columns.len() {
+        let Some(last) = pick.width.checked_sub(1) else { return Ok(()) };
+        let (y, columns) = ((pick.row)(y), (pick.column)(0)..(pick.column)(last) + 1);
+        if columns.len() == pick.width {
             return self.read(threads, arena, y, columns, pixels);
         }
-        let pixel = pixels.len() / pick.columns.len();
-        for (to, &x) in pixels.chunks_exact_mut(pixel).zip(pick.columns) {
+        let pixel = pixels.len() / pick.width;
+        for (x, to) in pixels.chunks_exact_mut(pixel).enumerate() {
+            let x = (pick.column)(x);
             self.read(threads, arena, y, x..x + 1, to)?;
         }
         Ok(())

@@ -8,6 +8,7 @@ use ndarray::{Array4, ArrayView3, ArrayView4, ArrayViewMut3, Axis};
 
 use super::control::{CancelToken, OnProgress};
 use super::options::SessionOptions;
+use super::outputs::{DecoderOutput, EncoderOutput, Returned};
 use super::plan::Plan;
 use super::planes::{Fill, check_size, finite, input_name, rows_of, scatter, zeros};
 use super::rows::Pull;
@@ -19,35 +20,6 @@ use crate::base::storage::Storage;
 use crate::latents::{DiagonalGaussian, Encoded, Generator};
 use crate::model::network::Direction;
 use crate::model::{Family, Model};
-
-/// The result of [`Session::decode`]; diffusers' `DecoderOutput`.
-#[derive(Clone, Debug)]
-pub struct DecoderOutput {
-    /// Pictures `[batch, out_channels, height, width]` in about [-1, 1], unclamped.
-    pub sample: Array4<f32>,
-    /// What each picture's decode needed.
-    pub plan: Plan,
-}
-
-/// The result of [`Session::encode`]; diffusers' `AutoencoderKLOutput`, or `AutoencoderTinyOutput`.
-#[derive(Clone, Debug)]
-pub struct EncoderOutput {
-    /// The posterior over latents, or latents.
-    pub encoded: Encoded,
-    /// What each picture's encode needed.
-    pub plan: Plan,
-}
-
-/// How a call gives its result.
-#[derive(Clone, Copy)]
-pub(super) enum Returned {
-    /// As arrays that it allocates.
-    Arrays,
-    /// As those, of a decode with a mask.
-    Masked,
-    /// Row by row.
-    Rows,
-}
 
 /// Receives row `y` of a result, interleaved; `Break` stops the call.
 type OnRow<'r> = dyn FnMut(usize, &[f32]) -> ControlFlow<()> + 'r;
@@ -303,10 +275,34 @@ impl Session {
         let (channels, height, width) = latents.dim();
         let scheme =
             self.scheme(Direction::Decode, (1, channels, height, width), Returned::Rows)?;
+        self.pull_rows(scheme, &mut rows_of(latents), on_row)
+    }
+
+    /// Like [`Session::decode_rows`], for a latent of `height` x `width` that `fill` supplies row by
+    /// row, interleaved.
+    #[cfg(feature = "capi")]
+    pub(crate) fn decode_rows_of(
+        &mut self,
+        (height, width): (usize, usize),
+        fill: &mut Fill<'_>,
+        on_row: &mut OnRow<'_>,
+    ) -> Result<Plan> {
+        let channels = self.model.config().latent_channels;
+        let scheme =
+            self.scheme(Direction::Decode, (1, channels, height, width), Returned::Rows)?;
+        self.pull_rows(scheme, fill, on_row)
+    }
+
+    /// Passes the rows of a call to `on_row`.
+    fn pull_rows(
+        &mut self,
+        scheme: Scheme,
+        fill: &mut Fill<'_>,
+        on_row: &mut OnRow<'_>,
+    ) -> Result<Plan> {
         let Self { model, runner, .. } = self;
-        let mut fill = rows_of(latents);
-        let mut pull = Pull::begin(model, runner, scheme, &mut fill)?;
-        while let Some(y) = pull.advance(model, runner, &mut fill)? {
+        let mut pull = Pull::begin(model, runner, scheme, fill)?;
+        while let Some(y) = pull.advance(model, runner, fill)? {
             if on_row(y, pull.row()).is_break() {
                 return Err(Error::new(ErrorKind::Cancelled, "cancelled while rows were taken"));
             }
@@ -314,18 +310,19 @@ impl Session {
         Ok(pull.plan())
     }
 
-    /// Like [`Session::decode_rows`], for an `on_row` that accepts rows again: if the call begins
+    /// Like [`Session::decode_rows_of`], for an `on_row` that accepts rows again: if the call begins
     /// anew, so do the rows.
     #[cfg(feature = "capi")]
     pub(crate) fn decode_to(
         &mut self,
-        latents: ArrayView3<'_, f32>,
+        (height, width): (usize, usize),
+        fill: &mut Fill<'_>,
         on_row: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<()> {
-        let (channels, height, width) = latents.dim();
+        let channels = self.model.config().latent_channels;
         let scheme =
             self.scheme(Direction::Decode, (1, channels, height, width), Returned::Rows)?;
-        self.take(scheme, &mut rows_of(latents), None, on_row)?;
+        self.take(scheme, fill, None, on_row)?;
         Ok(())
     }
 
@@ -383,7 +380,7 @@ impl Session {
     ) -> Result<DecoderOutput> {
         match self.encode(sample)?.encoded {
             Encoded::Posterior(posterior) if sample_posterior => {
-                self.decode(posterior.sample(&mut Generator::new(seed)).view())
+                self.decode(posterior.try_sample(&mut Generator::new(seed))?.view())
             }
             Encoded::Posterior(posterior) => self.decode(posterior.mode()),
             Encoded::Latents(mut latents) => {
@@ -466,19 +463,7 @@ impl Session {
             return Err(Error::invalid(format!("{what}: the batch is empty")));
         }
         check_size(direction, height, width)?;
-        let sides = match direction {
-            Direction::Decode => {
-                [height, width].map(|side| side.saturating_mul(config.downscale()))
-            }
-            Direction::Encode => [height, width].map(|side| config.encoded_length(side)),
-        };
-        let of_pixel = match (returned, direction) {
-            (Returned::Rows, _) => 0,
-            (_, Direction::Decode) => config.out_channels,
-            (_, Direction::Encode) => config.encoded_channels(),
-        };
-        let results = [batch, of_pixel, sides[0], sides[1], size_of::<f32>()];
-        let results = results.iter().fold(1, |all: u64, &n| all.saturating_mul(n as u64));
+        let results = returned.bytes(config, direction, [batch, height, width]);
         let resources = self
             .runner
             .resources(&self.options, &self.model)

@@ -5,13 +5,15 @@ use std::fmt;
 
 use ndarray::{Array3, ArrayView3};
 
+use super::outputs::Returned;
 use super::plan::Plan;
 use super::planes::rows_of;
 use super::rows::Pull;
 use super::runner::Runner;
 use super::scheme::Scheme;
-use super::session::{Returned, Session};
-use crate::base::error::Result;
+use super::session::Session;
+use crate::base::alloc;
+use crate::base::error::{Error, Result};
 use crate::base::shape::Shape;
 use crate::model::Model;
 use crate::model::network::Direction;
@@ -34,7 +36,7 @@ impl Decoding {
     ) -> Result<Self> {
         let (_, height, width) = latents.dim();
         let pull = Pull::begin(model, runner, scheme, &mut rows_of(latents))?;
-        let latents = if pull.reads() { latents.to_owned() } else { Array3::zeros((0, 0, 0)) };
+        let latents = if pull.reads() { copy(latents)? } else { Array3::zeros((0, 0, 0)) };
         let config = model.config();
         let (factor, channels) = (config.downscale(), config.out_channels);
         Ok(Self { pull, latents, shape: Shape::new(height * factor, width * factor, channels) })
@@ -51,6 +53,13 @@ impl Decoding {
         let row = self.pull.advance(model, runner, &mut rows_of(self.latents.view()))?;
         Ok(row.map(|_| self.pull.row()))
     }
+}
+
+/// A copy of planes.
+fn copy(planes: ArrayView3<'_, f32>) -> Result<Array3<f32>> {
+    let values = alloc::collected(planes.iter().copied(), "latents")?;
+    Array3::from_shape_vec(planes.raw_dim(), values)
+        .map_err(|error| Error::internal(format!("a copy of latents: {error}")))
 }
 
 impl Session {

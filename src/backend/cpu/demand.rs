@@ -2,12 +2,14 @@
 //! The needs of each operator on the CPU: the shapes of the work and their memory. The recorder
 //! reads the needs; the run also reads the shapes, from the same functions.
 
-use crate::backend::{Attention, Conv, Demand, Machine, Slot, Strategy};
+use crate::backend::{Attention, Blend, Conv, Demand, Machine, Prologue, Slot, Strategy};
 use crate::base::error::Result;
+use crate::base::shape::Shape;
 use crate::kernels::Kernels;
 use crate::ops::attention::{self, Algorithm};
 use crate::ops::conv::{Branches, Geometry, Split};
 use crate::ops::place::Staged;
+use crate::ops::{blend, sums};
 
 /// The CPU, with the session's settings that determine how work is divided.
 #[derive(Clone, Copy)]
@@ -39,9 +41,21 @@ impl CpuMachine {
             Some(out) => Staged { input: input.staged(), output: out.staged() },
             None => Staged { input: 0, output: input.staged() },
         };
-        let scratch = geometry.scratch(self.kernels.panels(), self.threads, staged)?;
-        let demand = Demand { scratch, multiply_adds: geometry.multiply_adds() };
+        let (panels, threads) = (self.kernels.panels(), self.threads);
+        let bookkeeping = geometry.bookkeeping(panels, threads, conv.groups);
+        let demand = Demand {
+            scratch: geometry.scratch(panels, threads, staged)?,
+            bookkeeping: bookkeeping.saturating_add(self.normalising(conv, input)),
+            multiply_adds: geometry.multiply_adds(),
+        };
         Ok(Operator { geometry, staged, demand })
+    }
+
+    /// Bytes at most that the statistics of a convolution's input take, if sums are made of it.
+    fn normalising(&self, conv: &Conv<'_>, input: &Slot) -> usize {
+        let Some(Prologue::Norm(norm)) = &conv.prologue else { return 0 };
+        let Shape { height, channels, .. } = input.shape;
+        sums::bookkeeping(height, channels, norm.groups, self.threads)
     }
 
     /// Plans two convolutions split in place, if they fit there and are in memory.
@@ -57,8 +71,14 @@ impl CpuMachine {
         }
         let filters = Branches { conv: conv.filters, shortcut: shortcut.filters };
         let Some(geometry) = Split::new(slot.shape, filters)? else { return Ok(None) };
-        let scratch = geometry.scratch(self.kernels.panels(), self.threads, slot.dtype)?;
-        let demand = Demand { scratch, multiply_adds: geometry.multiply_adds() };
+        let (panels, threads) = (self.kernels.panels(), self.threads);
+        let groups = Branches { conv: conv.groups, shortcut: shortcut.groups };
+        let bookkeeping = geometry.bookkeeping(panels, threads, groups, slot.dtype);
+        let demand = Demand {
+            scratch: geometry.scratch(panels, threads, slot.dtype)?,
+            bookkeeping: bookkeeping.saturating_add(self.normalising(conv, slot)),
+            multiply_adds: geometry.multiply_adds(),
+        };
         Ok(Some(Operator { geometry, staged: Staged::default(), demand }))
     }
 
@@ -76,7 +96,8 @@ impl CpuMachine {
         let input = operands.iter().map(|operand| operand.slot.staged()).max().unwrap_or(0);
         let staged = Staged { input, output: out.staged() };
         let scratch = geometry.scratch(self.kernels.panels(), self.threads, staged)?;
-        let demand = Demand { scratch, multiply_adds: geometry.multiply_adds() };
+        let bookkeeping = attention::bookkeeping(self.threads);
+        let demand = Demand { scratch, bookkeeping, multiply_adds: geometry.multiply_adds() };
         Ok(Operator { geometry, staged, demand })
     }
 }
@@ -110,5 +131,12 @@ impl Machine for CpuMachine {
         strategy: Strategy,
     ) -> Result<Demand> {
         Ok(self.attend(attention, out, strategy)?.demand)
+    }
+
+    fn blend(&self, blend: &Blend<'_>, slot: &Slot) -> Demand {
+        let step = blend.mask.shape.width / slot.shape.width.max(1);
+        let widest = slot.pitch.max(blend.other.pitch).max(step);
+        let bookkeeping = blend::bookkeeping(slot.shape, widest, blend.groups, self.threads);
+        Demand { scratch: 0, bookkeeping, multiply_adds: 0 }
     }
 }

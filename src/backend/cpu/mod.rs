@@ -13,9 +13,10 @@ pub(crate) use memory::Memory;
 use super::statistics::{Statistic, Sums};
 use super::workspace::carve;
 use super::{
-    Attention, Backend, Blend, Columns, Conv, Epilogue, LayerFilter, Map, Norm, Region, Slot,
+    Act, Attention, Backend, Blend, Columns, Conv, Epilogue, LayerFilter, Map, Norm, Region, Slot,
     SplitSlots, Statistics, Strategy,
 };
+use crate::base::alloc;
 use crate::base::buffer::{AlignedBuf, Elements, ElementsMut};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::scratch_file::FileRegion;
@@ -79,7 +80,7 @@ impl<'a> Cpu<'a> {
     fn entry(&mut self, bytes: usize) -> Result<(usize, Range<usize>)> {
         let id = self.entries;
         self.entries += 1;
-        self.sums.push(Vec::new());
+        alloc::push(&mut self.sums, Vec::new(), "the sums of activations")?;
         self.memory.layout.range(id, bytes).map(|range| (id, range)).ok_or_else(|| {
             Error::internal(format!("entry {id} of {bytes} bytes is not in the plan"))
         })
@@ -113,7 +114,7 @@ impl<'a> Cpu<'a> {
             },
             input_pitch: input.pitch,
             output_pitch: to.pitch,
-            prologue,
+            prologue: prologue.as_ref().map(Affine::prologue),
             residual: conv.residual,
             epilogue: conv.epilogue,
             groups: conv.groups,
@@ -134,14 +135,15 @@ impl<'a> Cpu<'a> {
     }
 
     /// What is done to `input` while `conv` loads it.
-    fn prologue(&mut self, conv: &Conv<'_>, input: &Slot) -> Result<Option<Prologue>> {
+    fn prologue(&mut self, conv: &Conv<'_>, input: &Slot) -> Result<Option<Affine>> {
         let norm = match &conv.prologue {
             None => return Ok(None),
             Some(super::Prologue::Norm(norm)) => norm,
             &Some(super::Prologue::Map(Map { factor, offset, act })) => {
                 let channels = input.shape.channels;
-                let (scale, shift) = (vec![factor; channels], vec![offset; channels]);
-                return Ok(Some(Prologue { scale, shift, act }));
+                let scale = alloc::filled(factor, channels, AFFINE)?;
+                let shift = alloc::filled(offset, channels, AFFINE)?;
+                return Ok(Some(Affine { scale, shift, act }));
             }
         };
         let statistics = self.statistics_of(norm, input)?;
@@ -157,7 +159,8 @@ impl<'a> Cpu<'a> {
             )));
         }
         let per_group = channels / norm.groups;
-        let (mut scale, mut shift) = (Vec::with_capacity(channels), Vec::with_capacity(channels));
+        let mut scale = alloc::with_capacity(channels, AFFINE)?;
+        let mut shift = alloc::with_capacity(channels, AFFINE)?;
         for (channel, (&gamma, &beta)) in norm.gamma.iter().zip(norm.beta).enumerate() {
             let Statistic { mean, variance } = statistics[channel / per_group];
             let factor = f64::from(gamma) / (variance + norm.epsilon).sqrt();
@@ -173,7 +176,7 @@ impl<'a> Cpu<'a> {
             scale.push(factor);
             shift.push(offset);
         }
-        Ok(Some(Prologue { scale, shift, act: norm.act }))
+        Ok(Some(Affine { scale, shift, act: norm.act }))
     }
 
     /// The statistics that `norm` normalises `input` by, one for each group.
@@ -188,10 +191,26 @@ impl<'a> Cpu<'a> {
             let values = Elements::new(input.dtype, &memory.arena[range]);
             let picture = Picture { values, width, channels, pitch: input.pitch };
             let exec = Exec { threads, kernels: &machine.kernels };
-            Ok(group_sums(exec, picture, region, norm.groups))
+            group_sums(exec, picture, region, norm.groups)
         };
         let sums = Sums { shape: input.shape, sums: &sums[input.id], over: &over };
         statistics.resolve(norm, &sums)
+    }
+}
+
+/// Name of scales and shifts, for messages.
+const AFFINE: &str = "scale and shift";
+
+/// A scale and a shift for each channel, and what follows them.
+struct Affine {
+    scale: Vec<f32>,
+    shift: Vec<f32>,
+    act: Option<Act>,
+}
+
+impl Affine {
+    fn prologue(&self) -> Prologue<'_> {
+        Prologue { scale: &self.scale, shift: &self.shift, act: self.act }
     }
 }
 
@@ -355,7 +374,7 @@ impl<'a> Backend for Cpu<'a> {
                 conv: &filters(conv, &weights.conv),
                 shortcut: &filters(shortcut, &weights.shortcut),
             },
-            prologue,
+            prologue: prologue.as_ref().map(Affine::prologue),
             groups: Branches { conv: conv.groups, shortcut: shortcut.groups },
             dtype: slot.dtype,
         };

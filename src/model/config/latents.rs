@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! The latents of a model, and those of its diffusion model: scaling, statistics and patches.
 
-use ndarray::{Array4, ArrayView4, ArrayViewMut4, indices};
+use ndarray::{Array4, ArrayView4, ArrayViewMut4};
 
 use super::flux2::PATCH;
 use super::{Config, Family};
@@ -31,6 +31,16 @@ impl Config {
         self.known_scaling()?.undo(latents)
     }
 
+    /// [`Config::unscale_latents`] for one value after the other, at channel, row and column.
+    ///
+    /// # Errors
+    /// `Model`, as there.
+    #[cfg(feature = "capi")]
+    pub(crate) fn unscaling(&self) -> Result<impl Fn(f32, [usize; 3]) -> f32> {
+        let scaling = self.known_scaling()?;
+        Ok(move |value, at| scaling.undone(value, at))
+    }
+
     /// Side of the patches that the diffusion model's latents come in: 2 for an
     /// `AutoencoderKLFlux2`, otherwise 1.
     pub fn patch_size(&self) -> usize {
@@ -51,9 +61,9 @@ impl Config {
             )));
         }
         let shape = (batch, channels * p * p, height / p, width / p);
-        let value =
-            |(b, c, y, x): Place| latents[(b, c / (p * p), y * p + c / p % p, x * p + c % p)];
-        made(shape, value)
+        alloc::array(shape, "latents", |(b, c, y, x)| {
+            latents[(b, c / (p * p), y * p + c / p % p, x * p + c % p)]
+        })
     }
 
     /// The inverse of [`Config::patchify_latents`].
@@ -69,7 +79,9 @@ impl Config {
             )));
         }
         let shape = (batch, channels / (p * p), height * p, width * p);
-        made(shape, |(b, c, y, x)| patches[(b, (c * p + y % p) * p + x % p, y / p, x / p)])
+        alloc::array(shape, "latents", |(b, c, y, x)| {
+            patches[(b, (c * p + y % p) * p + x % p, y / p, x / p)]
+        })
     }
 
     /// The scaling; an error if a part of it is in weights that were not read.
@@ -93,13 +105,4 @@ impl Config {
             std: self.latents_std.as_deref(),
         }
     }
-}
-
-/// Batch, channel, row and column.
-type Place = (usize, usize, usize, usize);
-
-/// An array of `shape` whose elements `value` gives.
-fn made(shape: Place, value: impl Fn(Place) -> f32) -> Result<Array4<f32>> {
-    let values = alloc::collected(indices(shape).into_iter().map(value), "latents")?;
-    Ok(Array4::from_shape_vec(shape, values).expect("as many as the shape says"))
 }

@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 //! Builds the parameter tree of `AutoencoderKL`.
 
+use crate::base::alloc;
 use crate::base::error::Result;
 use crate::model::builder::Builder;
 use crate::model::config::{Config, Family, KlConfig};
@@ -26,19 +27,14 @@ impl<'b, 'a> KlBuilder<'b, 'a> {
         let channels = &kl.block_out_channels;
         let (first, last) = (channels[0], channels[channels.len() - 1]);
         let moments = 2 * config.latent_channels;
-        let mut levels = Vec::with_capacity(channels.len());
+        let mut levels = Vec::new();
         for (i, &out) in channels.iter().enumerate() {
             let name = format!("encoder.down_blocks.{i}");
             let from = channels[i.saturating_sub(1)];
             let resample = (i + 1 < channels.len()).then_some("downsamplers");
-            levels.push(self.level(
-                &name,
-                from,
-                out,
-                kl.layers_per_block,
-                kl.down_attention[i],
-                resample,
-            )?);
+            let (layers, attention) = (kl.layers_per_block, kl.down_attention[i]);
+            let level = self.level(&name, from, out, layers, attention, resample)?;
+            alloc::push(&mut levels, level, LAYERS)?;
         }
         Ok(Encoder {
             conv_in: self.builder.conv("encoder.conv_in", config.in_channels, first, 3)?,
@@ -57,7 +53,8 @@ impl<'b, 'a> KlBuilder<'b, 'a> {
     /// `Model`, naming the first tensor that is missing or has a wrong shape.
     pub(crate) fn decoder(&mut self) -> Result<Decoder> {
         let Self { config, kl, .. } = *self;
-        let channels: Vec<usize> = kl.decoder_channels().iter().rev().copied().collect();
+        let channels = kl.decoder_channels().iter().rev().copied();
+        let channels = alloc::collected(channels, "channels")?;
         let (first, last) = (channels[0], channels[channels.len() - 1]);
         let latent = config.latent_channels;
         let post_quant_conv = kl
@@ -66,19 +63,14 @@ impl<'b, 'a> KlBuilder<'b, 'a> {
             .transpose()?;
         let conv_in = self.builder.conv("decoder.conv_in", latent, first, 3)?;
         let mid = self.mid("decoder.mid_block", first)?;
-        let mut levels = Vec::with_capacity(channels.len());
+        let mut levels = Vec::new();
         for (i, &out) in channels.iter().enumerate() {
             let name = format!("decoder.up_blocks.{i}");
             let from = channels[i.saturating_sub(1)];
             let resample = (i + 1 < channels.len()).then_some("upsamplers");
-            levels.push(self.level(
-                &name,
-                from,
-                out,
-                kl.decoder_layers() + 1,
-                kl.up_attention[i],
-                resample,
-            )?);
+            let (layers, attention) = (kl.decoder_layers() + 1, kl.up_attention[i]);
+            let level = self.level(&name, from, out, layers, attention, resample)?;
+            alloc::push(&mut levels, level, LAYERS)?;
         }
         Ok(Decoder {
             post_quant_conv,
@@ -103,9 +95,11 @@ impl<'b, 'a> KlBuilder<'b, 'a> {
         let mut level = Level { resnets: Vec::new(), attentions: Vec::new(), resample: None };
         for i in 0..layers {
             let from = if i == 0 { from } else { to };
-            level.resnets.push(self.resnet(&format!("{name}.resnets.{i}"), from, to)?);
+            let resnet = self.resnet(&format!("{name}.resnets.{i}"), from, to)?;
+            alloc::push(&mut level.resnets, resnet, LAYERS)?;
             if attention {
-                level.attentions.push(self.attention(&format!("{name}.attentions.{i}"), to)?);
+                let attention = self.attention(&format!("{name}.attentions.{i}"), to)?;
+                alloc::push(&mut level.attentions, attention, LAYERS)?;
             }
         }
         if let Some(kind) = resample {
@@ -164,9 +158,13 @@ impl<'b, 'a> KlBuilder<'b, 'a> {
             conv
         };
         let (first, last) = (channels[0], channels[channels.len() - 1]);
-        condition_channels(first, last).into_iter().enumerate().map(layer).collect()
+        let channels = condition_channels(first, last);
+        alloc::try_collected(channels.into_iter().enumerate().map(layer), LAYERS)
     }
 }
+
+/// Name of lists of layers, for messages.
+const LAYERS: &str = "layers";
 
 /// Layers of a condition encoder at the picture's resolution.
 const FULL_SIZE: usize = 2;

@@ -5,6 +5,7 @@
 //! names are diffusers', `encoder.layers.N` and `decoder.layers.N`.
 
 use crate::backend::Resample;
+use crate::base::alloc;
 use crate::base::error::Result;
 use crate::model::builder::Builder;
 use crate::model::config::{Config, TinyConfig, TinyVariant};
@@ -35,6 +36,11 @@ impl Sequence {
         format!("{}.layers.{}", self.half, self.next - 1)
     }
 
+    /// Adds a layer.
+    fn add(&mut self, layer: Layer) -> Result<()> {
+        alloc::push(&mut self.layers, layer, "layers")
+    }
+
     /// Passes a module without weights.
     fn pass(&mut self) {
         self.next += 1;
@@ -61,26 +67,26 @@ impl<'b, 'a> TinyBuilder<'b, 'a> {
                 (0, TinyVariant::F32) => {
                     for to in [width / 2, width] {
                         let conv = self.builder.conv(&sequence.name(), from, to, 3)?;
-                        sequence.layers.push(Layer::Conv(
+                        sequence.add(Layer::Conv(
                             conv.into(),
                             Resample::HalvePadded,
                             After::Relu,
-                        ));
+                        ))?;
                         sequence.pass();
                         from = to;
                     }
                 }
                 (0, _) => {
                     let conv = self.builder.conv(&sequence.name(), from, width, 3)?;
-                    sequence.layers.push(Layer::Conv(conv.into(), Resample::Keep, After::Nothing));
+                    sequence.add(Layer::Conv(conv.into(), Resample::Keep, After::Nothing))?;
                 }
                 _ => {
                     let conv = self.builder.plain_conv(&sequence.name(), from, width, 3)?;
-                    sequence.layers.push(Layer::Conv(
+                    sequence.add(Layer::Conv(
                         conv.into(),
                         Resample::HalvePadded,
                         After::Nothing,
-                    ));
+                    ))?;
                 }
             }
             from = width;
@@ -97,14 +103,14 @@ impl<'b, 'a> TinyBuilder<'b, 'a> {
         let widths = &tiny.decoder_block_out_channels;
         let latents = self.config.latent_channels;
         let conv = self.builder.conv(&sequence.name(), latents, widths[0], 3)?;
-        sequence.layers.push(Layer::Conv(conv.into(), Resample::Keep, After::Act));
+        sequence.add(Layer::Conv(conv.into(), Resample::Keep, After::Act))?;
         sequence.pass();
         for (stage, (&width, &blocks)) in widths.iter().zip(&tiny.num_decoder_blocks).enumerate() {
             self.blocks(&mut sequence, width, blocks, stage == 0)?;
             let Some(&next) = widths.get(stage + 1) else { continue };
             sequence.pass();
             let conv = self.builder.plain_conv(&sequence.name(), width, next, 3)?;
-            sequence.layers.push(Layer::Conv(conv.into(), Resample::Double, After::Nothing));
+            sequence.add(Layer::Conv(conv.into(), Resample::Double, After::Nothing))?;
         }
         let width = widths[widths.len() - 1];
         let last = self.builder.conv(&sequence.name(), width, self.config.out_channels, 3)?;
@@ -127,7 +133,7 @@ impl<'b, 'a> TinyBuilder<'b, 'a> {
             let convs = [conv(0)?, conv(2)?, conv(4)?];
             let pools = at_latents && self.tiny.variant == TinyVariant::Flux2;
             let pool = pools.then(|| self.pool(&name, width)).transpose()?;
-            sequence.layers.push(Layer::Block(Box::new(Block { convs, skip: None, pool })));
+            sequence.add(Layer::Block(Box::new(Block { convs, skip: None, pool })))?;
         }
         Ok(())
     }

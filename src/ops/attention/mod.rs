@@ -24,6 +24,7 @@ use std::ops::{ControlFlow, Range};
 
 use super::exec::Exec;
 use super::place::{Place, Source, Staged, Target};
+use crate::base::alloc;
 use crate::base::buffer::{Elements, ElementsMut, cast_mut};
 use crate::base::error::Result;
 use crate::kernels::{AffineAct, Epilogue, Gemm, Init, Kernels, Prefetch, Softmax, Store};
@@ -105,7 +106,7 @@ impl Job<'_> {
     /// bytes. `Break` when `tick` (items done, of how many) said to stop.
     ///
     /// # Errors
-    /// `Io` if the scratch file fails.
+    /// `Io` if the scratch file fails, `OutOfMemory`.
     pub(crate) fn run(
         &self,
         exec: Exec<'_>,
@@ -116,15 +117,16 @@ impl Job<'_> {
         let sizes = self.geometry.sizes(exec.kernels.panels(), self.staged);
         let (keys, rest) = scratch.split_at_mut(sizes.keys);
         let (values, rest) = rest.split_at_mut(sizes.values);
-        let mut workers: Vec<Worker<'_>> =
-            rest.chunks_exact_mut(sizes.worker()).map(|bytes| Worker::new(bytes, &sizes)).collect();
+        let workers = rest.chunks_exact_mut(sizes.worker());
+        let workers = workers.map(|bytes| Worker::new(bytes, &sizes));
+        let mut workers = alloc::collected(workers, "workers")?;
         if self.geometry.packed {
             self.pack(exec, &mut workers, keys, values)?;
         }
         let packed = Packed { keys, values };
 
-        let items = self.items(out);
-        let count = items.len();
+        let (items, count) =
+            (self.items(out), self.geometry.tokens.div_ceil(self.geometry.block()));
         let mut progress = |done| tick(done, count);
         exec.threads.try_run(&mut workers, items, &mut progress, |worker, Item { queries, out }| {
             self.block(exec.kernels, packed, worker, &queries)?;
@@ -144,24 +146,21 @@ impl Job<'_> {
     }
 
     /// The blocks of queries.
-    fn items<'o>(&self, out: Target<'o>) -> Vec<Item<'o>> {
+    fn items<'o>(&self, mut out: Target<'o>) -> impl Iterator<Item = Item<'o>> + Send + use<'o> {
         let Geometry { tokens, channels, .. } = self.geometry;
         let block = self.geometry.block();
-        let blocks = (0..tokens).step_by(block).map(|start| start..tokens.min(start + block));
-        match out {
-            Place::Memory(out) => {
-                let mut rest = Some(out);
-                let items = blocks.map_while(|queries| {
-                    let (rows, tail) = rest.take()?.split_at(queries.len() * channels);
-                    rest = Some(tail);
-                    Some(Item { queries, out: Place::Memory(rows) })
-                });
-                items.collect()
-            }
-            Place::File(region, dtype) => blocks
-                .map(|queries| Item { queries, out: Place::File(region.clone(), dtype) })
-                .collect(),
-        }
+        let blocks = (0..tokens).step_by(block).map(move |start| start..tokens.min(start + block));
+        blocks.map(move |queries| {
+            let out = match &mut out {
+                Place::Memory(rest) => {
+                    let (rows, tail) = rest.take().split_at(queries.len() * channels);
+                    *rest = tail;
+                    Place::Memory(rows)
+                }
+                Place::File(region, dtype) => Place::File(region.clone(), *dtype),
+            };
+            Item { queries, out }
+        })
     }
 
     /// Packs all keys, and the values of each block of keys.
@@ -176,12 +175,11 @@ impl Job<'_> {
         let (kernels, panels) = (exec.kernels, exec.kernels.panels());
         let ranges =
             |size: usize| (0..tokens).step_by(size).map(move |at| at..tokens.min(at + size));
-        let mut items: Vec<Panel<'_>> = ranges(panels.width())
+        let keys = ranges(panels.width())
             .zip(keys.chunks_exact_mut(panels.panel_bytes(channels)))
-            .map(|(range, dst)| Panel::Keys(range, dst))
-            .collect();
-        let blocks = ranges(KEYS).zip(values.chunks_mut(panels.bytes(KEYS, channels)));
-        items.extend(blocks.map(|(range, dst)| Panel::Values(range, dst)));
+            .map(|(range, dst)| Panel::Keys(range, dst));
+        let values = ranges(KEYS).zip(values.chunks_mut(panels.bytes(KEYS, channels)));
+        let items = keys.chain(values.map(|(range, dst)| Panel::Values(range, dst)));
         let mut go_on = |_| ControlFlow::Continue(());
         let _ = exec.threads.try_run(workers, items, &mut go_on, |worker, item| match item {
             Panel::Keys(range, dst) => self.pack_keys(kernels, &range, worker.read, dst),
@@ -344,6 +342,14 @@ impl Job<'_> {
         }
     }
 }
+
+/// Bytes that an attention with `threads` workers allocates besides its scratch memory.
+pub(crate) fn bookkeeping(threads: usize) -> usize {
+    threads.saturating_mul(size_of::<Worker<'_>>()).saturating_add(FIXED)
+}
+
+/// Bytes of the small allocations, whose number and sizes nothing chooses.
+const FIXED: usize = 1024;
 
 impl<'a> Worker<'a> {
     fn new(bytes: &'a mut [u8], sizes: &Sizes) -> Self {

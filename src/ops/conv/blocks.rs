@@ -20,20 +20,22 @@ pub(super) struct Cut {
 }
 
 impl Cut {
-    /// The blocks of the output rows `rows`, which start at a block, in a picture of width `width`.
-    pub(super) fn blocks(&self, rows: Range<usize>, width: usize) -> Vec<Block> {
-        let cut = |length: usize, size: usize| {
-            let origin = self.origin;
-            (0..length + origin)
-                .step_by(size)
-                .map(move |at| at.saturating_sub(origin)..length.min(at + size - origin))
+    /// Block `index` of the output rows `rows`, which start at a block, in a picture of width
+    /// `width`: row after row of blocks.
+    pub(super) fn block(&self, rows: &Range<usize>, width: usize, index: usize) -> Block {
+        let across = self.across(width);
+        let part = |index: usize, size: usize, length: usize| {
+            let at = index * size;
+            at.saturating_sub(self.origin)..length.min(at + size - self.origin)
         };
-        cut(rows.len(), self.rows)
-            .map(|of| of.start + rows.start..of.end + rows.start)
-            .flat_map(|rows| {
-                cut(width, self.columns).map(move |columns| Block { rows: rows.clone(), columns })
-            })
-            .collect()
+        let of = part(index / across, self.rows, rows.len());
+        let columns = part(index % across, self.columns, width);
+        Block { rows: of.start + rows.start..of.end + rows.start, columns }
+    }
+
+    /// Number of blocks in `height` output rows of `width`.
+    pub(super) fn count(&self, height: usize, width: usize) -> usize {
+        (height + self.origin).div_ceil(self.rows) * self.across(width)
     }
 
     /// Number of blocks side by side in a picture of width `width`.

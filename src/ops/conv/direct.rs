@@ -9,9 +9,10 @@ use super::band::Band;
 use super::blocks::{Block, Cut, even};
 use super::layer::Layer;
 use super::method::{Method, Work};
-use super::output::{Item, Results};
+use super::output::{Item, Items, Results};
 use super::run::Run;
-use super::worker::{Scratch, Worker, floats};
+use super::worker::{FIXED, Scratch, Worker, floats};
+use crate::base::alloc;
 use crate::base::buffer::{ElementsMut, align_up, cast_mut};
 use crate::base::error::Result;
 use crate::kernels::{Gemm, Init, Panels, Prefetch, Sum};
@@ -83,8 +84,13 @@ impl Method for Blocking {
         true
     }
 
-    fn begin<'r>(&'r self, run: Run<'r>) -> Box<dyn Work + 'r> {
-        Box::new(Direct { run, blocking: self, panels: run.panels(), bias: run.bias() })
+    fn begin<'r>(&'r self, run: Run<'r>) -> Result<Box<dyn Work + 'r>> {
+        let (panels, bias) = (run.panels(), run.bias()?);
+        Ok(Box::new(Direct { run, blocking: self, panels, bias }))
+    }
+
+    fn bookkeeping(&self, layer: &Layer, _: Panels, threads: usize) -> usize {
+        threads.saturating_mul(layer.taps() * size_of::<usize>()).saturating_add(FIXED)
     }
 }
 
@@ -98,17 +104,19 @@ struct Direct<'r> {
 
 impl Work for Direct<'_> {
     /// Packs the filters of all banks into panels.
-    fn prepare(&self, shared: &mut [u8]) {
-        let panel = self.panels.panel_bytes(self.run.layer.depth());
+    fn prepare(&self, shared: &mut [u8]) -> Result<()> {
+        let (exec, panels) = (self.run.exec, self.panels);
+        let panel = panels.panel_bytes(self.run.layer.depth());
         let mut rest = shared;
-        let mut items = Vec::new();
-        for filter in self.run.operands.filters {
-            let (bank, tail) = rest.split_at_mut(self.panels.count(filter.out_channels) * panel);
-            items.extend(bank.chunks_exact_mut(panel).enumerate().map(|(i, dst)| (filter, i, dst)));
-            rest = tail;
-        }
-        let exec = self.run.exec;
-        exec.each(items, |(filter, i, dst)| exec.kernels.pack_conv(&filter.pack(), i, dst));
+        let items = self.run.operands.filters.iter().flat_map(move |filter| {
+            let bank = rest.split_off_mut(..panels.count(filter.out_channels) * panel);
+            let parts = bank.unwrap_or_default().chunks_exact_mut(panel).enumerate();
+            parts.map(move |(i, dst)| (filter, i, dst))
+        });
+        exec.each(items, |(filter, i, dst)| {
+            exec.kernels.pack_conv(&filter.pack(), i, dst);
+            Ok(())
+        })
     }
 
     fn steps(&self, blocks: usize) -> usize {
@@ -119,12 +127,12 @@ impl Work for Direct<'_> {
         &self,
         shared: &mut [u8],
         workers: &mut [Worker<'_>],
-        items: Vec<Item<'_>>,
+        items: Items<'_>,
         tick: &mut dyn FnMut(usize) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>> {
         let filters = &*shared;
         let threads = self.run.exec.threads;
-        threads.try_run(workers, items, tick, |worker, item| self.block(filters, worker, item))
+        threads.try_run(workers, items, tick, |worker, item| self.block(filters, worker, item?))
     }
 }
 
@@ -137,7 +145,7 @@ impl Direct<'_> {
         self.run.with_rows(&block, rows, output, |rows| {
             let pixels = self.run.pixels(&band, &rows, input)?;
             self.run.load(&band, pixels, loaded);
-            let channels = self.rows(filters, &band, loaded, results, rows);
+            let channels = self.rows(filters, &band, loaded, results, rows)?;
             group(&channels, sums);
             Ok(())
         })
@@ -151,15 +159,14 @@ impl Direct<'_> {
         loaded: &[f32],
         results: &mut [f32],
         rows: Vec<ElementsMut<'_>>,
-    ) -> Vec<Sum> {
+    ) -> Result<Vec<Sum>> {
         let layer = self.run.layer;
         let columns = self.bias.len();
-        let taps: Vec<usize> = (0..layer.taps())
-            .map(|tap| {
-                tap / layer.kernel * band.row_stride() + tap % layer.kernel * band.pixel_stride
-            })
-            .collect();
-        let mut sums = vec![Sum::default(); layer.output.channels];
+        let taps = (0..layer.taps()).map(|tap| {
+            tap / layer.kernel * band.row_stride() + tap % layer.kernel * band.pixel_stride
+        });
+        let taps = alloc::collected(taps, "offsets")?;
+        let mut sums = alloc::filled(Sum::default(), layer.output.channels, "a block's sums")?;
         for (row, mut out) in rows.into_iter().enumerate() {
             let gemm = Gemm {
                 a: &loaded[row * layer.step() * band.row_stride()..],
@@ -182,6 +189,6 @@ impl Direct<'_> {
                 first += bank;
             }
         }
-        sums
+        Ok(sums)
     }
 }

@@ -1,19 +1,16 @@
 //! A layer, with the method chosen for it.
 
-use std::ops::Range;
-
-use super::blocks::Block;
 use super::direct;
 use super::filter::Filter;
 use super::layer::{Layer, Way};
 use super::method::Method;
 use super::run::{Operands, Run};
 use super::winograd;
-use super::worker::{Scratch, Staging};
-use crate::base::buffer::align_up;
+use super::worker::{Scratch, Staging, Worker};
+use crate::base::buffer::{ElementsMut, align_up};
 use crate::base::error::{Error, Result};
 use crate::base::shape::Shape;
-use crate::kernels::Panels;
+use crate::kernels::{Panels, Sum};
 use crate::ops::exec::Exec;
 use crate::ops::place::Staged;
 
@@ -86,9 +83,25 @@ impl Geometry {
         }
     }
 
-    /// The blocks of some output rows, which start at a block.
-    pub(super) fn blocks(&self, rows: Range<usize>) -> Vec<Block> {
-        self.method.cut().blocks(rows, self.layer.output.width)
+    /// The number of blocks of `rows` output rows, which start at a block.
+    pub(super) fn blocks(&self, rows: usize) -> usize {
+        self.method.cut().count(rows, self.layer.output.width)
+    }
+
+    /// Bytes at most that a run with `threads` workers allocates besides its scratch memory, for
+    /// sums of `groups` groups: those of each block, and what is made for blocks at work.
+    pub(crate) fn bookkeeping(&self, panels: Panels, threads: usize, groups: usize) -> usize {
+        let Layer { input, output, .. } = &self.layer;
+        let sums = (self.blocks(output.height) + 2) * groups * size_of::<Sum>();
+        // A row of blocks, and for each worker a block's rows, its sums and its part of the memory.
+        let rows = self.method.cut().rows * size_of::<ElementsMut<'_>>();
+        let worker = rows + output.channels * size_of::<Sum>() + size_of::<Worker<'_>>();
+        // Scale and shift of a prologue, and the biases.
+        let vectors = (2 * input.channels + self.layer.columns(panels)) * size_of::<f32>();
+        let method = self.method.bookkeeping(&self.layer, panels, threads);
+        [rows, threads.saturating_mul(worker), vectors, method]
+            .iter()
+            .fold(sums, |sum, &bytes| sum.saturating_add(bytes))
     }
 
     /// The convolution of `operands`, to pass to the method's [`begin`](Method::begin).

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use super::geometry::Geometry;
 use super::run::Operands;
 use super::worker::Worker;
+use crate::base::alloc;
 use crate::base::error::Result;
 use crate::kernels::Sum;
 use crate::ops::exec::Exec;
@@ -23,7 +24,7 @@ impl Job<'_> {
     /// to stop.
     ///
     /// # Errors
-    /// `Io` if the scratch file fails.
+    /// `Io` if the scratch file fails, `OutOfMemory`.
     pub(crate) fn run(
         &self,
         exec: Exec<'_>,
@@ -34,16 +35,20 @@ impl Job<'_> {
         let Self { geometry, operands } = self;
         let sizes = geometry.parts(exec.kernels.panels());
         let (shared, rest) = scratch.split_at_mut(sizes.shared);
-        let mut workers = Worker::all(rest, sizes.worker, geometry.staging(operands.staged));
+        let mut workers = Worker::all(rest, sizes.worker, geometry.staging(operands.staged))?;
         let run = geometry.run(exec, operands);
-        let work = geometry.method.begin(run);
-        work.prepare(shared);
+        let work = geometry.method.begin(run)?;
+        work.prepare(shared)?;
 
-        let blocks = geometry.blocks(0..geometry.layer.output.height);
-        let steps = work.steps(blocks.len());
-        let mut sums = vec![Sum::default(); blocks.len() * operands.groups];
-        let items = run.items(blocks, run.rows(out), &mut sums);
+        let height = geometry.layer.output.height;
+        let blocks = geometry.blocks(height);
+        let steps = work.steps(blocks);
+        let mut sums = alloc::filled(Sum::default(), blocks * operands.groups, "a layer's sums")?;
+        let items = run.items(0..height, run.lines(out), &mut sums);
         let flow = work.run(shared, &mut workers, items, &mut |done| tick(done, steps))?;
-        Ok(flow.is_continue().then(|| merge(&sums, operands.groups)))
+        if flow.is_break() {
+            return Ok(None);
+        }
+        merge(&sums, operands.groups).map(Some)
     }
 }

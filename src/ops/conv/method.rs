@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use super::band::Band;
 use super::blocks::Cut;
 use super::layer::Layer;
-use super::output::Item;
+use super::output::Items;
 use super::run::Run;
 use super::worker::{Scratch, Worker};
 use crate::base::error::Result;
@@ -27,14 +27,24 @@ pub(super) trait Method: Debug {
     fn by_rows(&self) -> bool;
 
     /// Begins a run.
-    fn begin<'r>(&'r self, run: Run<'r>) -> Box<dyn Work + 'r>;
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    fn begin<'r>(&'r self, run: Run<'r>) -> Result<Box<dyn Work + 'r>>;
+
+    /// Bytes at most that a run with `threads` workers allocates besides its scratch memory, without
+    /// what [`Geometry::bookkeeping`](super::geometry::Geometry::bookkeeping) counts.
+    fn bookkeeping(&self, layer: &Layer, panels: Panels, threads: usize) -> usize;
 }
 
 /// A running method of convolution.
 pub(super) trait Work {
     /// Fills the memory that all workers share with the prepared filters, which do not depend on
     /// the input.
-    fn prepare(&self, shared: &mut [u8]);
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    fn prepare(&self, shared: &mut [u8]) -> Result<()>;
 
     /// The number of steps that [`Work::run`] counts for `blocks` blocks.
     fn steps(&self, blocks: usize) -> usize;
@@ -45,7 +55,7 @@ pub(super) trait Work {
         &self,
         shared: &mut [u8],
         workers: &mut [Worker<'_>],
-        items: Vec<Item<'_>>,
+        items: Items<'_>,
         tick: &mut dyn FnMut(usize) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>>;
 }

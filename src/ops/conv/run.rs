@@ -3,17 +3,19 @@
 use super::blocks::Cut;
 use super::filter::Filter;
 use super::layer::Layer;
+use crate::base::alloc;
 use crate::base::buffer::Elements;
+use crate::base::error::Result;
 use crate::kernels::{Act, Epilogue, Panels};
 use crate::ops::exec::Exec;
 use crate::ops::place::{Source, Staged};
 
 /// Normalisation and activation of the input: `act(x * scale + shift)` with a scale and a shift for
 /// each input channel.
-#[derive(Clone)]
-pub(crate) struct Prologue {
-    pub(crate) scale: Vec<f32>,
-    pub(crate) shift: Vec<f32>,
+#[derive(Clone, Copy)]
+pub(crate) struct Prologue<'a> {
+    pub(crate) scale: &'a [f32],
+    pub(crate) shift: &'a [f32],
     pub(crate) act: Option<Act>,
 }
 
@@ -34,7 +36,7 @@ pub(crate) struct Operands<'a> {
     /// Values from one pixel to the next, in the input and in the output.
     pub(crate) input_pitch: usize,
     pub(crate) output_pitch: usize,
-    pub(crate) prologue: Option<Prologue>,
+    pub(crate) prologue: Option<Prologue<'a>>,
     /// Whether to add the values that the output already holds.
     pub(crate) residual: bool,
     pub(crate) epilogue: Epilogue,
@@ -61,13 +63,13 @@ impl Run<'_> {
     }
 
     /// The biases of all banks, each bank padded to whole panels.
-    pub(super) fn bias(&self) -> Vec<f32> {
+    pub(super) fn bias(&self) -> Result<Vec<f32>> {
         let panels = self.panels();
-        let mut bias = Vec::with_capacity(self.layer.columns(panels));
+        let mut bias = alloc::with_capacity(self.layer.columns(panels), "biases")?;
         for filter in self.operands.filters {
             bias.extend_from_slice(filter.bias);
             bias.resize(panels.filled(bias.len()), 0.0);
         }
-        bias
+        Ok(bias)
     }
 }

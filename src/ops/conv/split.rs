@@ -13,10 +13,11 @@ use std::ops::{ControlFlow, Range};
 use super::filter::Filter;
 use super::geometry::Geometry;
 use super::layer::Resample;
-use super::output::OutputRows;
+use super::output::{Half, Lines, OutputLines};
 use super::run::{ConvInput, Operands, Prologue};
 use super::worker::{Scratch, Staging, Worker};
-use crate::base::buffer::{Elements, ElementsMut, align_up};
+use crate::base::alloc;
+use crate::base::buffer::{Elements, align_up};
 use crate::base::error::{Error, Result};
 use crate::base::shape::Shape;
 use crate::base::storage::Storage;
@@ -24,6 +25,10 @@ use crate::kernels::{Epilogue, Panels, Sum};
 use crate::ops::exec::Exec;
 use crate::ops::place::{Place, Staged};
 use crate::ops::sums::merge;
+
+/// Names of lists, for messages.
+const SUMS: &str = "sums";
+const PIECES: &str = "pieces of rows";
 
 /// Blocks per thread between two copies.
 const BLOCKS: usize = 4;
@@ -81,6 +86,26 @@ impl Split {
             .ok_or_else(|| Error::invalid("scratch memory does not fit the address space"))
     }
 
+    /// Bytes at most that a run with `threads` workers allocates besides its scratch memory, for
+    /// sums of `groups` groups.
+    pub(crate) fn bookkeeping(
+        &self,
+        panels: Panels,
+        threads: usize,
+        groups: Branches<usize>,
+        dtype: Storage,
+    ) -> usize {
+        let Branches { conv, shortcut } = &self.geometries;
+        let of_conv = conv.bookkeeping(panels, threads, groups.conv);
+        let of_shortcut = shortcut.bookkeeping(panels, threads, groups.shortcut);
+        // The sums of all blocks beside those of a step's.
+        let height = self.input().height;
+        let sums = conv.blocks(height).saturating_mul(groups.conv * size_of::<Sum>());
+        [of_shortcut, sums, sorting(height, self.row(dtype) / 2, threads)]
+            .iter()
+            .fold(of_conv, |sum, &bytes| sum.saturating_add(bytes))
+    }
+
     fn parts(&self, panels: Panels) -> Branches<Scratch> {
         let Branches { conv, shortcut } = &self.geometries;
         Branches { conv: conv.parts(panels), shortcut: shortcut.parts(panels) }
@@ -115,7 +140,7 @@ pub(crate) struct SplitJob<'a> {
     pub(crate) filters: Branches<&'a [Filter<'a>]>,
     pub(crate) groups: Branches<usize>,
     /// The prologue of the 3x3 convolution.
-    pub(crate) prologue: Option<Prologue>,
+    pub(crate) prologue: Option<Prologue<'a>>,
     pub(crate) dtype: Storage,
 }
 
@@ -136,48 +161,44 @@ impl SplitJob<'_> {
         let (shortcut, rest) = rest.split_at_mut(sizes.shortcut.shared);
         let (window, rest) = rest.split_at_mut(split.window(threads, self.dtype));
         let worker = sizes.conv.worker.max(sizes.shortcut.worker);
-        let mut workers = Worker::all(rest, worker, Staging::default());
+        let mut workers = Worker::all(rest, worker, Staging::default())?;
         let operands = self.operands(Elements::new(self.dtype, &window[..0]), 0);
         let Branches { conv: of_conv, shortcut: of_shortcut } = &split.geometries;
-        let mut conv = Branch::prepare(of_conv, exec, &operands.conv, conv);
-        let mut shortcut = Branch::prepare(of_shortcut, exec, &operands.shortcut, shortcut);
+        let mut conv = Branch::prepare(of_conv, exec, &operands.conv, conv)?;
+        let mut shortcut = Branch::prepare(of_shortcut, exec, &operands.shortcut, shortcut)?;
 
         let (height, row) = (split.input().height, split.row(self.dtype));
-        let (mut loaded, mut done, count) = (0..0, 0, of_conv.blocks(0..height).len());
-        let mut of_blocks = Vec::with_capacity(count * self.groups.conv);
-        let mut of_shortcut = vec![Sum::default(); self.groups.shortcut];
+        let (mut loaded, mut done, count) = (0..0, 0, of_conv.blocks(height));
+        let mut of_blocks = alloc::with_capacity(count * self.groups.conv, SUMS)?;
+        let mut of_shortcut = alloc::filled(Sum::default(), self.groups.shortcut, SUMS)?;
         for start in (0..height).step_by(split.step(threads)) {
             let rows = start..height.min(start + split.step(threads));
             let need = start.saturating_sub(1)..height.min(rows.end + 1);
-            slide(exec, window, memory, &loaded, &need, row);
+            slide(exec, window, memory, &loaded, &need, row)?;
             loaded = need.clone();
             let values = Elements::new(self.dtype, &window[..need.len() * row]);
             let operands = self.operands(values, need.start);
-            let out = halves(&mut memory[rows.start * row..rows.end * row], row, self.dtype);
+            let memory = &mut memory[rows.start * row..rows.end * row];
 
             let mut progress = |step: usize| tick(done + step, count);
-            let sums =
-                conv.rows(&operands.conv, rows.clone(), out.conv, &mut workers, &mut progress)?;
+            let out = halves(memory, row, self.dtype, Half::Second);
+            let sums = conv.rows(&operands.conv, rows.clone(), out, &mut workers, &mut progress)?;
             let Some(sums) = sums else { return Ok(None) };
+            // Each step begins at a block, so that there is room for those of all.
             of_blocks.extend(sums);
             done = of_blocks.len() / self.groups.conv;
 
             // This one is short, and not counted.
             let mut progress = |_| tick(done, count);
-            let sums = shortcut.rows(
-                &operands.shortcut,
-                rows,
-                out.shortcut,
-                &mut workers,
-                &mut progress,
-            )?;
+            let out = halves(memory, row, self.dtype, Half::First);
+            let sums = shortcut.rows(&operands.shortcut, rows, out, &mut workers, &mut progress)?;
             let Some(sums) = sums else { return Ok(None) };
-            for (total, sum) in of_shortcut.iter_mut().zip(merge(&sums, self.groups.shortcut)) {
+            for (total, sum) in of_shortcut.iter_mut().zip(merge(&sums, self.groups.shortcut)?) {
                 *total = *total + sum;
             }
         }
-        sort_halves(exec, memory, row / 2);
-        let conv = merge(&of_blocks, self.groups.conv);
+        sort_halves(exec, memory, row / 2)?;
+        let conv = merge(&of_blocks, self.groups.conv)?;
         Ok(Some(Branches { conv, shortcut: of_shortcut }))
     }
 
@@ -197,7 +218,7 @@ impl SplitJob<'_> {
         };
         let Self { filters, groups, prologue, .. } = self;
         Branches {
-            conv: operands(filters.conv, groups.conv, conv, prologue.clone()),
+            conv: operands(filters.conv, groups.conv, conv, *prologue),
             shortcut: operands(filters.shortcut, groups.shortcut, shortcut, None),
         }
     }
@@ -216,9 +237,9 @@ impl<'b> Branch<'b> {
         exec: Exec<'b>,
         operands: &Operands<'_>,
         filters: &'b mut [u8],
-    ) -> Self {
-        geometry.method.begin(geometry.run(exec, operands)).prepare(filters);
-        Self { geometry, exec, filters }
+    ) -> Result<Self> {
+        geometry.method.begin(geometry.run(exec, operands))?.prepare(filters)?;
+        Ok(Self { geometry, exec, filters })
     }
 
     /// Computes some output rows; returns the sums of each of their blocks, or `None` if `tick`
@@ -227,28 +248,22 @@ impl<'b> Branch<'b> {
         &mut self,
         operands: &Operands<'_>,
         rows: Range<usize>,
-        out: OutputRows<'_>,
+        out: OutputLines<'_>,
         workers: &mut [Worker<'_>],
         tick: &mut dyn FnMut(usize) -> ControlFlow<()>,
     ) -> Result<Option<Vec<Sum>>> {
-        let blocks = self.geometry.blocks(rows);
-        let mut sums = vec![Sum::default(); blocks.len() * operands.groups];
+        let blocks = self.geometry.blocks(rows.len());
+        let mut sums = alloc::filled(Sum::default(), blocks * operands.groups, SUMS)?;
         let run = self.geometry.run(self.exec, operands);
-        let items = run.items(blocks, out, &mut sums);
-        let flow = self.geometry.method.begin(run).run(self.filters, workers, items, tick)?;
+        let items = run.items(rows, out, &mut sums);
+        let flow = self.geometry.method.begin(run)?.run(self.filters, workers, items, tick)?;
         Ok(flow.is_continue().then_some(sums))
     }
 }
 
-/// The halves of rows of `row` bytes; the first is the shortcut's.
-fn halves(rows: &mut [u8], row: usize, dtype: Storage) -> Branches<OutputRows<'_>> {
-    let (mut conv, mut shortcut) = (Vec::new(), Vec::new());
-    for row in rows.chunks_exact_mut(row) {
-        let (first, second) = row.split_at_mut(row.len() / 2);
-        shortcut.push(ElementsMut::new(dtype, first));
-        conv.push(ElementsMut::new(dtype, second));
-    }
-    Branches { conv: Place::Memory(conv), shortcut: Place::Memory(shortcut) }
+/// Halves of rows of `row` bytes; the first is the shortcut's.
+fn halves(rows: &mut [u8], row: usize, dtype: Storage, half: Half) -> OutputLines<'_> {
+    Place::Memory(Lines::Halves(rows.chunks_exact_mut(row), dtype, half))
 }
 
 /// Moves a window from the rows `loaded` to the rows `need`; those not loaded are copied from
@@ -260,45 +275,58 @@ fn slide(
     loaded: &Range<usize>,
     need: &Range<usize>,
     row: usize,
-) {
+) -> Result<()> {
     let overlap = loaded.end.saturating_sub(need.start);
     if overlap > 0 {
         let from = (loaded.len() - overlap) * row..loaded.len() * row;
         window.copy_within(from, 0);
     }
     let new = memory[(need.start + overlap) * row..need.end * row].chunks_exact(row);
-    let rows = window[overlap * row..need.len() * row].chunks_exact_mut(row).zip(new).collect();
-    exec.each(rows, |(to, from): (&mut [u8], &[u8])| to.copy_from_slice(from));
+    let rows = window[overlap * row..need.len() * row].chunks_exact_mut(row).zip(new);
+    exec.each(rows, |(to, from)| {
+        to.copy_from_slice(from);
+        Ok(())
+    })
 }
 
 /// Moves the even pieces of `half` bytes to the front and the odd ones to the back, each in order.
 /// Each thread moves a part of all pieces.
-fn sort_halves(exec: Exec<'_>, memory: &mut [u8], half: usize) {
+fn sort_halves(exec: Exec<'_>, memory: &mut [u8], half: usize) -> Result<()> {
     let part = half.div_ceil(exec.threads.count());
-    let mut parts: Vec<Vec<&mut [u8]>> = Vec::new();
+    let count = memory.len() / half;
+    let empty = (0..half.div_ceil(part)).map(|_| alloc::with_capacity(count, PIECES));
+    let mut parts: Vec<Vec<&mut [u8]>> = alloc::try_collected(empty, PIECES)?;
     for piece in memory.chunks_exact_mut(half) {
-        for (index, part) in piece.chunks_mut(part).enumerate() {
-            if index == parts.len() {
-                parts.push(Vec::new());
-            }
-            parts[index].push(part);
+        for (pieces, part) in parts.iter_mut().zip(piece.chunks_mut(part)) {
+            pieces.push(part);
         }
     }
-    exec.each(parts, |mut pieces| permute(&mut pieces));
+    exec.each(parts, |mut pieces| permute(&mut pieces))
+}
+
+/// Bytes at most that [`sort_halves`] allocates for `height` rows.
+fn sorting(height: usize, half: usize, threads: usize) -> usize {
+    // The pieces of each thread, and whether each is in its place; then a piece of each thread.
+    let piece = size_of::<&mut [u8]>() + size_of::<bool>();
+    let parts = height.saturating_mul(2 * piece).saturating_add(size_of::<Vec<&mut [u8]>>());
+    half.saturating_add(threads.min(half).saturating_mul(parts + 1))
 }
 
 /// Moves the even pieces to the front and the odd ones to the back, along the cycles of the
 /// permutation.
-fn permute(pieces: &mut [&mut [u8]]) {
+fn permute(pieces: &mut [&mut [u8]]) -> Result<()> {
     let count = pieces.len() / 2;
     // Where the piece comes from that belongs at `at`.
     let source = |at: usize| 2 * (at % count) + at / count;
-    let mut done = vec![false; 2 * count];
+    let mut done = alloc::filled(false, 2 * count, PIECES)?;
+    let mut first = Vec::new();
     for start in 0..2 * count {
         if done[start] {
             continue;
         }
-        let first = pieces[start].to_vec();
+        first.clear();
+        alloc::reserve(&mut first, pieces[start].len(), PIECES)?;
+        first.extend_from_slice(pieces[start]);
         let mut at = start;
         loop {
             done[at] = true;
@@ -313,6 +341,7 @@ fn permute(pieces: &mut [&mut [u8]]) {
             at = from;
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -329,7 +358,7 @@ mod tests {
         for count in 1..20_u8 {
             let mut memory: Vec<u8> =
                 (0..count).flat_map(|y| [y, y + 100, y + 50, y + 150]).collect();
-            sort_halves(exec, &mut memory, 2);
+            sort_halves(exec, &mut memory, 2).unwrap();
             let expected: Vec<u8> = (0..count)
                 .flat_map(|y| [y, y + 100])
                 .chain((0..count).flat_map(|y| [y + 50, y + 150]))
@@ -349,7 +378,7 @@ mod tests {
         for start in (0..height).step_by(step) {
             let rows = start..height.min(start + step);
             let need = start.saturating_sub(1)..height.min(rows.end + 1);
-            slide(exec, &mut window, &memory, &loaded, &need, row);
+            slide(exec, &mut window, &memory, &loaded, &need, row).unwrap();
             let expected: Vec<u8> = need.clone().flat_map(|y| [y as u8; 3]).collect();
             assert_eq!(window[..need.len() * row], expected);
             memory[rows.start * row..rows.end * row].fill(99);

@@ -98,6 +98,8 @@ impl Layer {
             (Kernels::new(Level::detect().unwrap()).unwrap(), Threads::new(how.threads).unwrap());
         let bytes = geometry.scratch(kernels.panels(), how.threads, staged).unwrap();
         let mut scratch = AlignedBuf::zeroed(bytes, "test").unwrap();
+        let scale: Vec<f32> = (0..input.channels).map(|i| 1.0 + number(i) / 2.0).collect();
+        let shift: Vec<f32> = (0..input.channels).map(|i| number(i + 1)).collect();
         let operands = Operands {
             filters: &filters,
             input: match (self.in_place, how.input_in_file) {
@@ -107,11 +109,7 @@ impl Layer {
             },
             input_pitch: input.channels,
             output_pitch,
-            prologue: Some(Prologue {
-                scale: (0..input.channels).map(|i| 1.0 + number(i) / 2.0).collect(),
-                shift: (0..input.channels).map(|i| number(i + 1)).collect(),
-                act: Some(Act::Silu),
-            }),
+            prologue: Some(Prologue { scale: &scale, shift: &shift, act: Some(Act::Silu) }),
             residual: self.residual,
             epilogue: Epilogue::None,
             groups: 2,
@@ -228,11 +226,9 @@ fn a_split_gives_what_its_convolutions_give_one_by_one() {
         let input = Shape::new(height, width, channels);
         let banks = [Bank::new(channels / 2, channels, 3), Bank::new(channels / 2, channels, 1)];
         let filters = [&banks[0], &banks[1]].map(|bank| [bank.filter(channels)]);
-        let prologue = Prologue {
-            scale: (0..channels).map(|i| 1.0 + number(i) / 2.0).collect(),
-            shift: (0..channels).map(|i| number(i + 1)).collect(),
-            act: Some(Act::Silu),
-        };
+        let scale: Vec<f32> = (0..channels).map(|i| 1.0 + number(i) / 2.0).collect();
+        let shift: Vec<f32> = (0..channels).map(|i| number(i + 1)).collect();
+        let prologue = Prologue { scale: &scale, shift: &shift, act: Some(Act::Silu) };
         let branches = Branches { conv: &filters[0][..], shortcut: &filters[1][..] };
         // Small pictures keep their inputs transformed, and are not split.
         let Some(split) = Split::new(input, branches).unwrap() else {
@@ -255,7 +251,7 @@ fn a_split_gives_what_its_convolutions_give_one_by_one() {
                     input: ConvInput::Whole(Place::Memory(Elements::new(dtype, &source))),
                     input_pitch: channels,
                     output_pitch: channels / 2,
-                    prologue: (which == 0).then(|| prologue.clone()),
+                    prologue: (which == 0).then_some(prologue),
                     residual: false,
                     epilogue: Epilogue::None,
                     groups: 2,
@@ -278,7 +274,7 @@ fn a_split_gives_what_its_convolutions_give_one_by_one() {
                     split: &split,
                     filters: branches,
                     groups: Branches { conv: 2, shortcut: 2 },
-                    prologue: Some(prologue.clone()),
+                    prologue: Some(prologue),
                     dtype,
                 };
                 let sums = job.run(exec, &mut memory, &mut scratch, &mut tick);

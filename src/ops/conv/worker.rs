@@ -2,7 +2,9 @@
 //!
 //! `Geometry::scratch` tells its size.
 
+use crate::base::alloc;
 use crate::base::buffer::align_up;
+use crate::base::error::Result;
 
 /// Scratch memory in bytes: shared by all workers, such as prepared filters, and private to each.
 #[derive(Clone, Copy)]
@@ -27,17 +29,22 @@ pub(super) struct Worker<'a> {
 
 impl<'a> Worker<'a> {
     /// As many workers as fit `memory`, with `scratch` bytes each.
-    pub(super) fn all(memory: &'a mut [u8], scratch: usize, staging: Staging) -> Vec<Self> {
-        memory
-            .chunks_exact_mut(scratch + staging.input + staging.output)
-            .map(|part| {
-                let (scratch, staged) = part.split_at_mut(scratch);
-                let (input, output) = staged.split_at_mut(staging.input);
-                Self { scratch, input, output }
-            })
-            .collect()
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub(super) fn all(memory: &'a mut [u8], scratch: usize, staging: Staging) -> Result<Vec<Self>> {
+        let parts = memory.chunks_exact_mut(scratch + staging.input + staging.output);
+        let workers = parts.map(|part| {
+            let (scratch, staged) = part.split_at_mut(scratch);
+            let (input, output) = staged.split_at_mut(staging.input);
+            Self { scratch, input, output }
+        });
+        alloc::collected(workers, "workers")
     }
 }
+
+/// Bytes of the small allocations of a convolution, whose number and sizes nothing chooses.
+pub(super) const FIXED: usize = 4096;
 
 /// Bytes of `n` values of scratch memory.
 pub(super) fn floats(n: usize) -> usize {

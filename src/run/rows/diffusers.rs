@@ -14,6 +14,7 @@
 
 use super::whole::WholeRows;
 use crate::backend::Statistics;
+use crate::base::alloc;
 use crate::base::error::Result;
 use crate::model::Model;
 use crate::model::network::{Direction, Network, Part};
@@ -22,6 +23,10 @@ use crate::run::control::Meter;
 use crate::run::planes::{Fill, finite, input_name};
 use crate::run::runner::{Io, RunInput, Runner};
 use crate::run::tiling::diffusers::{Blending, DiffusersGrid, DiffusersTiles};
+
+/// Names of values, for messages.
+const ROWS: &str = "rows of tiles";
+const TILE: &str = "a tile";
 
 /// The rows of a picture, computed one row of tiles at a time.
 pub(super) struct DiffusersRows {
@@ -111,7 +116,7 @@ impl DiffusersRows {
         let remaining = self.filled - self.first.min(self.filled);
         let passed = self.strip.len() - remaining * row;
         self.strip.drain(..passed);
-        self.strip.resize((end - self.first) * row, 0.0);
+        alloc::resize(&mut self.strip, (end - self.first) * row, 0.0, "input rows of tiles")?;
         let mut fill = finite(input_name(self.direction), channels, fill);
         for y in self.filled.max(self.first)..end {
             fill(y, &mut self.strip[(y - self.first) * row..][..row])?;
@@ -140,14 +145,14 @@ impl DiffusersRows {
             if index > 0 {
                 tile.blend_right(&left, blend);
             }
-            let below = tile.part(tile.height.saturating_sub(blend), 0);
+            let below = tile.part(tile.height.saturating_sub(blend), 0)?;
             match self.above.get_mut(index) {
                 Some(above) => *above = below,
-                None => self.above.push(below),
+                None => alloc::push(&mut self.above, below, TILE)?,
             }
-            left = tile.part(0, tile.width.saturating_sub(blend));
+            left = tile.part(0, tile.width.saturating_sub(blend))?;
             let (height, width) = (tile.height.min(limit), tile.width.min(limit));
-            self.rows.resize(height * self.length, 0.0);
+            alloc::resize(&mut self.rows, height * self.length, 0.0, ROWS)?;
             let to = index * limit * tile.channels..(index * limit + width) * tile.channels;
             let rows = self.rows.chunks_exact_mut(self.length);
             for (row, made) in rows.zip(tile.values.chunks_exact(tile.width * tile.channels)) {
@@ -167,7 +172,8 @@ impl DiffusersRows {
         let DiffusersGrid { blend, limit, stride, .. } = tiles.grid;
         for (index, columns) in tiles.grid.cut(self.width).enumerate() {
             let tile = self.tile(network, runner, tiles, columns)?;
-            self.canvas.resize(self.canvas.len().max(tile.height * self.length), 0.0);
+            let values = self.canvas.len().max(tile.height * self.length);
+            alloc::resize(&mut self.canvas, values, 0.0, ROWS)?;
             let ramp = |at: usize, first: bool| {
                 if first || blend < 2 { 1.0 } else { (at as f32 / (blend - 1) as f32).min(1.0) }
             };
@@ -187,8 +193,9 @@ impl DiffusersRows {
         }
         let last = self.first + stride >= self.height;
         let done = if last { self.canvas.len() } else { limit * self.length };
-        self.rows.clear();
-        self.rows.extend(self.canvas.drain(..done));
+        alloc::resize(&mut self.rows, done, 0.0, ROWS)?;
+        self.rows.copy_from_slice(&self.canvas[..done]);
+        self.canvas.drain(..done);
         Ok(())
     }
 
@@ -212,7 +219,7 @@ impl DiffusersRows {
         let io = Io { input, masked: None, statistics, meter: &mut self.meter };
         let made = runner.run(&call, tiles.planned(height, width)?, io)?;
         let (shape, mut rows) = (made.shape(), WholeRows::of(made)?);
-        let mut values = Vec::with_capacity(shape.len());
+        let mut values = alloc::with_capacity(shape.len(), TILE)?;
         while rows.advance(runner)?.is_some() {
             values.extend_from_slice(rows.row());
         }
@@ -223,13 +230,13 @@ impl DiffusersRows {
 
 impl DiffusersTile {
     /// The part from row `top` and column `left` on.
-    fn part(&self, top: usize, left: usize) -> Self {
+    fn part(&self, top: usize, left: usize) -> Result<Self> {
         let (height, width, channels) = (self.height - top, self.width - left, self.channels);
-        let mut values = Vec::with_capacity(height * width * channels);
+        let mut values = alloc::with_capacity(height * width * channels, TILE)?;
         for row in self.values.chunks_exact(self.width * channels).skip(top) {
             values.extend_from_slice(&row[left * channels..]);
         }
-        Self { height, width, channels, values }
+        Ok(Self { height, width, channels, values })
     }
 
     /// Fades from the last rows of the tile above to the first of this one.

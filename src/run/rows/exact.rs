@@ -10,6 +10,7 @@
 
 use super::tile::lay;
 use crate::backend::Statistics;
+use crate::base::alloc;
 use crate::base::error::Result;
 use crate::model::Model;
 use crate::model::network::{Direction, Network, Part};
@@ -20,6 +21,9 @@ use crate::run::planes::{Fill, finite, input_name};
 use crate::run::runner::{Io, Made, Pick, RunInput, Runner};
 use crate::run::tiling::exact::ExactTiles;
 use crate::run::tiling::grid::Place;
+
+/// Name of input rows, for messages.
+const STRIP: &str = "input rows of tiles";
 
 /// The rows of a call, computed one row of tiles at a time.
 pub(super) struct ExactRows {
@@ -67,7 +71,7 @@ impl ExactRows {
             None => {
                 let rows = tiles.grid.tiles.rows().map(|(_, span)| span.total()).max().unwrap_or(0);
                 let room = rows * call.width * network.in_channels();
-                TileInput::Strip { values: Vec::with_capacity(room), first: 0 }
+                TileInput::Strip { values: alloc::with_capacity(room, STRIP)?, first: 0 }
             }
         };
         Ok(Self {
@@ -128,7 +132,7 @@ impl ExactRows {
         values.drain(..(top - *first).min(filled - *first) * row);
         *first = top;
         let end = (top + count).min(self.height);
-        values.resize((end - top) * row, 0.0);
+        alloc::resize(values, (end - top) * row, 0.0, STRIP)?;
         let mut fill = finite(input_name(self.direction), channels, fill);
         for y in filled..end {
             fill(y, &mut values[(y - top) * row..][..row])?;
@@ -151,8 +155,8 @@ impl ExactRows {
         match &self.input {
             TileInput::Front(front) => {
                 let row = |y: usize| top + y;
-                let columns: Vec<usize> = (left..left + window.columns.total()).collect();
-                let pick = Pick { row: &row, columns: &columns };
+                let column = |x: usize| left + x;
+                let pick = Pick { row: &row, column: &column, width: window.columns.total() };
                 let input = RunInput::Pinned(front, pick);
                 runner.run(&call, planned, Io { input, masked: None, statistics, meter })
             }
@@ -181,7 +185,8 @@ impl ExactRows {
             let place = Place { rows, columns };
             let made = self.tile(network, runner, tiles, place)?;
             let core = network.picture_window(place.window()).core();
-            self.rows.resize(core.height * self.length, 0.0);
+            let values = core.height * self.length;
+            alloc::resize(&mut self.rows, values, 0.0, "rows of tiles")?;
             let left = tiles.grid.output(columns.0);
             lay(runner, &made, core, self.rows.chunks_exact_mut(self.length), left)?;
         }

@@ -12,6 +12,7 @@
 
 use super::tile::lay;
 use crate::backend::{Reduced, Shared, Statistics};
+use crate::base::alloc;
 use crate::base::error::Result;
 use crate::base::shape::Shape;
 use crate::model::Model;
@@ -102,16 +103,16 @@ impl SeamlessRows {
         let mut reduced = Reduced::default();
         self.reduce(network, runner, tiles, &mut reduced)?;
         for _ in 0..tiles.grid.rounds() {
-            self.statistics = reduced.shared().gathering();
+            self.statistics = reduced.shared()?.gathering()?;
             for rows in tiles.grid.tiles.rows() {
                 for columns in tiles.grid.tiles.columns() {
                     self.tile(network, runner, tiles, Place { rows, columns })?;
                 }
             }
-            reduced = reduced.corrected(&self.statistics.statistics());
+            reduced = reduced.corrected(&self.statistics.statistics()?)?;
             self.reduce(network, runner, tiles, &mut reduced)?;
         }
-        self.statistics = reduced.shared();
+        self.statistics = reduced.shared()?;
         Ok(())
     }
 
@@ -125,10 +126,9 @@ impl SeamlessRows {
     ) -> Result<()> {
         let (step, middle) = (tiles.grid.step, tiles.grid.step / 2);
         let Shape { height, width, .. } = self.front.shape();
-        let columns: Vec<usize> =
-            (0..width).step_by(step).map(|x| (x + middle).min(width - 1)).collect();
         let row = |y: usize| (y * step + middle).min(height - 1);
-        let pick = Pick { row: &row, columns: &columns };
+        let column = |x: usize| (x * step + middle).min(width - 1);
+        let pick = Pick { row: &row, column: &column, width: width.div_ceil(step) };
         let (input, statistics) =
             (RunInput::Pinned(&self.front, pick), Statistics::Reduced(reduced));
         let io = Io { input, masked: None, statistics, meter: &mut self.meter };
@@ -146,8 +146,8 @@ impl SeamlessRows {
     ) -> Result<Made> {
         let (window, (top, left)) = (place.window(), place.first());
         let row = |y: usize| top + y;
-        let columns: Vec<usize> = (left..left + window.columns.total()).collect();
-        let pick = Pick { row: &row, columns: &columns };
+        let column = |x: usize| left + x;
+        let pick = Pick { row: &row, column: &column, width: window.columns.total() };
         self.statistics.rewind();
         let (input, statistics) =
             (RunInput::Pinned(&self.front, pick), Statistics::Shared(&mut self.statistics));
@@ -165,7 +165,8 @@ impl SeamlessRows {
     ) -> Result<()> {
         let channels = network.out_channels();
         let scale = self.length / channels / tiles.grid.tiles.width;
-        self.rows.resize(rows.1.length * scale * self.length, 0.0);
+        let values = rows.1.length * scale * self.length;
+        alloc::resize(&mut self.rows, values, 0.0, "rows of tiles")?;
         for columns in tiles.grid.tiles.columns() {
             let place = Place { rows, columns };
             let made = self.tile(network, runner, tiles, place)?;

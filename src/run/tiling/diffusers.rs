@@ -6,7 +6,8 @@
 //! Seams and shifts of colour, which the whole picture does not have, are part of it: the aim is to
 //! give diffusers' numbers.
 
-use super::grid::{check_count, counted};
+use super::grid::{TILES, check_count, counted, kept};
+use crate::base::alloc;
 use crate::base::error::{Error, Result};
 use crate::base::shape::Shape;
 use crate::base::storage::Storage;
@@ -150,13 +151,15 @@ impl DiffusersTiles {
         let resources = resources.with_beside(grid.own_bytes(network, width));
         let sizes = |length: usize| counted(grid.cut(length).map(|(start, end)| end - start));
         let mut planned = Vec::new();
-        let mut total: Option<Plan> = None;
+        let (mut total, mut of_plans): (Option<Plan>, u64) = (None, 0);
         // The largest first: if no plan fits, the error names the need of that one.
-        for &(height, rows) in sizes(height).iter().rev() {
-            for &(width, columns) in sizes(width).iter().rev() {
+        let (heights, widths) = (sizes(height)?, sizes(width)?);
+        for &(height, rows) in heights.iter().rev() {
+            for &(width, columns) in widths.iter().rev() {
                 let tile = Call { network, part: Part::Whole, height, width }.plan(resources)?;
                 let one = tile.plan;
-                planned.push(((height, width), tile));
+                of_plans += kept::<(usize, usize)>(&tile);
+                alloc::push(&mut planned, ((height, width), tile), TILES)?;
                 let work = one.multiply_adds.saturating_mul(rows * columns);
                 total = Some(match total {
                     None => Plan { multiply_adds: work, ..one },
@@ -171,6 +174,7 @@ impl DiffusersTiles {
             }
         }
         let mut plan = total.ok_or_else(|| Error::internal("a picture without tiles"))?;
+        plan.peak_bytes = plan.peak_bytes.saturating_add(of_plans);
         (plan.tiles_x, plan.tiles_y) = (grid.cut(width).len(), grid.cut(height).len());
         (plan.tile_size, plan.exact) = (grid.tile.min(grid.limit + grid.blend), false);
         Ok(Some(Self { grid, plan, planned }))

@@ -4,8 +4,9 @@
 //! squares begin that convolutions compute at a time: so its values are those of the whole picture,
 //! to the bit (`model/halo.rs`).
 
-use super::grid::{HaloGrid, check_count, planned};
+use super::grid::{HaloGrid, TILES, check_count, kept, planned};
 use crate::backend::{LOCAL_GRID, Strategy};
+use crate::base::alloc;
 use crate::base::buffer::align_up;
 use crate::base::error::{Error, Result};
 use crate::model::network::{Direction, Part};
@@ -177,9 +178,9 @@ impl ExactTiles {
             for strategy in [Strategy::IN_MEMORY, leanest] {
                 // The largest window tells most of what the others need.
                 let (mut plan, mut planned) =
-                    planner.plan(vec![(grid.largest()?, 1)], resources, strategy)?;
+                    planner.plan(&[(grid.largest()?, 1)], resources, strategy)?;
                 if resources.allow(&plan) {
-                    (plan, planned) = planner.plan(grid.tiles.windows(), resources, strategy)?;
+                    (plan, planned) = planner.plan(&grid.tiles.windows()?, resources, strategy)?;
                 }
                 if resources.allow(&plan) {
                     return Ok(Some(Self { grid, plan, front, tiles: planned }));
@@ -210,23 +211,24 @@ impl Planner<'_> {
     /// The plan of the whole call by a strategy, and of each of `windows`.
     fn plan(
         &self,
-        windows: Vec<(Window, u64)>,
+        windows: &[(Window, u64)],
         resources: Resources,
         strategy: Strategy,
     ) -> Result<(Plan, Vec<(Window, Planned)>)> {
         let Self { call, grid, front } = *self;
         let (mut workspace, mut beside, mut multiply_adds) = (0, 0, 0_u64);
-        let (mut tiles, mut rest) = (Vec::new(), 0);
-        for (window, count) in windows {
+        let (mut tiles, mut rest, mut of_plans) = (Vec::new(), 0, 0);
+        for &(window, count) in windows {
             let tile = grid.tiles.tile(call.network, window).by(resources, strategy)?;
             workspace = workspace.max(tile.plan.workspace_bytes);
             beside = beside.max(tile.plan.peak_bytes - tile.plan.workspace_bytes);
             let work = tile.plan.multiply_adds.saturating_mul(count);
             multiply_adds = multiply_adds.saturating_add(work);
             rest = tile.resident as u64;
-            tiles.push((window, tile));
+            of_plans += kept::<Window>(&tile);
+            alloc::push(&mut tiles, (window, tile), TILES)?;
         }
-        beside += grid.row_values(call) * size_of::<f32>() as u64;
+        beside += grid.row_values(call) * size_of::<f32>() as u64 + of_plans;
         let mut scratch_bytes = 0;
         if let Some(Planned { plan, output, resident, .. }) = front {
             workspace += if output.spilled { 0 } else { align_up(output.bytes) as u64 };

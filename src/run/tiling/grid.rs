@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 //! What the grids of tiles share.
 
+use crate::base::alloc;
 use crate::base::error::{Error, Result};
 use crate::model::network::{Network, Part};
 use crate::model::window::{Span, Window};
@@ -59,11 +60,16 @@ impl HaloGrid {
     }
 
     /// The distinct windows, each with its number of tiles.
-    pub(super) fn windows(&self) -> Vec<(Window, u64)> {
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub(super) fn windows(&self) -> Result<Vec<(Window, u64)>> {
         let spans = |(_, span): (usize, Span)| span;
-        let (rows, columns) = (counted(self.rows().map(spans)), counted(self.columns().map(spans)));
+        let rows = counted(self.rows().map(spans))?;
+        let columns = counted(self.columns().map(spans))?;
         let pairs = rows.iter().flat_map(|row| columns.iter().map(move |column| (row, column)));
-        pairs.map(|(&(rows, n), &(columns, m))| (Window { rows, columns }, n * m)).collect()
+        let windows = pairs.map(|(&(rows, n), &(columns, m))| (Window { rows, columns }, n * m));
+        alloc::collected(windows, TILES)
     }
 
     /// The run on a tile of `window`.
@@ -71,6 +77,12 @@ impl HaloGrid {
         let (height, width) = (window.rows.total(), window.columns.total());
         Call { network, part: Part::Rest(Some(window)), height, width }
     }
+}
+
+/// Bytes that a plan of tiles takes in a list of such plans.
+pub(super) fn kept<T>(planned: &Planned) -> u64 {
+    // A list that grows has twice the room, and for a moment half as much again.
+    (planned.layout.kept() + 3 * size_of::<(T, Planned)>()) as u64
 }
 
 /// The plan of the tiles of `window`.
@@ -96,15 +108,21 @@ pub(super) fn check_count(length: usize, stride: usize) -> Result<()> {
 }
 
 /// The distinct values, each with its count.
-pub(super) fn counted<T: Ord>(all: impl Iterator<Item = T>) -> Vec<(T, u64)> {
-    let mut all: Vec<T> = all.collect();
-    all.sort_unstable();
+///
+/// # Errors
+/// `OutOfMemory`.
+pub(super) fn counted<T: Ord>(all: impl Iterator<Item = T>) -> Result<Vec<(T, u64)>> {
     let mut counted: Vec<(T, u64)> = Vec::new();
     for one in all {
-        match counted.last_mut() {
-            Some((last, count)) if *last == one => *count += 1,
-            _ => counted.push((one, 1)),
+        // Few are distinct, and most are as the one before.
+        match counted.iter_mut().rev().find(|(other, _)| *other == one) {
+            Some((_, count)) => *count += 1,
+            None => alloc::push(&mut counted, (one, 1), TILES)?,
         }
     }
-    counted
+    counted.sort_unstable();
+    Ok(counted)
 }
+
+/// Name of lists of tiles, for messages.
+pub(super) const TILES: &str = "tiles";

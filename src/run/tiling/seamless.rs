@@ -6,8 +6,9 @@
 //! `backend/statistics.rs` approximates the statistics by running a reduced picture and all tiles
 //! in turn (`rows/seamless.rs`).
 
-use super::grid::{HaloGrid, check_count, planned};
+use super::grid::{HaloGrid, TILES, check_count, kept, planned};
 use crate::backend::Strategy;
+use crate::base::alloc;
 use crate::base::buffer::align_up;
 use crate::base::error::{Error, Result};
 use crate::model::network::{Network, Part};
@@ -126,7 +127,9 @@ impl SeamlessTiles {
         let front = Call { part: Part::Front, ..*call };
         let strategies = in_memory(resources);
         // The tiles' plans do not depend on the front's strategy.
-        let mut known: Vec<((usize, usize), Rest)> = Vec::new();
+        let mut known: Vec<(usize, Strategy, Need)> = Vec::new();
+        // The plans of the last of these. Those of all would take more memory than a run.
+        let mut last = None;
         for front in front.plans(resources)? {
             let front = front?;
             let (sizes, strategies) = match resources.allow(&front.plan) {
@@ -136,18 +139,27 @@ impl SeamlessTiles {
             };
             for &size in sizes {
                 for &strategy in strategies {
-                    let key = (size, strategy.packed_limit);
-                    let at = match known.iter().position(|(other, _)| *other == key) {
+                    let same = |(other, by, _): &(usize, Strategy, Need)| {
+                        (*other, by.packed_limit) == (size, strategy.packed_limit)
+                    };
+                    let at = match known.iter().position(same) {
                         Some(at) => at,
                         None => {
                             let grid = grid(call, &front.output, size)?;
-                            known.push((key, Rest::of(call, grid, resources, strategy)?));
+                            let rest = Rest::of(call, grid, resources, strategy)?;
+                            alloc::push(&mut known, (size, strategy, rest.need), TILES)?;
+                            last = Some((known.len() - 1, rest));
                             known.len() - 1
                         }
                     };
-                    let plan = known[at].1.plan(call, &front);
+                    let (_, strategy, need) = known[at];
+                    let (grid, plan) = (need.grid, need.plan(call, &front));
                     if resources.allow(&plan) {
-                        let (_, Rest { grid, reduced, tiles, .. }) = known.swap_remove(at);
+                        let rest = match last.filter(|(of, _)| *of == at) {
+                            Some((_, rest)) => rest,
+                            None => Rest::of(call, grid, resources, strategy)?,
+                        };
+                        let Rest { reduced, tiles, .. } = rest;
                         return Ok(Some(Self { grid, plan, front, reduced, tiles }));
                     }
                     *least = least.with(&plan);
@@ -172,13 +184,23 @@ fn grid(call: &Call<'_>, front: &Output, size: usize) -> Result<SeamlessGrid> {
 
 /// The plans of the runs after the front.
 struct Rest {
-    grid: SeamlessGrid,
+    need: Need,
     reduced: Planned,
     tiles: Vec<(Window, Planned)>,
+}
+
+/// What the runs after the front need.
+#[derive(Clone, Copy)]
+struct Need {
+    grid: SeamlessGrid,
     workspace: u64,
     /// Memory of the process in bytes, besides the workspace.
     beside: u64,
+    /// Bytes of the plans themselves.
+    of_plans: u64,
     multiply_adds: u64,
+    /// Bytes of weights that stay resident after a run.
+    resident: u64,
 }
 
 impl Rest {
@@ -190,20 +212,30 @@ impl Rest {
     ) -> Result<Self> {
         let times = grid.rounds() + 1;
         let reduced = grid.reduced(call.network).by(resources, strategy)?;
-        let (plan, tiles) = (reduced.plan, Vec::new());
-        let (workspace, beside, multiply_adds) = (0, 0, 0);
-        let mut rest = Self { grid, reduced, tiles, workspace, beside, multiply_adds };
-        rest.add(&plan, times);
-        for (window, count) in grid.tiles.windows() {
+        let mut need = Need {
+            grid,
+            workspace: 0,
+            beside: 0,
+            of_plans: 0,
+            multiply_adds: 0,
+            resident: reduced.resident as u64,
+        };
+        need.add(&reduced, times);
+        let mut tiles = Vec::new();
+        for (window, count) in grid.tiles.windows()? {
             let tile = grid.tiles.tile(call.network, window).by(resources, strategy)?;
-            rest.add(&tile.plan, count.saturating_mul(times));
-            rest.tiles.push((window, tile));
+            need.add(&tile, count.saturating_mul(times));
+            alloc::push(&mut tiles, (window, tile), TILES)?;
         }
-        Ok(rest)
+        Ok(Self { need, reduced, tiles })
     }
+}
 
-    /// Adds `times` runs of `plan`.
-    fn add(&mut self, plan: &Plan, times: u64) {
+impl Need {
+    /// Adds `times` runs of `planned`.
+    fn add(&mut self, planned: &Planned, times: u64) {
+        let plan = &planned.plan;
+        self.of_plans += kept::<Window>(planned);
         self.workspace = self.workspace.max(plan.workspace_bytes);
         self.beside = self.beside.max(plan.peak_bytes - plan.workspace_bytes);
         let work = plan.multiply_adds.saturating_mul(times);
@@ -218,9 +250,9 @@ impl Rest {
         let rows = (self.grid.tiles.side.0 * (network.downscale() / scale) * row) as u64;
         let pinned = if front.output.spilled { 0 } else { align_up(front.output.bytes) as u64 };
         let workspace = (self.workspace + pinned).max(front.plan.workspace_bytes);
-        let beside = (front.plan.peak_bytes - front.plan.workspace_bytes
-            + self.reduced.resident as u64)
-            .max(self.beside + front.resident as u64 + rows);
+        let beside = (front.plan.peak_bytes - front.plan.workspace_bytes + self.resident)
+            .max(self.beside + front.resident as u64 + rows)
+            + self.of_plans;
         Plan {
             workspace_bytes: workspace,
             scratch_bytes: front.plan.scratch_bytes,

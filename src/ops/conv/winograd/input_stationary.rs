@@ -25,20 +25,20 @@ use super::grid::Grid;
 use super::slice::Slice;
 use super::stages::{Sizes, Stages, column_row};
 use super::strides::{input_point, odd_values, product_point, slice_pixel};
+use crate::base::alloc;
 use crate::base::buffer::{align_up, cast_mut};
 use crate::base::error::Result;
 use crate::kernels::{Panels, Prefetch, Sum, Winograd};
 use crate::ops::conv::layer::Layer;
 use crate::ops::conv::method::Work;
-use crate::ops::conv::output::{Item, Results};
+use crate::ops::conv::output::{Item, Items, Results};
 use crate::ops::conv::worker::{Scratch, Worker, floats};
 use crate::ops::sums::group;
 
 /// The scratch memory of this order.
 pub(super) fn scratch(blocking: &Blocking, layer: &Layer, panels: Panels) -> Scratch {
     let Sizes { band, inputs, products, pixels } = Sizes::new(blocking, layer, panels);
-    let strip = blocking.blocks().blocks(0..layer.output.height, layer.output.width).len();
-    let strip = strip.min(blocking.strip);
+    let strip = strip(blocking, layer);
     let slices = Slice::all(layer, panels).count();
     let in_channels = layer.input.channels;
     let filters = Slice::all(layer, panels)
@@ -53,6 +53,16 @@ pub(super) fn scratch(blocking: &Blocking, layer: &Layer, panels: Panels) -> Scr
         shared: floats(strip * inputs + slices * strip * pixels),
         worker: align_up(multiplying.max(band * size_of::<f32>())),
     }
+}
+
+/// Bytes that this order allocates beside: the tiles of each block of a strip.
+pub(super) fn bookkeeping(blocking: &Blocking, layer: &Layer) -> usize {
+    strip(blocking, layer).saturating_mul(size_of::<Grid>())
+}
+
+/// Blocks of the largest strip.
+fn strip(blocking: &Blocking, layer: &Layer) -> usize {
+    blocking.blocks().count(layer.output.height, layer.output.width).min(blocking.strip)
 }
 
 /// Values of transformed columns of filters: from a row to the next, and from a panel to the next.
@@ -82,7 +92,9 @@ pub(super) struct InputStationary<'r> {
 
 impl Work for InputStationary<'_> {
     /// Nothing: filters are transformed slice by slice.
-    fn prepare(&self, _: &mut [u8]) {}
+    fn prepare(&self, _: &mut [u8]) -> Result<()> {
+        Ok(())
+    }
 
     fn steps(&self, blocks: usize) -> usize {
         2 * blocks + blocks.div_ceil(self.strip) * self.stages.slices.len()
@@ -92,42 +104,38 @@ impl Work for InputStationary<'_> {
         &self,
         shared: &mut [u8],
         workers: &mut [Worker<'_>],
-        items: Vec<Item<'_>>,
+        mut items: Items<'_>,
         tick: &mut dyn FnMut(usize) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>> {
-        let shared = cast_mut(shared);
-        let (mut items, mut before) = (items.into_iter(), 0);
-        loop {
-            let strip: Vec<Item<'_>> = items.by_ref().take(self.strip).collect();
-            if strip.is_empty() {
-                return Ok(ControlFlow::Continue(()));
-            }
-            let after = before + self.steps(strip.len());
-            let flow = self.strip(shared, workers, strip, &mut |done| tick(before + done))?;
+        let (shared, mut before) = (cast_mut(shared), 0);
+        while items.left() > 0 {
+            let after = before + self.steps(items.left().min(self.strip));
+            let flow = self.strip(shared, workers, &mut items, &mut |done| tick(before + done))?;
             if flow.is_break() {
                 return Ok(flow);
             }
             before = after;
         }
+        Ok(ControlFlow::Continue(()))
     }
 }
 
 impl InputStationary<'_> {
-    /// Convolves a strip of blocks.
+    /// Convolves the next strip of blocks.
     fn strip(
         &self,
         shared: &mut [f32],
         workers: &mut [Worker<'_>],
-        items: Vec<Item<'_>>,
+        items: &mut Items<'_>,
         tick: &mut dyn FnMut(usize) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>> {
         let Stages { ref run, ref slices, ref sizes, .. } = self.stages;
-        let (threads, blocks) = (run.exec.threads, items.len());
-        let grids: Vec<Grid> =
-            items.iter().map(|item| self.stages.blocking.grid(&item.block)).collect();
+        let (threads, blocks) = (run.exec.threads, items.left().min(self.strip));
+        let grids = (0..blocks).map(|ahead| self.stages.blocking.grid(&items.block(ahead)));
+        let grids = alloc::collected(grids, "a strip of blocks")?;
         let (inputs, pixels) = shared.split_at_mut(blocks * sizes.inputs);
 
-        let transforms = grids.iter().zip(inputs.chunks_exact_mut(sizes.inputs)).collect();
+        let transforms = grids.iter().zip(inputs.chunks_exact_mut(sizes.inputs));
         let flow = threads.try_run(workers, transforms, tick, |worker, (grid, dst)| {
             self.stages.inputs(grid, cast_mut(worker.scratch), worker.input, dst)
         })?;
@@ -137,7 +145,7 @@ impl InputStationary<'_> {
 
         let inputs = &*inputs;
         let slice_pixels = blocks * sizes.pixels;
-        let products = slices.iter().zip(pixels.chunks_exact_mut(slice_pixels)).collect();
+        let products = slices.iter().zip(pixels.chunks_exact_mut(slice_pixels));
         let mut progress = |done| tick(blocks + done);
         let flow = threads.run(workers, products, &mut progress, |worker, (slice, dst)| {
             self.slice(&grids, slice, inputs, worker.scratch, dst);
@@ -147,11 +155,12 @@ impl InputStationary<'_> {
         }
 
         let pixels = &*pixels;
-        let stores = items.into_iter().zip(&grids).enumerate().collect();
+        // In this order, so that no item is taken beyond the last grid.
+        let stores = grids.iter().zip(items).enumerate();
         let mut progress = |done| tick(blocks + slices.len() + done);
-        threads.try_run(workers, stores, &mut progress, |worker, (block, (item, grid))| {
+        threads.try_run(workers, stores, &mut progress, |worker, (block, (grid, item))| {
             let of_slice = |slice: usize| &pixels[slice * slice_pixels + block * sizes.pixels..];
-            self.store(grid, of_slice, worker, item)
+            self.store(grid, of_slice, worker, item?)
         })
     }
 
@@ -240,7 +249,8 @@ impl InputStationary<'_> {
         let stride = slice_pixel(panels);
         let Item { block, rows, sums: group_sums } = item;
         run.with_rows(&block, rows, worker.output, |rows| {
-            let mut sums = vec![Sum::default(); run.layer.output.channels];
+            let channels = run.layer.output.channels;
+            let mut sums = alloc::filled(Sum::default(), channels, "a block's sums")?;
             for (row, mut out) in rows.into_iter().enumerate() {
                 let at = grid.row(row, stride);
                 for (index, slice) in slices.iter().enumerate() {

@@ -21,6 +21,7 @@ mod weight_stationary;
 pub(super) use blocking::Blocking;
 use blocking::Order;
 use input_stationary::InputStationary;
+use slice::Slice;
 use stages::Stages;
 use weight_stationary::WeightStationary;
 
@@ -29,7 +30,8 @@ use super::blocks::Cut;
 use super::layer::Layer;
 use super::method::{Method, Work};
 use super::run::Run;
-use super::worker::Scratch;
+use super::worker::{FIXED, Scratch};
+use crate::base::error::Result;
 use crate::kernels::Panels;
 
 impl Method for Blocking {
@@ -52,11 +54,22 @@ impl Method for Blocking {
         self.order == Order::WeightStationary
     }
 
-    fn begin<'r>(&'r self, run: Run<'r>) -> Box<dyn Work + 'r> {
-        let stages = Stages::new(run, self);
-        match self.order {
+    fn begin<'r>(&'r self, run: Run<'r>) -> Result<Box<dyn Work + 'r>> {
+        let stages = Stages::new(run, self)?;
+        Ok(match self.order {
             Order::WeightStationary => Box::new(WeightStationary { stages }),
             Order::InputStationary => Box::new(InputStationary { stages, strip: self.strip }),
-        }
+        })
+    }
+
+    fn bookkeeping(&self, layer: &Layer, panels: Panels, threads: usize) -> usize {
+        let slices = Slice::all(layer, panels).count() * size_of::<Slice>();
+        let order = match self.order {
+            Order::WeightStationary => {
+                threads.saturating_mul(weight_stationary::bookkeeping(self, panels))
+            }
+            Order::InputStationary => input_stationary::bookkeeping(self, layer),
+        };
+        order.saturating_add(slices + FIXED)
     }
 }

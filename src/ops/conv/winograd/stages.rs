@@ -6,6 +6,7 @@ use super::blocking::Blocking;
 use super::grid::Grid;
 use super::slice::Slice;
 use super::strides::{input_point, input_tile, product_point, slice_pixel};
+use crate::base::alloc;
 use crate::base::error::Result;
 use crate::kernels::{Gemm, Init, Panels, Prefetch, TileShape, Winograd};
 use crate::ops::conv::layer::Layer;
@@ -51,17 +52,19 @@ pub(super) struct Stages<'r> {
 }
 
 impl<'r> Stages<'r> {
-    pub(super) fn new(run: Run<'r>, blocking: &'r Blocking) -> Self {
+    /// # Errors
+    /// `OutOfMemory`.
+    pub(super) fn new(run: Run<'r>, blocking: &'r Blocking) -> Result<Self> {
         let panels = run.panels();
-        Self {
+        Ok(Self {
             run,
             blocking,
             winograd: blocking.winograd,
             panels,
-            slices: Slice::all(run.layer, panels).collect(),
+            slices: alloc::collected(Slice::all(run.layer, panels), "slices")?,
             sizes: Sizes::new(blocking, run.layer, panels),
-            bias: run.bias(),
-        }
+            bias: run.bias()?,
+        })
     }
 
     pub(super) fn in_channels(&self) -> usize {

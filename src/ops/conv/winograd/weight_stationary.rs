@@ -18,12 +18,13 @@ use super::blocking::Blocking;
 use super::slice::Slice;
 use super::stages::{Sizes, Stages, column_row};
 use super::strides::{input_point, product_point, slice_pixel};
+use crate::base::alloc;
 use crate::base::buffer::{align_up, cast_mut};
 use crate::base::error::Result;
 use crate::kernels::{Panels, Prefetch, Sum};
 use crate::ops::conv::layer::Layer;
 use crate::ops::conv::method::Work;
-use crate::ops::conv::output::{Item, Results};
+use crate::ops::conv::output::{Item, Items, Results};
 use crate::ops::conv::worker::{Scratch, Worker, floats};
 use crate::ops::sums::group;
 
@@ -39,6 +40,11 @@ pub(super) fn scratch(blocking: &Blocking, layer: &Layer, panels: Panels) -> Scr
     Scratch { shared: align_up(filters), worker: floats(band + inputs + products + pixels) }
 }
 
+/// Bytes that a worker of this order allocates beside.
+pub(super) fn bookkeeping(blocking: &Blocking, panels: Panels) -> usize {
+    blocking.winograd.columns() * column_row(panels, FILTER_CHANNELS) * size_of::<f32>()
+}
+
 /// A running Winograd convolution in this order.
 pub(super) struct WeightStationary<'r> {
     pub(super) stages: Stages<'r>,
@@ -46,15 +52,13 @@ pub(super) struct WeightStationary<'r> {
 
 impl Work for WeightStationary<'_> {
     /// Transforms the filters, a slice an item.
-    fn prepare(&self, shared: &mut [u8]) {
+    fn prepare(&self, shared: &mut [u8]) -> Result<()> {
         let mut rest = shared;
-        let mut items = Vec::new();
-        for slice in &self.stages.slices {
-            let (part, tail) = rest.split_at_mut(slice.filters(self.stages.winograd));
-            items.push((slice, part));
-            rest = tail;
-        }
-        self.stages.run.exec.each(items, |(slice, part)| self.filters(slice, part));
+        let winograd = self.stages.winograd;
+        let items = self.stages.slices.iter().map(move |slice| {
+            (slice, rest.split_off_mut(..slice.filters(winograd)).unwrap_or_default())
+        });
+        self.stages.run.exec.each(items, |(slice, part)| self.filters(slice, part))
     }
 
     fn steps(&self, blocks: usize) -> usize {
@@ -65,22 +69,23 @@ impl Work for WeightStationary<'_> {
         &self,
         shared: &mut [u8],
         workers: &mut [Worker<'_>],
-        items: Vec<Item<'_>>,
+        items: Items<'_>,
         tick: &mut dyn FnMut(usize) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>> {
         let filters = &*shared;
         let threads = self.stages.run.exec.threads;
-        threads.try_run(workers, items, tick, |worker, item| self.block(filters, worker, item))
+        threads.try_run(workers, items, tick, |worker, item| self.block(filters, worker, item?))
     }
 }
 
 impl WeightStationary<'_> {
     /// Transforms the filters of a slice.
-    fn filters(&self, slice: &Slice, dst: &mut [u8]) {
+    fn filters(&self, slice: &Slice, dst: &mut [u8]) -> Result<()> {
         let Stages { winograd, panels, .. } = self.stages;
         let (kernels, in_channels) = (self.stages.run.exec.kernels, self.stages.in_channels());
         let row_stride = column_row(panels, FILTER_CHANNELS);
-        let mut columns = vec![0.0; winograd.columns() * row_stride];
+        let length = winograd.columns() * row_stride;
+        let mut columns = alloc::filled(0.0, length, "columns of filters")?;
         for panel in 0..slice.panels {
             for first in (0..in_channels).step_by(FILTER_CHANNELS) {
                 let channels = first..in_channels.min(first + FILTER_CHANNELS);
@@ -95,6 +100,7 @@ impl WeightStationary<'_> {
                 }
             }
         }
+        Ok(())
     }
 
     fn block(&self, filters: &[u8], worker: &mut Worker<'_>, item: Item<'_>) -> Result<()> {
@@ -111,7 +117,8 @@ impl WeightStationary<'_> {
         let product_point = product_point(panels, grid.tiles());
         let stride = slice_pixel(panels);
         run.with_rows(&block, rows, output, |mut rows| {
-            let mut sums = vec![Sum::default(); run.layer.output.channels];
+            let channels = run.layer.output.channels;
+            let mut sums = alloc::filled(Sum::default(), channels, "a block's sums")?;
             let mut filters = filters;
             for slice in slices {
                 for phase in 0..winograd.phases() {

@@ -1,0 +1,158 @@
+//! What a call allocates besides its workspace is no more than its plan counts for it.
+//!
+//! The allocator counts for all threads of the process, so that this file has one test.
+
+mod support;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use ndarray::Array3;
+use support::Fixture;
+use vaekl::{Model, Plan, Session, SessionOptions, Tiling, plan_decode, plan_encode};
+
+/// The system's allocator, which counts the bytes in use and the most that ever were. The library
+/// takes its workspace from the system itself.
+struct Counting;
+
+static IN_USE: AtomicUsize = AtomicUsize::new(0);
+static MOST: AtomicUsize = AtomicUsize::new(0);
+
+fn grow(bytes: usize) {
+    MOST.fetch_max(IN_USE.fetch_add(bytes, Relaxed) + bytes, Relaxed);
+}
+
+// SAFETY: all calls go to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        grow(layout.size());
+        // SAFETY: by the caller's contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        IN_USE.fetch_sub(layout.size(), Relaxed);
+        // SAFETY: by the caller's contract.
+        unsafe { System.dealloc(at, layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // Both exist while one is copied to the other.
+        grow(size);
+        // SAFETY: by the caller's contract.
+        let made = unsafe { System.realloc(at, layout, size) };
+        IN_USE.fetch_sub(layout.size(), Relaxed);
+        made
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// The most bytes in use during `call` beyond those before it.
+fn allocated(call: impl FnOnce()) -> usize {
+    let before = IN_USE.load(Relaxed);
+    MOST.store(before, Relaxed);
+    call();
+    MOST.load(Relaxed) - before
+}
+
+/// What a plan leaves for the code, the stacks and the allocator's own memory.
+const PROCESS: u64 = 16 << 20;
+
+/// What `plan` counts besides the workspace and the process; the weights are among it.
+fn beside(plan: &Plan) -> u64 {
+    plan.peak_bytes - plan.workspace_bytes - PROCESS
+}
+
+fn check(what: &str, plan: &Plan, model: &Model, measured: usize) {
+    let (counted, measured) = (beside(plan), measured as u64);
+    // Weights are mapped, and not among what is measured.
+    let weights = model.info().weight_bytes;
+    assert!(measured <= counted, "{what}: {measured} bytes allocated, {counted} counted");
+    // And it is a bound near what it bounds: a part of the workspace, and what is fixed.
+    let most = plan.workspace_bytes / 16 + weights + (1 << 20);
+    assert!(counted <= most, "{what}: {counted} bytes counted, of {most} at most");
+}
+
+fn decode(what: &str, model: &Model, options: &SessionOptions, height: usize, width: usize) {
+    let channels = model.config().latent_channels;
+    let latents = Array3::from_shape_fn((channels, height, width), |(c, y, x)| {
+        ((c * 31 + y * 7 + x * 3) as f32 * 0.7).sin()
+    });
+    let plan = plan_decode(model, options, height, width).unwrap();
+    let mut session = Session::new(model, options).unwrap();
+    let measured = allocated(|| {
+        let mut rows = 0;
+        let mut on_row = |_: usize, _: &[f32]| {
+            rows += 1;
+            ControlFlow::Continue(())
+        };
+        assert_eq!(session.decode_rows(latents.view(), &mut on_row).unwrap(), plan);
+        assert_eq!(rows, height * model.config().downscale());
+    });
+    check(&format!("{what}, decode {width}x{height}"), &plan, model, measured);
+}
+
+fn encode(what: &str, model: &Model, options: &SessionOptions, height: usize, width: usize) {
+    let plan = plan_encode(model, options, height, width).unwrap();
+    let mut session = Session::new(model, options).unwrap();
+    let mut result = 0;
+    let measured = allocated(|| {
+        let fill = &mut |y: usize, row: &mut [f32]| {
+            row.iter_mut().enumerate().for_each(|(x, v)| *v = ((x + y) as f32 * 0.3).sin());
+            Ok(())
+        };
+        let output = session.encode_rows(height, width, fill).unwrap();
+        // The caller's.
+        result = output.encoded.mode().len() * size_of::<f32>();
+        result *= if output.encoded.posterior().is_some() { 2 } else { 1 };
+    });
+    check(&format!("{what}, encode {width}x{height}"), &plan, model, measured - result);
+}
+
+#[test]
+fn what_a_call_allocates_is_counted() {
+    let options = |threads: usize| {
+        let mut options = SessionOptions::default();
+        options.threads = threads;
+        options
+    };
+    let kl = Model::open(Fixture::open("latent_1x1").path()).unwrap();
+    let families = support::data().join("families");
+    let tiny = Model::open(families.join("tiny")).unwrap();
+    let flux2 = Model::open(families.join("flux2")).unwrap();
+
+    for (name, model) in [("kl", &kl), ("flux2", &flux2), ("tiny", &tiny)] {
+        let scale = model.config().downscale();
+        for (threads, side) in [(1, 16), (2, 192), (3, 1024)] {
+            let latents = side / scale;
+            decode(name, model, &options(threads), latents, latents + 3);
+            encode(name, model, &options(threads), side, side + 3 * scale);
+        }
+        for tiling in [Tiling::Diffusers, Tiling::Seamless] {
+            let mut options = options(2);
+            (options.tiling, options.tile_size) = (tiling, 16);
+            decode(&format!("{name}, {tiling:?}"), model, &options, 70, 90);
+        }
+        // Split, spilled, in tiles of a size that the budget chooses.
+        let mut options = options(3);
+        options.scratch_dir = Some(std::env::temp_dir());
+        let full = plan_decode(model, &options, 96, 96).unwrap();
+        for tiling in [Tiling::Exact, Tiling::Seamless] {
+            options.tiling = tiling;
+            for part in [9, 6, 4] {
+                let beside = full.peak_bytes - full.workspace_bytes;
+                options.memory_budget = beside + full.workspace_bytes * part / 10;
+                if plan_decode(model, &options, 96, 96).is_ok() {
+                    decode(&format!("{name}, {tiling:?}, {part}/10"), model, &options, 96, 96);
+                }
+            }
+        }
+    }
+    // Large, of few channels: lists that grow with the picture would show.
+    let side = 4096 / tiny.config().downscale();
+    decode("tiny", &tiny, &options(2), side, side);
+    encode("tiny", &tiny, &options(2), 4096, 4096);
+}
