@@ -6,9 +6,7 @@ use super::layer::{Layer, layer};
 use crate::arch::Level;
 use crate::backend::Act;
 use crate::base::buffer::{AlignedBuf, Elements, ElementsMut, cast_mut};
-use crate::kernels::{
-    AffineAct, Epilogue, Gemm, Init, Kernels, Prefetch, Softmax, Store, Sum,
-};
+use crate::kernels::{AffineAct, Epilogue, Gemm, Init, Kernels, Prefetch, Softmax, Store, Sum};
 
 /// What no kernel computes.
 const GUARD: f32 = 12_345.678;
@@ -198,8 +196,7 @@ fn affine_act(case: &mut Case<'_>, kernels: &[Kernels]) {
     let halves: Vec<f16> = values.iter().map(|&value| f16::from_f32(value)).collect();
     let brains: Vec<bf16> = values.iter().map(|&value| bf16::from_f32(value)).collect();
     let run = |kernels: &Kernels| {
-        let src =
-            [Elements::F32(&values), Elements::F16(&halves), Elements::Bf16(&brains)][kind];
+        let src = [Elements::F32(&values), Elements::F16(&halves), Elements::Bf16(&brains)][kind];
         let affine = with.then_some((&scale[..], &shift[..]));
         let job = AffineAct { src, src_stride, pixels, channels, affine, act, dst_stride };
         let mut dst = Guarded::new(pixels, channels, dst_stride);

@@ -99,7 +99,8 @@ fn options(choices: &mut Choices<'_>) -> SaveOptions {
     if choices.flag() {
         options.max_shard_size = Some(u64::from(choices.word() >> choices.below(32)));
     }
-    options.variant = choices.pick(&[None, None, Some("fp16"), Some("a b"), Some("")]).map(Into::into);
+    options.variant =
+        choices.pick(&[None, None, Some("fp16"), Some("a b"), Some("")]).map(Into::into);
     options
 }
 
@@ -125,7 +126,10 @@ fn tensors(paths: &[impl AsRef<Path>]) -> Tensors {
             assert_ne!(file.encoding(name), Some(Encoding::F8E4M3), "{name}");
             let array = file.to_f32(name).expect("a saved tensor is read");
             let bits = array.iter().map(|value| value.to_bits()).collect();
-            assert!(all.insert(name.to_owned(), (array.shape().to_vec(), bits)).is_none(), "{name}");
+            assert!(
+                all.insert(name.to_owned(), (array.shape().to_vec(), bits)).is_none(),
+                "{name}"
+            );
         }
     }
     all
@@ -137,7 +141,6 @@ fn rounded(bits: u32, dtype: Option<Storage>) -> u32 {
         None | Some(Storage::F32) => bits,
         Some(Storage::F16) => f16::from_f32(value).to_f32().to_bits(),
         Some(Storage::Bf16) => bf16::from_f32(value).to_f32().to_bits(),
-        Some(_) => unreachable!("a type without a rounding here"),
     }
 }
 

@@ -22,7 +22,8 @@ pub fn index(bytes: &[u8]) {
         for entry in fs::read_dir(data().join("sharded")).expect("a fixture") {
             let path = entry.expect("a fixture").path();
             let name = path.file_name().expect("a name").to_string_lossy();
-            if name.starts_with("diffusion") && !name.ends_with("index.json") || name == "config.json"
+            if name.starts_with("diffusion") && !name.ends_with("index.json")
+                || name == "config.json"
             {
                 scratch.write(&name, &fs::read(&path).expect("a fixture"));
             }
@@ -121,7 +122,8 @@ pub fn taesd(bytes: &[u8]) {
         SOUND.iter().map(read).collect()
     });
     let pickled = bytes.starts_with(b"PK") || bytes.first() == Some(&0x80);
-    let (ending, sound) = if pickled { ("pth", &halves[..2]) } else { ("safetensors", &halves[2..]) };
+    let (ending, sound) =
+        if pickled { ("pth", &halves[..2]) } else { ("safetensors", &halves[2..]) };
     for (name, which) in [("decoder", 0), ("encoder", 1)] {
         let other = if which == 0 { "encoder" } else { "decoder" };
         let scratch = Scratch::new();

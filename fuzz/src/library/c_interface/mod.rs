@@ -172,7 +172,14 @@ impl Session {
         check(status, &error, "vaekl_session_new");
         assert_eq!(handle.is_null(), status != 0);
         let limited = options.memory_budget > 0 || workspace.is_some();
-        (status == 0).then_some(Self { handle, workspace, options, _scratch: scratch, left, limited })
+        (status == 0).then_some(Self {
+            handle,
+            workspace,
+            options,
+            _scratch: scratch,
+            left,
+            limited,
+        })
     }
 
     /// What holds after every call.
@@ -418,9 +425,8 @@ fn encode(choices: &mut Choices<'_>, model: &Model, session: &mut Session) {
     spoil_latent(choices, &mut out);
     let (seed, mut error) = (choices.long(), fresh());
     // SAFETY: views of memory that lives through the call.
-    let status = unsafe {
-        vaekl_encode(session.handle, &picture.view, posterior, seed, &out, &mut error)
-    };
+    let status =
+        unsafe { vaekl_encode(session.handle, &picture.view, posterior, seed, &out, &mut error) };
     check(status, &error, "vaekl_encode");
     zone.check_guards("vaekl_encode");
     let untouched = zone.bytes().iter().all(|&byte| byte == 0xff);
@@ -428,7 +434,8 @@ fn encode(choices: &mut Choices<'_>, model: &Model, session: &mut Session) {
 }
 
 fn plan(choices: &mut Choices<'_>, model: &Model, session: &Session) {
-    let (mut plan, mut error) = (Plan { struct_size: size_of::<Plan>(), ..Plan::default() }, fresh());
+    let (mut plan, mut error) =
+        (Plan { struct_size: size_of::<Plan>(), ..Plan::default() }, fresh());
     let side = |choices: &mut Choices<'_>| match choices.below(8) {
         0 => choices.word(),
         _ => choices.below(200) as u32,
