@@ -23,8 +23,6 @@ use crate::report::{self, Report};
 pub(crate) struct Engine<'a> {
     options: &'a Options,
     interrupt: &'a Interrupt,
-    /// The options of the session. What the command takes itself is reserved of the budget.
-    limits: SessionOptions,
     /// The arrays in memory, for messages.
     beside: String,
     session: Session,
@@ -55,7 +53,6 @@ impl<'a> Engine<'a> {
         Ok(Self {
             options,
             interrupt,
-            limits,
             beside: String::new(),
             session,
             load_s: start.elapsed().as_secs_f64(),
@@ -96,37 +93,44 @@ impl<'a> Engine<'a> {
         Ok(self.config().unscale_latents(latents)?)
     }
 
-    /// Reserves the memory of `values`, in memory for `input` and its result, of the budget.
-    pub(crate) fn reserve(&mut self, input: &Path, values: usize) {
-        let arrays = bytes(values);
-        self.limits.memory_reserved = process().saturating_add(arrays);
-        self.session.set_memory_reserved(self.limits.memory_reserved);
+    /// Reserves memory of the budget for a call to come. Fails if no plan keeps the budget beside it,
+    /// or fits what the system can give, or if the input cannot be read within: before it is read.
+    pub(crate) fn reserve(&mut self, input: &Path, need: &Need) -> Result<()> {
+        self.session.set_memory_reserved(process().saturating_add(need.arrays));
         self.beside = format!(
             "{}: with {} of input and output in memory",
             input.display(),
-            report::mib(arrays)
+            report::mib(need.arrays)
         );
-    }
-
-    /// Fails if no plan for `call` on an input of `height` x `width` keeps the budget, or fits what
-    /// the system can give: asked before the input of that size is read.
-    pub(crate) fn check(&self, call: PlannedCall, height: usize, width: usize) -> Result<()> {
-        let (model, limits) = (self.session.model(), &self.limits);
-        let planned = match call {
-            PlannedCall::Decode => vaekl::plan_decode(model, limits, height, width),
-            PlannedCall::Encode => vaekl::plan_encode(model, limits, height, width),
+        let planned = match need.call {
+            PlannedCall::Decode => self.session.plan_decode(need.height, need.width),
+            PlannedCall::Encode => self.session.plan_encode(need.height, need.width),
         };
-        match planned {
+        match planned.map_err(|error| (error.kind(), error)) {
+            Err((ErrorKind::Budget, error)) => return Err(error.within(&self.beside).into()),
+            Err((ErrorKind::OutOfMemory, error)) => {
+                return Err(error.within(input.display()).into());
+            }
             // What does not depend on memory is told by the call itself.
-            Err(error) if error.kind() != ErrorKind::Budget => Ok(()),
-            Err(error) => Err(error.within(&self.beside).into()),
-            Ok(_) => Ok(()),
+            _ => {}
         }
-    }
-
-    /// Fails if the machine lacks the memory to encode a picture of this size.
-    pub(crate) fn fits_encode(&self, height: usize, width: usize) -> vaekl::Result<()> {
-        vaekl::plan_encode(self.session.model(), &self.limits, height, width)?.fits_machine()
+        let mib = |bytes: u64| format!("{} MiB", bytes.div_ceil(1 << 20));
+        let (least, reading) = (process().saturating_add(need.reading), need.reading);
+        match (self.options.memory, vaekl::memory_available()) {
+            (Some(budget), _) if least > budget => Err(Failure::at(
+                input,
+                format!(
+                    "a memory budget of {} cannot be kept: at least {} are needed to read it",
+                    mib(budget),
+                    mib(least)
+                ),
+            )),
+            (_, Some(have)) if reading > have => Err(Failure::at(
+                input,
+                format!("{} are needed to read it, {} MiB can be had", mib(reading), have >> 20),
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Encodes `sample` of the file `input`; the seconds are those of the call.
@@ -298,6 +302,18 @@ pub(crate) fn session_options(options: &Options) -> SessionOptions {
         .with_tile_overlap(options.tile_overlap);
     session.scratch_dir = options.scratch.clone();
     session
+}
+
+/// The memory that a call takes besides the library's.
+pub(crate) struct Need {
+    pub(crate) call: PlannedCall,
+    /// The size of the call's input, in latents or in pixels.
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+    /// The most bytes while the input is read.
+    pub(crate) reading: u64,
+    /// Bytes of the arrays that are in memory during the call.
+    pub(crate) arrays: u64,
 }
 
 /// Number of values in an array of this shape, saturating.

@@ -68,7 +68,6 @@ impl<'a> PictureFile<'a> {
 
     /// The most bytes in memory while [`PictureFile::read`] reads `channels`, its result among
     /// them.
-    #[cfg_attr(not(test), expect(dead_code, reason = "what counts budgets asks before it reads"))]
     pub(crate) fn reading_bytes(&self, channels: usize) -> u64 {
         let pixels = u64::from(self.stored.0) * u64::from(self.stored.1);
         let turned = if self.orientation == Orientation::NoTransforms { 1 } else { 2 };

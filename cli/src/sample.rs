@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use ndarray::{Array4, ArrayView4, Axis, Slice};
 use vaekl::Config;
 
+use crate::args::PlannedCall;
 use crate::arrays;
+use crate::engine::{self, Need};
 use crate::failure::{Failure, Result};
 use crate::output::{Format, Target};
 use crate::picture::{self, PictureFile};
@@ -23,7 +25,7 @@ pub(crate) enum Input {
 pub(crate) fn read(
     path: &Path,
     config: &Config,
-    fits: impl FnOnce(usize, usize) -> vaekl::Result<()>,
+    fits: impl FnOnce(&Need) -> Result<()>,
 ) -> Result<(Array4<f32>, Option<String>)> {
     let (input, remark) = open(path, config, Wanted { rows: false, patch: 1 }, fits)?;
     match input {
@@ -44,17 +46,21 @@ pub(crate) struct Wanted {
 /// Opens the encoder's input: a picture, resized to whole latents or patches if necessary, or an
 /// array, unchanged. The second value is a remark for the user.
 ///
-/// `fits(height, width)` may refuse the size of a picture before its pixels are decoded.
+/// `fits` may refuse the size of the input before it is read.
 pub(crate) fn open(
     path: &Path,
     config: &Config,
     wanted: Wanted,
-    fits: impl FnOnce(usize, usize) -> vaekl::Result<()>,
+    fits: impl FnOnce(&Need) -> Result<()>,
 ) -> Result<(Input, Option<String>)> {
+    let call = PlannedCall::Encode;
     let factor = config.downscale();
     if Format::of(path).is_ok_and(Format::is_array) {
         let file = arrays::open(path, &["image", "sample"])?;
         let remark = check_array(path, config, wanted.patch, file.dims())?;
+        let (batch, channels, height, width) = file.dims();
+        let arrays = engine::bytes(engine::values(&[batch, channels, height, width]));
+        fits(&Need { call, height, width, reading: file.reading_bytes()?, arrays })?;
         return Ok((Input::Array(file.read()?), remark));
     }
     let factor = factor * wanted.patch;
@@ -67,14 +73,21 @@ pub(crate) fn open(
     let file = PictureFile::open(path)?;
     let (width, height) = file.size();
     let (new_width, new_height) = whole(path, "picture", (width, height), factor)?;
-    fits(new_height, new_width).map_err(|error| {
-        error.within(format_args!("{}: picture of {width}x{height}", path.display()))
-    })?;
     let whole = (new_width, new_height) == (width, height);
-    if whole
-        && wanted.rows
-        && let Some(rows) = file.rows(channels)?
-    {
+    let rows = if whole && wanted.rows { file.rows(channels)? } else { None };
+    let need = match rows {
+        Some(_) => Need { call, height, width, reading: 0, arrays: 0 },
+        None => {
+            let arrays = engine::bytes(engine::values(&[channels, new_height, new_width]));
+            // The array is made of the picture, which is resized between two of its own.
+            let resized = if whole { 1 } else { 3 };
+            let made = arrays.saturating_add(resized * file.picture_bytes(channels));
+            let reading = file.reading_bytes(channels).max(made);
+            Need { call, height: new_height, width: new_width, reading, arrays }
+        }
+    };
+    fits(&need)?;
+    if let Some(rows) = rows {
         return Ok((Input::Rows(Box::new(rows), height, width), None));
     }
     let picture = file.read(channels)?;

@@ -7,8 +7,10 @@
 //! | `kernels` | a matrix product, or a pass over a block, on one thread |
 //! | `layer` | a convolution, with its error |
 //! | `run` | the operators of a decode or an encode |
+//! | `compare` | nothing: kernels of every level against the portable ones, for `fuzz/` |
 //! | `operator`, `number` | what these are made of |
 
+mod compare;
 mod kernels;
 mod layer;
 mod number;
@@ -16,6 +18,7 @@ mod operator;
 mod peak;
 mod run;
 
+pub use compare::compare;
 pub use kernels::{Pass, Product, gemm, pass};
 pub use layer::{Layer, layer};
 pub use operator::Operator;

@@ -103,6 +103,25 @@ impl Session {
         self.options.memory_reserved = bytes;
     }
 
+    /// What a decode of one latent of `height` x `width` by this session would need now, with what
+    /// the system can give: [`plan_decode`](crate::plan_decode) asks neither.
+    ///
+    /// # Errors
+    /// Those of [`Session::decode`], except for those of arithmetic.
+    pub fn plan_decode(&self, height: usize, width: usize) -> Result<Plan> {
+        let shape = (1, self.model.config().latent_channels, height, width);
+        self.scheme(Direction::Decode, shape, Returned::Rows).map(|scheme| scheme.plan())
+    }
+
+    /// What an encode of one picture of `height` x `width` pixels by this session would need now.
+    ///
+    /// # Errors
+    /// Those of [`Session::encode`], except for those of arithmetic.
+    pub fn plan_encode(&self, height: usize, width: usize) -> Result<Plan> {
+        let shape = (1, self.model.config().in_channels, height, width);
+        self.scheme(Direction::Encode, shape, Returned::Arrays).map(|scheme| scheme.plan())
+    }
+
     /// Sets the token that cancels later calls.
     ///
     /// ```

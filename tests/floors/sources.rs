@@ -4,8 +4,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Folders with sources of our own.
-pub(crate) const FOLDERS: [&str; 9] =
-    ["src", "cli", "tests", "benches", "examples", "scripts", "bindings", "include", "packaging"];
+pub(crate) const FOLDERS: [&str; 10] = [
+    "src",
+    "cli",
+    "tests",
+    "benches",
+    "examples",
+    "fuzz",
+    "scripts",
+    "bindings",
+    "include",
+    "packaging",
+];
 
 /// Sources outside of them.
 const SINGLE: [&str; 3] = ["build.rs", "Makefile", ".ci/run"];
@@ -74,7 +84,8 @@ fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy();
         if path.is_dir() {
-            if !name.starts_with('.') && name != "__pycache__" {
+            // What is built stays out.
+            if !name.starts_with('.') && name != "__pycache__" && name != "target" {
                 collect(&path, found);
             }
         } else if is_source(&path) {

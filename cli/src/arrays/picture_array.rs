@@ -64,7 +64,6 @@ impl ArrayFile {
     }
 
     /// The most bytes in memory while [`ArrayFile::read`] reads, its result among them.
-    #[expect(dead_code, reason = "what counts budgets asks before it reads")]
     pub(crate) fn reading_bytes(&self) -> Result<u64> {
         self.container.reading_bytes(&self.name)
     }

@@ -8,10 +8,10 @@ use ndarray::{Array4, ArrayView3, ArrayView4, Axis, Slice};
 use vaekl::Parts;
 
 use super::context::Context;
-use crate::args::Decode;
-use crate::engine::{self, Engine};
+use crate::args::{Decode, PlannedCall};
+use crate::engine::{self, Engine, Need};
 use crate::failure::{Failure, Result};
-use crate::latents::{self, Kind, Request};
+use crate::latents::{self, Kind, LatentsFile, Request};
 use crate::mask;
 use crate::output::Target;
 use crate::png_rows::{self, PngRows};
@@ -24,27 +24,50 @@ pub(super) fn run(context: &Context<'_>, arguments: &Decode) -> Result<()> {
     if arguments.mask.is_some() {
         mask::check(engine.config(), context.options.tiling)?;
     }
-    let (latents, kind) = read_latents(context, arguments, &engine)?;
-
+    let label = engine.label(Kind::Raw);
+    let request = Request {
+        path: &arguments.latents,
+        tensor: arguments.tensor.as_deref(),
+        scaled: arguments.scaled,
+        size: arguments.size,
+        model: &label,
+        config: &engine.config().clone(),
+    };
+    let file = latents::open(&request)?;
     let factor = engine.config().downscale();
-    let (batch, _, latent_h, latent_w) = latents.dim();
+    let (batch, found, latent_h, latent_w) = file.dims();
     let sides = latent_h.checked_mul(factor).zip(latent_w.checked_mul(factor));
     let (height, width) = sides.ok_or_else(|| {
         Failure::at(&arguments.latents, format!("latents of {latent_w}x{latent_h} are too many"))
     })?;
     let shape = [batch, engine.config().out_channels, height, width];
     let mut targets = SampleTarget::new(target, shape)?;
+    let by_rows = arguments.mask.is_none() && targets.as_png().is_some();
+    let output = if by_rows { 0 } else { engine::values(&shape) };
+    // The picture and its mask.
+    let given = match arguments.mask {
+        Some(_) => engine::values(&shape).saturating_add(engine::values(&[batch, height, width])),
+        None => 0,
+    };
+    let channels = engine.config().latent_channels;
+    let latents = engine::values(&[batch, channels, latent_h, latent_w]);
+    // Moments are there until their mean is copied.
+    let copied = if found > channels { engine::bytes(latents) } else { 0 };
+    let need = Need {
+        call: PlannedCall::Decode,
+        height: latent_h,
+        width: latent_w,
+        reading: file.reading_bytes()?.saturating_add(copied),
+        arrays: engine::bytes(latents.saturating_add(output).saturating_add(given)),
+    };
+    engine.reserve(&arguments.latents, &need)?;
+    let (latents, kind) = read_latents(context, file, &engine)?;
     let masked = match (&arguments.picture, &arguments.mask) {
         (Some(picture), Some(mask)) => {
             Some((mask::read_picture(picture, shape)?, mask::read(mask, shape)?))
         }
         _ => None,
     };
-    let by_rows = masked.is_none() && targets.as_png().is_some();
-    let output = if by_rows { 0 } else { engine::values(&shape) };
-    let given = masked.as_ref().map_or(0, |(picture, mask)| picture.len() + mask.len());
-    let arrays = latents.len().saturating_add(output).saturating_add(given);
-    engine.reserve(&arguments.latents, arrays);
 
     let (input, view) = (&arguments.latents, latents.view());
     let decode_s = match (targets.as_png(), masked) {
@@ -145,18 +168,10 @@ fn decode_rows(
 /// Raw latents of the file, of moments the mean, and what the file has.
 fn read_latents(
     context: &Context<'_>,
-    arguments: &Decode,
+    file: LatentsFile<'_>,
     engine: &Engine<'_>,
 ) -> Result<(Array4<f32>, Kind)> {
-    let request = Request {
-        path: &arguments.latents,
-        tensor: arguments.tensor.as_deref(),
-        scaled: arguments.scaled,
-        size: arguments.size,
-        model: &engine.label(Kind::Raw),
-        config: engine.config(),
-    };
-    let (mut latents, kind, remark) = latents::read(&request)?;
+    let (mut latents, kind, remark) = file.read()?;
     if let Some(remark) = remark {
         context.remark(&remark);
     }

@@ -6,7 +6,7 @@ use vaekl::{Config, Generator, Parts};
 
 use super::context::Context;
 use crate::args::{Encode, Posterior};
-use crate::engine::Engine;
+use crate::engine::{Engine, Need};
 use crate::failure::{Failure, Result};
 use crate::latents::{self, Kind, LatentsFormat, Written};
 use crate::output::Target;
@@ -19,9 +19,10 @@ pub(super) fn run(context: &Context<'_>, arguments: &Encode) -> Result<()> {
     let mut target = Target::create_as(&arguments.output, format)?;
     let mut engine = Engine::open(context.options, &context.interrupt, Parts::Encoder)?;
     let patch = check_model(arguments, engine.config())?;
-    let fits = |height, width| engine.fits_encode(height, width);
+    let config = engine.config().clone();
+    let fits = |need: &Need| engine.reserve(&arguments.image, need);
     let wanted = Wanted { rows: true, patch };
-    let (input, remark) = sample::open(&arguments.image, engine.config(), wanted, fits)?;
+    let (input, remark) = sample::open(&arguments.image, &config, wanted, fits)?;
     if let Some(remark) = remark {
         context.remark(&remark);
     }
@@ -29,7 +30,6 @@ pub(super) fn run(context: &Context<'_>, arguments: &Encode) -> Result<()> {
     let (height, width, (encoded, encode_s)) = match input {
         Input::Array(input) => {
             let (_, _, height, width) = input.dim();
-            engine.reserve(&arguments.image, input.len());
             (height, width, engine.encode(&arguments.image, input.view())?)
         }
         Input::Rows(rows, height, width) => {

@@ -1,11 +1,11 @@
 //! `vaekl reconstruct IMAGE -o OUT`.
 
-use ndarray::{Array4, Axis, Slice};
+use ndarray::{Axis, Slice};
 use vaekl::Parts;
 
 use super::context::Context;
 use crate::args::Reconstruct;
-use crate::engine::{self, Engine};
+use crate::engine::{self, Engine, Need};
 use crate::failure::Result;
 use crate::mask;
 use crate::output::Target;
@@ -18,22 +18,25 @@ pub(super) fn run(context: &Context<'_>, arguments: &Reconstruct) -> Result<()> 
     if arguments.mask.is_some() {
         mask::check(engine.config(), context.options.tiling)?;
     }
-    let fits = |height, width| engine.fits_encode(height, width);
-    let (input, remark) = sample::read(&arguments.image, engine.config(), fits)?;
+    let config = engine.config().clone();
+    let side = |length| config.encoded_length(length).saturating_mul(config.downscale());
+    let fits = |need: &Need| {
+        // The picture that comes of it, and a mask.
+        let channels = config.out_channels + usize::from(arguments.mask.is_some());
+        let (height, width) = (side(need.height), side(need.width));
+        let made = engine::bytes(engine::values(&[channels, height, width]));
+        engine
+            .reserve(&arguments.image, &Need { arrays: need.arrays.saturating_add(made), ..*need })
+    };
+    let (input, remark) = sample::read(&arguments.image, &config, fits)?;
     if let Some(remark) = remark {
         context.remark(&remark);
     }
-    let config = engine.config();
     let (batch, _, height, width) = input.dim();
-    let side = |length| config.encoded_length(length).saturating_mul(config.downscale());
     let (height, width) = (side(height), side(width));
     let shape = [batch, config.out_channels, height, width];
     let mut targets = SampleTarget::new(target, shape)?;
     let mask = arguments.mask.as_deref().map(|path| mask::read(path, shape)).transpose()?;
-
-    let masked = mask.as_ref().map_or(0, Array4::len);
-    let beside = input.len().saturating_add(engine::values(&shape)).saturating_add(masked);
-    engine.reserve(&arguments.image, beside);
     let (encoded, encode_s) = engine.encode(&arguments.image, input.view())?;
     let (latents, image) = (encoded.mode(), &arguments.image);
     let (output, decode_s) = match &mask {

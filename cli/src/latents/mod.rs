@@ -20,5 +20,5 @@ mod write;
 
 pub(crate) use format::LatentsFormat;
 pub(crate) use label::{Kind, Label};
-pub(crate) use read::{Request, read};
+pub(crate) use read::{LatentsFile, Request, open, read};
 pub(crate) use write::{Written, write};

@@ -130,7 +130,6 @@ pub(crate) fn open<'a>(request: &'a Request<'a>) -> Result<LatentsFile<'a>> {
 impl LatentsFile<'_> {
     /// Batch, channels, height and width of what [`LatentsFile::read`] gives; moments have twice
     /// the channels of latents.
-    #[expect(dead_code, reason = "what counts budgets asks before it reads")]
     pub(crate) fn dims(&self) -> (usize, usize, usize, usize) {
         let (batch, channels, height, width) = self.layout.dims;
         let patch = if self.is_folded { self.request.config.patch_size() } else { 1 };
@@ -138,7 +137,6 @@ impl LatentsFile<'_> {
     }
 
     /// The most bytes in memory while [`LatentsFile::read`] reads, its result among them.
-    #[expect(dead_code, reason = "what counts budgets asks before it reads")]
     pub(crate) fn reading_bytes(&self) -> Result<u64> {
         let (batch, channels, height, width) = self.layout.dims;
         let values = [channels, height, width, size_of::<f32>()]
