@@ -16,6 +16,7 @@
 //! | `output` | files that appear whole or not at all |
 //! | `report` | what is printed at the end |
 //! | `interrupt`, `progress`, `failure` | Ctrl-C, the bar, errors and exit codes |
+//! | `os` | what differs by system |
 #![forbid(unsafe_code)]
 
 mod args;
@@ -27,6 +28,7 @@ mod failure;
 mod interrupt;
 mod latents;
 mod mask;
+mod os;
 mod output;
 mod picture;
 mod png_rows;
@@ -47,7 +49,7 @@ use args::Arguments;
 use failure::Result;
 
 fn main() -> ExitCode {
-    interrupt::refuse_file_size_signal();
+    os::refuse_file_size_signal();
     let done = match Arguments::try_parse() {
         Ok(arguments) => commands::run(&arguments),
         Err(error) => match tell(&error) {
