@@ -18,6 +18,7 @@
 //! | `output` | files that appear whole or not at all |
 //! | `report` | what is printed at the end |
 //! | `interrupt`, `progress`, `failure` | Ctrl-C, the bar, errors and exit codes |
+//! | `os` | what differs by system |
 //! | `fuzzing` | the readers, for `fuzz/` |
 //!
 //! It is a library so that `fuzz/` reaches its readers: nothing of it is an interface.
@@ -38,6 +39,7 @@ mod latents;
 mod limits;
 mod mask;
 mod memory;
+mod os;
 mod output;
 mod parts;
 mod picture;
@@ -61,7 +63,7 @@ use failure::Result;
 
 /// What the program does: its exit code.
 pub fn main() -> ExitCode {
-    interrupt::refuse_file_size_signal();
+    os::refuse_file_size_signal();
     let done = match Arguments::try_parse() {
         Ok(arguments) => commands::run(&arguments),
         Err(error) => match tell(&error) {

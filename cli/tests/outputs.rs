@@ -1,5 +1,5 @@
-//! Outputs and messages that can be trusted: nothing is left behind, nothing is lost, and nothing of
-//! a file steers the terminal.
+//! Outputs and messages that can be trusted: nothing is left behind, nothing is lost, and nothing
+//! of a file steers the terminal.
 #![cfg(unix)]
 
 mod common;

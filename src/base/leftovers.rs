@@ -51,15 +51,15 @@ mod tests {
     #[test]
     fn files_go_and_folders_that_are_empty_then() {
         let base = std::env::temp_dir().join(format!("vaekl-leftovers-{}", std::process::id()));
-        let [kept, new] = ["kept", "new"].map(|name| base.join(name));
-        for folder in [&base, &kept, &new] {
+        let [theirs, ours] = ["theirs", "ours"].map(|name| base.join(name));
+        for folder in [&base, &theirs, &ours] {
             fs::create_dir(folder).unwrap();
         }
-        let files = BTreeSet::from(["a", "gone"].map(|name| new.join(name)));
-        fs::write(new.join("a"), "").unwrap();
-        fs::write(kept.join("somebody's"), "").unwrap();
-        Leftovers { files, folders: vec![base.clone(), kept.clone(), new.clone()] }.remove();
-        assert!(!new.exists() && kept.join("somebody's").exists());
+        let files = BTreeSet::from(["a", "gone"].map(|name| ours.join(name)));
+        fs::write(ours.join("a"), "").unwrap();
+        fs::write(theirs.join("somebody's"), "").unwrap();
+        Leftovers { files, folders: vec![base.clone(), theirs.clone(), ours.clone()] }.remove();
+        assert!(!ours.exists() && theirs.join("somebody's").exists());
         fs::remove_dir_all(&base).unwrap();
     }
 }
