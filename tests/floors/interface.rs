@@ -125,9 +125,12 @@ fn public_item(tokens: &[Token], at: usize, kept: &str) -> Option<(String, Strin
     let kind = if tokens[kind + 1].text == "fn" { kind + 1 } else { kind };
     let name = tokens[kind + 1].text.to_owned();
     let mut open = kind;
-    while !["{", ";"].contains(&tokens.get(open)?.text)
-        && !(tokens[kind].text == "const" && tokens[open].text == "=")
-    {
+    // Where what users see ends: the body, or the value of a constant.
+    let ends = |text: &str| match tokens[kind].text {
+        "const" | "static" => ["=", ";"].contains(&text),
+        _ => ["{", ";"].contains(&text),
+    };
+    while !ends(tokens.get(open)?.text) {
         open = match tokens[open].text {
             "(" | "[" => closing(tokens, open) + 1,
             _ => open + 1,
