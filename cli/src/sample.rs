@@ -111,11 +111,10 @@ fn check_array(
         return Err(Failure::at(path, what));
     }
     if channels != config.in_channels {
+        // In the library's words, before anything is read.
         let expected = config.in_channels;
-        return Err(Failure::at(
-            path,
-            format!("array of {channels} channels, expected {expected}"),
-        ));
+        let what = format!("picture: {expected} channels expected (in_channels), {channels} found");
+        return Err(Failure::at(path, what));
     }
     let all = (whole_width, whole_height) == (width, height);
     Ok((!all).then(|| {

@@ -50,8 +50,12 @@ impl<'a> Builder<'a> {
     /// The tensors taken, under diffusers' names.
     pub(super) fn tensors(&self) -> BTreeMap<String, Tensor> {
         let tensors = self.checkpoint.tensors.iter();
-        let taken = tensors.filter(|(name, _)| self.used.contains(*name));
-        taken.map(|(name, tensor)| (name.clone(), tensor.clone())).collect()
+        // One by one: collected, they would be in a vector first, whose allocation cannot fail.
+        let mut taken = BTreeMap::new();
+        for (name, tensor) in tensors.filter(|(name, _)| self.used.contains(*name)) {
+            taken.insert(name.clone(), tensor.clone());
+        }
+        taken
     }
 
     pub(super) fn norm(&mut self, name: &str, channels: usize) -> Result<Norm> {

@@ -4,6 +4,7 @@
 
 use super::config::{Config, Family};
 use super::family::Direction;
+use crate::base::alloc;
 use crate::base::error::{Error, Result};
 use crate::checkpoint::{Checkpoint, Tensor};
 
@@ -57,11 +58,14 @@ pub(super) fn absences(
 }
 
 /// The tensors of the halves of `directions` that no layer uses.
+///
+/// # Errors
+/// `OutOfMemory`.
 pub(super) fn unused(
     checkpoint: &Checkpoint,
     used: impl Fn(&str) -> bool,
     directions: &[Direction],
-) -> Vec<String> {
+) -> Result<Vec<String>> {
     let wanted = |name: &str| {
         directions.iter().any(|direction| {
             let roots = match direction {
@@ -74,7 +78,7 @@ pub(super) fn unused(
     let left = |(name, tensor): (&String, &Tensor)| {
         (wanted(name) && !used(name)).then(|| tensor.name.clone())
     };
-    checkpoint.tensors.iter().filter_map(left).collect()
+    alloc::collected(checkpoint.tensors.iter().filter_map(left), "names of unused tensors")
 }
 
 /// # Errors

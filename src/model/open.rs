@@ -260,7 +260,7 @@ impl Model {
             flux2::read_statistics(&mut builder, &mut config, &flux2)
                 .map_err(|error| error.within(&checkpoint.source))?;
         }
-        let unused = check::unused(&checkpoint, |name| builder.used(name), directions);
+        let unused = check::unused(&checkpoint, |name| builder.used(name), directions)?;
         if inferred {
             check::absences(&checkpoint, &config, directions)?;
             check::none_unused(&checkpoint, &config, &unused)?;
