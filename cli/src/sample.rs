@@ -96,7 +96,7 @@ fn check_array(
     path: &Path,
     config: &Config,
     patch: usize,
-    (_, channels, height, width): (usize, usize, usize, usize),
+    [_, channels, height, width]: [usize; 4],
 ) -> Result<Option<String>> {
     let factor = config.downscale();
     let tiny = config.family.tiny().is_some();
