@@ -110,16 +110,12 @@ impl<'a> PictureFile<'a> {
     /// Reads the pixels, turned upright by the EXIF orientation, as grey (`channels` 1) or RGB (3).
     /// Alpha is dropped, as by Pillow's `convert("RGB")`.
     pub(crate) fn read(self, channels: usize) -> Result<Picture> {
-        let Self { path, coding, coded_size, orientation } = self;
+        let Self { path, coding, orientation, .. } = self;
         let picture = match coding {
             Coding::Png(mut reader) => png_rows::read(&mut reader, channels)
                 .map_err(|error| Failure::from(error.within(path.display())))?,
-            Coding::Jpeg(facts) => {
-                decoded(path, facts, coded_size, channels, |file| JpegDecoder::new(file))?
-            }
-            Coding::WebP(facts) => {
-                decoded(path, facts, coded_size, channels, |file| WebPDecoder::new(file))?
-            }
+            Coding::Jpeg(facts) => decoded(path, facts, channels, JpegDecoder::new)?,
+            Coding::WebP(facts) => decoded(path, facts, channels, WebPDecoder::new)?,
         };
         Ok(picture.turned(orientation))
     }
@@ -140,14 +136,14 @@ fn walked(path: &Path, file: &mut BufReader<File>, walk: Walk) -> Result<Facts> 
     }
 }
 
-/// The picture that a decoder makes of the coded parts of a file, which is of the size `coded_size`.
+/// The picture that a decoder makes of the coded parts of a file, which must be of their size.
 fn decoded<D: ImageDecoder>(
     path: &Path,
     facts: Facts,
-    coded_size: (u32, u32),
     channels: usize,
     decoder: impl FnOnce(BufReader<Parts>) -> ImageResult<D>,
 ) -> Result<Picture> {
+    let coded_size = facts.size;
     let wrong = |error: ImageError| broken(path, error);
     let room = facts.pixels().saturating_mul(facts.per_pixel).saturating_add(1 << 20);
     let parts = Parts::new(File::open(path).at(path)?, facts.coded).at(path)?;
