@@ -1,8 +1,8 @@
 //! How much of a picture, an array or latents is read: all limits of the command's own readers.
 //! Those of checkpoints, and of tensors in files of the library's formats, are the library's.
 
-/// Pixels of a picture: 16384 x 16384. An encode needs about 1 kB for each, so a larger picture is a
-/// mistake or an attack, and is refused by its header alone.
+/// Pixels of a picture: 16384 x 16384. An encode needs about 1 kB for each, so a larger picture is
+/// a mistake or an attack, and is refused by its header alone.
 pub(crate) const MOST_PIXELS: u64 = 1 << 28;
 /// Pixels of a row or a column. A row is in memory as a whole, several times.
 pub(crate) const MOST_SIDE: u32 = 1 << 20;

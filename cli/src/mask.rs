@@ -98,7 +98,7 @@ fn check_size(path: &Path, what: &str, found: [usize; 2], shape: Shape) -> Resul
 fn agree(
     path: &Path,
     what: &str,
-    (found, channels, height, width): (usize, usize, usize, usize),
+    [found, channels, height, width]: Shape,
     shape: Shape,
 ) -> Result<()> {
     let [batch, expected, ..] = shape;

@@ -58,7 +58,7 @@ pub(crate) fn open(
     if Format::of(path).is_ok_and(Format::is_array) {
         let file = arrays::open(path, &["image", "sample"])?;
         let remark = check_array(path, config, wanted.patch, file.dims())?;
-        let (batch, channels, height, width) = file.dims();
+        let [batch, channels, height, width] = file.dims();
         let arrays = engine::bytes(engine::values(&[batch, channels, height, width]));
         fits(&Need { call, height, width, reading: file.reading_bytes()?, arrays })?;
         return Ok((Input::Array(file.read()?), remark));
@@ -109,7 +109,7 @@ fn check_array(
     path: &Path,
     config: &Config,
     patch: usize,
-    (_, channels, height, width): (usize, usize, usize, usize),
+    [_, channels, height, width]: [usize; 4],
 ) -> Result<Option<String>> {
     let factor = config.downscale();
     let tiny = config.family.tiny().is_some();
@@ -124,11 +124,10 @@ fn check_array(
         return Err(Failure::at(path, what));
     }
     if channels != config.in_channels {
+        // In the library's words, before anything is read.
         let expected = config.in_channels;
-        return Err(Failure::at(
-            path,
-            format!("array of {channels} channels, expected {expected}"),
-        ));
+        let what = format!("picture: {expected} channels expected (in_channels), {channels} found");
+        return Err(Failure::at(path, what));
     }
     let all = (whole_width, whole_height) == (width, height);
     Ok((!all).then(|| {

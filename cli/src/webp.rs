@@ -86,7 +86,8 @@ impl Walk<'_> {
             let message = format!("{largest} bytes of coded pixels, at most {most} expected");
             return Ok(Err(format!("{message} for {width}x{height}")));
         }
-        Ok(Ok(Facts { size, exif, coded: vec![0..self.end], per_pixel: 16 }))
+        let coded = std::iter::once(0..self.end).collect();
+        Ok(Ok(Facts { size, exif, coded, per_pixel: 16 }))
     }
 
     /// The chunk at `at`, which must end before `end`.

@@ -236,7 +236,7 @@ fn arrays_are_refused_by_their_headers() {
     for (arguments, part) in [
         (&["decode", "five.npy", "-o", "out.npy"][..], "latents of 5 channels, expected 16"),
         (&["decode", "axes.npy", "-o", "out.npy"], "of 2 frames, one expected"),
-        (&["encode", "picture.npy", "-o", "out.npy"], "array of 5 channels, expected 3"),
+        (&["encode", "picture.npy", "-o", "out.npy"], "3 channels expected (in_channels), 5 found"),
     ] {
         let (code, line) = run(&folder, arguments);
         assert_eq!(code, Some(1), "{line}");

@@ -16,6 +16,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::limits::MOST_PARTS;
 use super::prefix::{Prefix, unwrapped};
 use super::raw_tensors::RawTensors;
 use super::relatives::of_another_model;
@@ -151,6 +152,10 @@ fn is_original(name: &str) -> bool {
 
 /// The name in diffusers today.
 fn canonical(name: &str, original: bool, levels: usize) -> String {
+    // No layer has so many parts, and a name may be all points.
+    if name.split('.').count() > MOST_PARTS {
+        return name.to_owned();
+    }
     if let Some(name) = from_taesd(name) {
         return name;
     }

@@ -24,6 +24,8 @@ pub(super) const MOST_HEADER: u64 = 16 << 20;
 pub(super) const MOST_TENSORS: usize = 1 << 15;
 /// Bytes of the name of a tensor, of any format that has no lower limit.
 pub(super) const MOST_NAME: usize = 1 << 10;
+/// Parts of a name that is made one of diffusers': theirs have ten.
+pub(super) const MOST_PARTS: usize = 64;
 /// Bytes of all names of tensors: 128 for each of the most tensors.
 pub(super) const MOST_NAMES: usize = 4 << 20;
 /// Axes of a tensor: formats have 4, 8 or 64 at most, networks 5.

@@ -56,8 +56,8 @@ impl<'a> Builder<'a> {
     /// The tensors taken, under diffusers' names.
     pub(super) fn tensors(&self) -> BTreeMap<String, Tensor> {
         let tensors = self.checkpoint.tensors.iter();
+        // One by one: collected, they would be in a vector first, whose allocation cannot fail.
         let mut taken = BTreeMap::new();
-        // One by one: collecting would make a list of them all first.
         for (name, tensor) in tensors.filter(|(name, _)| self.used.contains(*name)) {
             taken.insert(name.clone(), tensor.clone());
         }

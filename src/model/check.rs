@@ -58,6 +58,9 @@ pub(super) fn absences(
 }
 
 /// The tensors of the halves of `directions` that no layer uses.
+///
+/// # Errors
+/// `OutOfMemory`.
 pub(super) fn unused(
     checkpoint: &Checkpoint,
     used: impl Fn(&str) -> bool,

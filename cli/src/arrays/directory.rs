@@ -17,8 +17,8 @@ const LOCATOR_SIZE: usize = 20;
 /// Bytes at the end of a file that the end records are among: with the longest comment.
 const TAIL: u64 = (END_SIZE + END64_SIZE + LOCATOR_SIZE + 65535) as u64;
 
-/// A zip archive with a directory of a known size. At first zeros stand before the directory: behind
-/// them is one end record alone, so that no reader takes another for it.
+/// A zip archive with a directory of a known size. At first zeros stand before the directory:
+/// behind them is one end record alone, so that no reader takes another for it.
 pub(super) struct Guarded {
     file: File,
     position: u64,

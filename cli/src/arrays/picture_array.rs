@@ -15,7 +15,7 @@ use crate::output::{Format, Target};
 pub(crate) struct ArrayFile {
     container: Container,
     name: String,
-    dims: (usize, usize, usize, usize),
+    dims: [usize; 4],
 }
 
 /// Opens `[batch, channels, h, w]`, or `[channels, h, w]` as a batch of one. A `.safetensors` file
@@ -40,9 +40,9 @@ impl ArrayFile {
         let entry = pick(&entries, names).map_err(|message| Failure::at(path, message))?;
         let (shape, name) = (container.shape(&entry.name)?, entry.name.clone());
         let dims = match shape[..] {
-            [batch, channels, h, w] => (batch, channels, h, w),
-            [channels, h, w] => (1, channels, h, w),
-            [h, w] if is_mask => (1, 1, h, w),
+            [batch, channels, h, w] => [batch, channels, h, w],
+            [channels, h, w] => [1, channels, h, w],
+            [h, w] if is_mask => [1, 1, h, w],
             _ => {
                 let expected = match is_mask {
                     true => "[height, width] or [batch, 1, height, width]",
@@ -59,7 +59,7 @@ impl ArrayFile {
     }
 
     /// Batch, channels, height and width.
-    pub(crate) fn dims(&self) -> (usize, usize, usize, usize) {
+    pub(crate) fn dims(&self) -> [usize; 4] {
         self.dims
     }
 
@@ -71,7 +71,9 @@ impl ArrayFile {
     /// Reads the elements.
     pub(crate) fn read(self) -> Result<Array4<f32>> {
         let values = self.container.read(&self.name)?;
-        Ok(Array4::from_shape_vec(self.dims, values).expect("the readers check the length"))
+        let [batch, channels, h, w] = self.dims;
+        let array = Array4::from_shape_vec((batch, channels, h, w), values);
+        Ok(array.expect("the readers check the length"))
     }
 }
 

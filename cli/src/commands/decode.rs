@@ -35,7 +35,7 @@ pub(super) fn run(context: &Context<'_>, arguments: &Decode) -> Result<()> {
     };
     let file = latents::open(&request)?;
     let factor = engine.config().downscale();
-    let (batch, found, latent_h, latent_w) = file.dims();
+    let [batch, found, latent_h, latent_w] = file.dims();
     let sides = latent_h.checked_mul(factor).zip(latent_w.checked_mul(factor));
     let (height, width) = sides.ok_or_else(|| {
         Failure::at(&arguments.latents, format!("latents of {latent_w}x{latent_h} are too many"))

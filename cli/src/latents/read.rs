@@ -9,7 +9,7 @@ use super::agree::{check_flag, check_model};
 use super::choose::{COMFY, choose};
 use super::format;
 use super::label::{EMBEDDED, Kind, Label};
-use super::shape::{Expected, Layout};
+use super::shape::{Expected, LatentShape};
 use crate::arrays::Container;
 use crate::failure::{Failure, Result};
 
@@ -38,7 +38,7 @@ pub(crate) struct LatentsFile<'a> {
     request: &'a Request<'a>,
     container: Container,
     name: String,
-    layout: Layout,
+    layout: LatentShape,
     /// Whether they are divided by [`COMFY_SCALING`].
     is_old: bool,
     /// Whether they are in patches, which are unfolded.
@@ -82,7 +82,7 @@ pub(crate) fn open<'a>(request: &'a Request<'a>) -> Result<LatentsFile<'a>> {
     let expected = Expected { channels, factor, patch, size };
     let layout = expected.layout(&shape).map_err(at)?;
 
-    let mut found = layout.dims.1;
+    let [_, mut found, _, _] = layout.dims;
     let folded = expected.is_folded(found);
     let scaled = label.kind.map_or(request.scaled, |kind| kind == Kind::Scaled);
     let is_folded = folded && scaled;
@@ -130,18 +130,16 @@ pub(crate) fn open<'a>(request: &'a Request<'a>) -> Result<LatentsFile<'a>> {
 impl LatentsFile<'_> {
     /// Batch, channels, height and width of what [`LatentsFile::read`] gives; moments have twice
     /// the channels of latents.
-    pub(crate) fn dims(&self) -> (usize, usize, usize, usize) {
-        let (batch, channels, height, width) = self.layout.dims;
+    pub(crate) fn dims(&self) -> [usize; 4] {
+        let [batch, channels, height, width] = self.layout.dims;
         let patch = if self.is_folded { self.request.config.patch_size() } else { 1 };
-        (batch, channels / patch.pow(2), height * patch, width * patch)
+        [batch, channels / patch.pow(2), height * patch, width * patch]
     }
 
     /// The most bytes in memory while [`LatentsFile::read`] reads, its result among them.
     pub(crate) fn reading_bytes(&self) -> Result<u64> {
-        let (batch, channels, height, width) = self.layout.dims;
-        let values = [channels, height, width, size_of::<f32>()]
-            .iter()
-            .fold(batch as u64, |product, &side| product.saturating_mul(side as u64));
+        let sides = self.layout.dims.map(|side| side as u64);
+        let values = sides.iter().fold(4, |bytes: u64, &side| bytes.saturating_mul(side));
         // Beside the array, its unpacked or unfolded copy.
         let copies = u64::from(self.layout.packed || self.is_folded);
         let reading = self.container.reading_bytes(&self.name)?;

@@ -20,12 +20,12 @@ pub(super) struct Expected {
 impl Expected {
     /// What an array of `shape` is: `[channels, h, w]` is a batch of one, an axis of one frame is
     /// dropped, `[batch, h * w / 4, 4 * channels]` is unpacked.
-    pub(super) fn layout(self, shape: &[usize]) -> Result<Layout, String> {
+    pub(super) fn layout(self, shape: &[usize]) -> Result<LatentShape, String> {
         if shape.contains(&0) {
             return Err(format!("shape {shape:?} holds nothing"));
         }
         let dims = match *shape {
-            [batch, channels, h, w] | [batch, channels, 1, h, w] => (batch, channels, h, w),
+            [batch, channels, h, w] | [batch, channels, 1, h, w] => [batch, channels, h, w],
             [_, _, frames, _, _] => {
                 return Err(format!(
                     "shape {shape:?} of {frames} frames, one expected: save one of them, \
@@ -35,11 +35,12 @@ impl Expected {
             [batch, patches, wide] if self.is_packed(shape) => {
                 return self.packed([batch, patches, wide]);
             }
-            [channels, h, w] => (1, channels, h, w),
+            [channels, h, w] => [1, channels, h, w],
             _ => return Err(format!("shape {shape:?}, expected [batch, channels, height, width]")),
         };
-        let factor = self.pixels(dims.1);
-        let (height, width) = (dims.2.saturating_mul(factor), dims.3.saturating_mul(factor));
+        let [_, channels, height, width] = dims;
+        let factor = self.pixels(channels);
+        let (height, width) = (height.saturating_mul(factor), width.saturating_mul(factor));
         if let Some(size) = self.size
             && size != (width, height)
         {
@@ -48,7 +49,7 @@ impl Expected {
                 size.0, size.1
             ));
         }
-        Ok(Layout { dims, packed: false })
+        Ok(LatentShape { dims, packed: false })
     }
 
     /// Whether latents of so many channels are folded into patches.
@@ -73,7 +74,7 @@ impl Expected {
     }
 
     /// The layout of packed latents.
-    fn packed(self, shape: [usize; 3]) -> Result<Layout, String> {
+    fn packed(self, shape: [usize; 3]) -> Result<LatentShape, String> {
         let [batch, patches, wide] = shape;
         let Some((width, height)) = self.size else {
             return Err(format!(
@@ -88,36 +89,40 @@ impl Expected {
                 rows.saturating_mul(columns)
             ));
         }
-        Ok(Layout { dims: (batch, wide / 4, 2 * rows, 2 * columns), packed: true })
+        Ok(LatentShape { dims: [batch, wide / 4, 2 * rows, 2 * columns], packed: true })
     }
 }
 
 /// The axes of latents or moments, and how an array has them.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Layout {
+pub(super) struct LatentShape {
     /// Batch, channels, height and width.
-    pub(super) dims: (usize, usize, usize, usize),
+    pub(super) dims: [usize; 4],
     /// Whether 2x2 latents are packed together.
     pub(super) packed: bool,
 }
 
-impl Layout {
+impl LatentShape {
     /// The values of an array of the shape that this was made of, in order.
     pub(super) fn apply(self, values: Vec<f32>) -> vaekl::Result<Array4<f32>> {
         let values = if self.packed { self.unpack(&values)? } else { values };
-        Ok(Array4::from_shape_vec(self.dims, values).expect("as many as the shape says"))
+        let [batch, channels, h, w] = self.dims;
+        let array = Array4::from_shape_vec((batch, channels, h, w), values);
+        Ok(array.expect("as many as the shape says"))
     }
 
     /// Takes 2x2 latents out of each patch, as `FluxPipeline._unpack_latents` of diffusers does:
     /// the channels of a patch are `[channels, 2, 2]`.
     fn unpack(self, values: &[f32]) -> vaekl::Result<Vec<f32>> {
-        let (_, channels, height, width) = self.dims;
+        let [batch, channels, height, width] = self.dims;
         let (rows, columns, wide) = (height / 2, width / 2, 4 * channels);
         let mut unpacked = room(values.len(), "unpacked latents")?;
-        unpacked.extend(indices(self.dims).into_iter().map(|(b, c, y, x)| {
-            let patch = (b * rows + y / 2) * columns + x / 2;
-            values[patch * wide + 4 * c + 2 * (y % 2) + x % 2]
-        }));
+        unpacked.extend(indices((batch, channels, height, width)).into_iter().map(
+            |(b, c, y, x)| {
+                let patch = (b * rows + y / 2) * columns + x / 2;
+                values[patch * wide + 4 * c + 2 * (y % 2) + x % 2]
+            },
+        ));
         Ok(unpacked)
     }
 }
@@ -141,7 +146,7 @@ mod tests {
     fn shaped(expected: Expected, array: Array) -> Result<(Array4<f32>, bool), String> {
         let layout = expected.layout(&array.shape)?;
         let latents = layout.apply(array.values).unwrap();
-        assert_eq!(latents.dim(), layout.dims);
+        assert_eq!(latents.shape(), layout.dims);
         Ok((latents, layout.packed))
     }
 

@@ -151,8 +151,8 @@ impl Config {
     /// it names, `AutoencoderKL` if it names none; unknown ones are passed over.
     ///
     /// # Errors
-    /// `Format` if the text is not JSON or has over 2^20 bytes, `Model` if a field has a wrong type or fields contradict
-    /// each other. The message names the field, with expected and found.
+    /// `Format` if the text is not JSON or has over 2^20 bytes, `Model` if a field has a wrong type
+    /// or fields contradict each other. The message names the field, with expected and found.
     pub fn from_json(text: &str) -> Result<Self> {
         let mut fields = Fields::read(text)?;
         let class = class_name(&fields);
