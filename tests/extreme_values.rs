@@ -1,6 +1,6 @@
-//! Values in weights that no training leaves: NaN, infinities, the largest and subnormal numbers, in
-//! every tensor of every family. A call gives an error that names the tensor or its layer, or what
-//! the network gives; never a picture where torch has NaN.
+//! Values in weights that no training leaves: NaN, infinities, the largest and subnormal numbers,
+//! in every tensor of every family. A call gives an error that names the tensor or its layer, or
+//! what the network gives; never a picture where torch has NaN.
 
 mod support;
 

@@ -81,8 +81,8 @@ impl Spawned {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the ends of all threads, unless it is one of them that asks: what it is at must end
-    /// before any of them does.
+    /// Waits for the ends of all threads, unless it is one of them that asks: what it is at must
+    /// end before any of them does.
     fn join(&self) {
         let threads = std::mem::take(&mut *self.lock());
         let here = std::thread::current().id();
