@@ -83,7 +83,8 @@ typedef int32_t vaekl_status;
 #define VAEKL_ERR_CANCELLED (-8)
 // An accelerator failed.
 #define VAEKL_ERR_DEVICE (-9)
-// The session is in use by another call, poisoned, or of the process that this one was forked from.
+// The session is in use by another call, poisoned, or of the process that this one was forked
+// from.
 #define VAEKL_ERR_STATE (-10)
 // A bug in the library: a panic was caught.
 #define VAEKL_ERR_INTERNAL (-11)
@@ -248,9 +249,9 @@ typedef struct vaekl_model_options {
   // Groups of each GroupNorm, for a checkpoint without a configuration; shapes do not tell it.
   // Default 0: from the configuration, or 32 without one.
   uint32_t norm_num_groups;
-  // Nonzero: files are read, a layer at a time, instead of mapped; default 0. A file that changes
-  // is then an error, whatever happens to it. Files that the system cannot map are read in any
-  // case.
+  // Nonzero: files are read, a layer at a time, instead of mapped; default 0. A file that
+  // changes is then an error, whatever happens to it. Files that the system cannot map are read
+  // in any case.
   uint32_t disable_mmap;
 } vaekl_model_options;
 
