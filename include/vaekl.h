@@ -2,9 +2,13 @@
  *
  * Errors     Every fallible function returns a vaekl_status. Most also take an
  *            optional vaekl_error, owned by the caller, as their last argument.
- *            Outputs are written only on success; if a picture of a batch
- *            fails, the images before it are complete. No error is kept in
- *            thread-local or global state.
+ *            An error before the work (arguments, state, memory, budget) leaves
+ *            outputs untouched, and so does any error of a call without tiles,
+ *            but for one that vaekl_decode names. In tiles rows are written as
+ *            they are made: vaekl_decode leaves an unspecified number of them
+ *            in the image that failed. If a picture of a batch fails, the
+ *            images before it are complete. No error is kept in thread-local
+ *            or global state.
  * Ownership  Free each vaekl_x* obtained through `out` once, with vaekl_x_free;
  *            NULL is accepted. A model may be freed before its sessions: they
  *            hold their own reference. Input pointers are borrowed for the call
@@ -14,6 +18,19 @@
  *            that object. Of two calls on one session the second returns
  *            VAEKL_ERR_STATE. vaekl_session_cancel and vaekl_session_memory may
  *            run while another call uses the session.
+ * Processes  A session belongs to the process that made it. In a child of fork()
+ *            every call on it, and on its stream, returns VAEKL_ERR_STATE at
+ *            once; freeing it there is allowed and waits for nothing. Models
+ *            work in both: make a new session in the child. A child that is
+ *            forked in a callback must not return from it.
+ * Files      Weights are mapped from their files unless disable_mmap is set. A
+ *            file that is truncated while it is mapped ends the process with
+ *            SIGBUS when a call reads it; nothing can be promised then. One
+ *            that was written in place makes the calls that come then, or that
+ *            it changed under, fail with VAEKL_ERR_IO. Replacing a file by
+ *            rename, and removing it, is harmless.
+ * Unloading  Once all sessions are freed, none of the library's threads is left:
+ *            dlclose is safe.
  * Callbacks  Run on the thread that made the call, never after it returns. They
  *            must not throw, longjmp, or call back into the same session, except
  *            for vaekl_session_cancel and vaekl_session_memory.
@@ -66,7 +83,8 @@ typedef int32_t vaekl_status;
 #define VAEKL_ERR_CANCELLED (-8)
 // An accelerator failed.
 #define VAEKL_ERR_DEVICE (-9)
-// The session is in use by another call or poisoned, or an earlier read of the stream failed.
+// The session is in use by another call, poisoned, or of the process that this one was forked
+// from.
 #define VAEKL_ERR_STATE (-10)
 // A bug in the library: a panic was caught.
 #define VAEKL_ERR_INTERNAL (-11)
@@ -231,8 +249,9 @@ typedef struct vaekl_model_options {
   // Groups of each GroupNorm, for a checkpoint without a configuration; shapes do not tell it.
   // Default 0: from the configuration, or 32 without one.
   uint32_t norm_num_groups;
-  // Nonzero: files are read, a layer at a time, instead of mapped; default 0. Files that the
-  // system cannot map are read in any case.
+  // Nonzero: files are read, a layer at a time, instead of mapped; default 0. A file that
+  // changes is then an error, whatever happens to it. Files that the system cannot map are read
+  // in any case.
   uint32_t disable_mmap;
 } vaekl_model_options;
 
@@ -281,7 +300,7 @@ vaekl_status vaekl_model_options_init(vaekl_model_options *options, size_t struc
 
 // Opens a checkpoint of any format: a file, a diffusers folder, or what the local cache of the
 // Hugging Face hub has of "org/name". NULL `options` mean the defaults. Files are mapped: do not
-// change them while the model exists.
+// change them while the model exists (Files, at the head).
 vaekl_status vaekl_model_open(const char *path,
                               const vaekl_model_options *options,
                               vaekl_model **out,
@@ -371,7 +390,9 @@ vaekl_status vaekl_model_save(const vaekl_model *model,
 
 /* ---- session: one call at a time, owns threads and workspace --------------- */
 
-// Runs a model, one call at a time; owns threads and workspace.
+// Runs a model, one call at a time; owns threads and workspace. A child that is forked has none of
+// its threads: there every call on it returns VAEKL_ERR_STATE at once. A new session on the same
+// model works.
 typedef struct vaekl_session vaekl_session;
 
 // Called from time to time with the progress of a call, on its thread. `done` and `total` count
@@ -432,14 +453,17 @@ vaekl_status vaekl_session_new(const vaekl_model *model,
 
 // Cancels the session's current call, if any: it returns VAEKL_ERR_CANCELLED within a fraction of
 // a second. For an open stream, the next and all later reads return it. A later call is not
-// affected. Callable from any thread, but not from a signal handler.
+// affected. Callable from any thread, but not from a signal handler. Without effect in a forked
+// child, and once a result without tiles is being copied.
 void vaekl_session_cancel(const vaekl_session *session);
 
 // Workspace in bytes that the session holds since its last call ended. Callable from any thread; 0
 // for NULL.
 uint64_t vaekl_session_memory(const vaekl_session *session);
 
-// Frees a session. No call may be using it: a session in use, as in a callback, is leaked instead.
+// Frees a session, and returns when its threads have ended. No call may be using it: a session in
+// use, as in a callback, is leaked instead. In a forked child it waits for nothing; a session that
+// was in use at the fork is leaked there.
 void vaekl_session_free(vaekl_session *session);
 
 /* ---- plan: what a call will need ------------------------------------------- */
@@ -487,7 +511,11 @@ vaekl_status vaekl_plan_encode(const vaekl_model *model,
 /* ---- decode ---------------------------------------------------------------- */
 
 // Decodes a batch. `out` points to one image per latent, each `downscale` times the latent's width
-// and height. If a latent fails or is cancelled, the images before it are complete.
+// and height. If a latent fails or is cancelled, the images before it are complete and those after
+// it untouched. Its own is untouched if the error comes before the work (arguments, state, memory,
+// budget), and without tiles after any error but one: VAEKL_ERR_IO, if the result does not fit the
+// budget and the scratch file cannot be read back. In tiles rows are written as they are made: an
+// error in the work leaves an unspecified number of them in its image.
 vaekl_status vaekl_decode(vaekl_session *session,
                           const vaekl_latent *latent,
                           const vaekl_image *out,
@@ -526,7 +554,8 @@ vaekl_status vaekl_decode_rows(vaekl_session *session,
 // The rows of a decode, read by the caller instead of passed to a callback.
 typedef struct vaekl_stream vaekl_stream;
 
-// Starts decoding one latent. The session is in use until the stream is freed.
+// Starts decoding one latent. The session is in use until the stream is freed. Without tiles all
+// rows are decoded here; in tiles they are as they are read.
 vaekl_status vaekl_stream_open(vaekl_session *session,
                                const vaekl_latent *latent,
                                vaekl_dtype dtype,
@@ -534,9 +563,11 @@ vaekl_status vaekl_stream_open(vaekl_session *session,
                                vaekl_error *error);
 
 // Writes up to `max_rows` HWC rows to `dst`, `row_stride` bytes apart (0 = packed), and their
-// number to `rows_out`. After the last row it writes 0 and returns VAEKL_END. If decoding a tile
-// fails, all later reads return VAEKL_ERR_STATE, or VAEKL_ERR_CANCELLED if the cause was
-// vaekl_session_cancel.
+// number to `rows_out`. After the last row it writes 0 and returns VAEKL_END. If decoding fails
+// after some rows of a read, the read returns these rows and VAEKL_OK, and the next one the error:
+// no row is lost. Once a read has returned an error of the decoding, all later reads return the
+// same status and message. After an error of an argument the stream goes on where it was. A read
+// that fails writes nothing.
 vaekl_status vaekl_stream_read(vaekl_stream *stream,
                                void *dst,
                                size_t row_stride,
@@ -544,7 +575,8 @@ vaekl_status vaekl_stream_read(vaekl_stream *stream,
                                uint32_t *rows_out,
                                vaekl_error *error);
 
-// Frees a stream, at its end or before; its session can then take another call.
+// Frees a stream, at its end or before; its session can then take another call. In a forked child
+// it waits for nothing; a stream that was being read at the fork is leaked there.
 void vaekl_stream_free(vaekl_stream *stream);
 
 /* ---- encode ---------------------------------------------------------------- */

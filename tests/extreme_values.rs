@@ -1,12 +1,13 @@
-//! Values in weights that no training leaves: NaN, infinities, the largest and subnormal numbers, in
-//! every tensor of every family. A call gives an error that names the tensor or its layer, or what
-//! the network gives; never a picture where torch has NaN.
+//! Values in weights that no training leaves: NaN, infinities, the largest and subnormal numbers,
+//! in every tensor of every family. A call gives an error that names the tensor or its layer, or
+//! what the network gives; never a picture where torch has NaN.
 
 mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ndarray::Array4;
 use safetensors::{Dtype, SafeTensors};
@@ -29,8 +30,11 @@ struct File {
 impl File {
     fn of(fixture: &Fixture) -> Self {
         let name = fixture.name.clone();
-        let path =
-            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("extreme-{name}.safetensors"));
+        // Tests run at the same time, and each writes the file.
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = format!("extreme-{}-{count}.safetensors", std::process::id());
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(path);
         let model = fixture.model(|config| config.force_upcast = false);
         model.save_file(&path, &SaveOptions::default().with_dtype(Storage::F32)).unwrap();
         let bytes = fs::read(&path).unwrap();

@@ -473,8 +473,8 @@ class Stream {
   std::uint32_t height() const noexcept { return height_; }
   std::uint32_t channels() const noexcept { return channels_; }
   /// Reads as many HWC rows as fit `out`, `row_stride` bytes apart (0 = packed). Returns their
-  /// number, 0 after the last; fewer than fit if what follows failed, which the next read tells, and
-  /// each one after it.
+  /// number, 0 after the last; fewer than fit if what follows failed, which the next read tells,
+  /// and each one after it.
   [[nodiscard]] Fallible<std::uint32_t> read(Span<T> out, std::size_t row_stride = 0) {
     const std::size_t row = std::size_t{width_} * channels_ * sizeof(T),
                       found = out.size() * sizeof(T);

@@ -11,8 +11,8 @@ import (
 
 // Stream reads the rows of a decoded picture, top to bottom, interleaved (HWC). As an [io.Reader]
 // it returns their bytes, in the machine's byte order; ReadRows returns values. One call at a time
-// may use it. After an error, with which rows may come that are whole, no more come: each later call
-// returns the same error.
+// may use it. After an error, with which rows may come that are whole, no more come: each later
+// call returns the same error.
 type Stream struct {
 	object   *object
 	stream   *C.vaekl_stream

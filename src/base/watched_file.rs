@@ -10,8 +10,8 @@ use super::error::{Error, Result};
 /// An open file, with the size and the time of its last change when it was opened.
 ///
 /// A file that is replaced by renaming another over it, or removed, stays the same to who has it
-/// open. One that is written in place does not, and [`WatchedFile::check`] tells. A writer that sets
-/// back the time is not seen.
+/// open. One that is written in place does not, and [`WatchedFile::check`] tells. A writer that
+/// sets back the time is not seen.
 #[derive(Debug)]
 pub(crate) struct WatchedFile {
     file: File,

@@ -88,9 +88,9 @@ pub struct vaekl_model_options {
     /// Groups of each GroupNorm, for a checkpoint without a configuration; shapes do not tell it.
     /// Default 0: from the configuration, or 32 without one.
     pub norm_num_groups: u32,
-    /// Nonzero: files are read, a layer at a time, instead of mapped; default 0. A file that changes
-    /// is then an error, whatever happens to it. Files that the system cannot map are read in any
-    /// case.
+    /// Nonzero: files are read, a layer at a time, instead of mapped; default 0. A file that
+    /// changes is then an error, whatever happens to it. Files that the system cannot map are read
+    /// in any case.
     pub disable_mmap: u32,
 }
 

@@ -30,7 +30,8 @@ pub const VAEKL_ERR_BUDGET: vaekl_status = -7;
 pub const VAEKL_ERR_CANCELLED: vaekl_status = -8;
 /// An accelerator failed.
 pub const VAEKL_ERR_DEVICE: vaekl_status = -9;
-/// The session is in use by another call, poisoned, or of the process that this one was forked from.
+/// The session is in use by another call, poisoned, or of the process that this one was forked
+/// from.
 pub const VAEKL_ERR_STATE: vaekl_status = -10;
 /// A bug in the library: a panic was caught.
 pub const VAEKL_ERR_INTERNAL: vaekl_status = -11;

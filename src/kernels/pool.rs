@@ -18,6 +18,9 @@ pub(super) struct Pool {
     process: Process,
 }
 
+/// What a thread runs.
+type Body = Box<dyn FnOnce() + Send>;
+
 /// Threads that were started, and end when their pool does.
 struct Spawned(Mutex<Vec<JoinHandle<()>>>);
 
@@ -31,7 +34,7 @@ impl Pool {
     /// A pool of `count` threads that `spawn` starts.
     fn spawned_by(
         count: usize,
-        spawn: &dyn Fn(Builder, Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>>,
+        spawn: &dyn Fn(Builder, Body) -> io::Result<JoinHandle<()>>,
     ) -> Result<Self> {
         let threads = Spawned(Mutex::new(Vec::new()));
         let built = ThreadPoolBuilder::new()
@@ -81,8 +84,8 @@ impl Spawned {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the ends of all threads, unless it is one of them that asks: what it is at must end
-    /// before any of them does.
+    /// Waits for the ends of all threads, unless it is one of them that asks: what it is at must
+    /// end before any of them does.
     fn join(&self) {
         let threads = std::mem::take(&mut *self.lock());
         let here = std::thread::current().id();
@@ -123,7 +126,7 @@ mod tests {
     fn counting(
         ended: &Arc<AtomicUsize>,
         most: usize,
-    ) -> impl Fn(Builder, Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>> {
+    ) -> impl Fn(Builder, Body) -> io::Result<JoinHandle<()>> {
         let (ended, begun) = (Arc::clone(ended), AtomicUsize::new(0));
         move |builder, run| {
             if begun.fetch_add(1, Ordering::SeqCst) == most {

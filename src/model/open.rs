@@ -189,15 +189,15 @@ impl Model {
     /// Opens a checkpoint of any format with default options: a file, a diffusers folder, or what
     /// the local cache of the Hugging Face hub has of `org/name`. Its files are mapped: they must
     /// not change while the model or a session of it exists. One that is truncated ends the process
-    /// with SIGBUS when a call reads what is gone. A file that was written in place before a call or
-    /// during it makes the call fail with `Io`. Replacing a file by renaming another over it, and
-    /// removing it, is harmless. With [`ModelOptions::disable_mmap`] every change is an error at
-    /// most.
+    /// with SIGBUS when a call reads what is gone. A file that was written in place before a call
+    /// or during it makes the call fail with `Io`. Replacing a file by renaming another over it,
+    /// and removing it, is harmless. With [`ModelOptions::disable_mmap`] every change is an error
+    /// at most.
     ///
     /// # Errors
-    /// `Io` if the file cannot be opened or changes meanwhile, `Format` if it is not a checkpoint or is corrupt, `Model`
-    /// if a tensor is missing, has a wrong shape, or has a bias or a norm's number that is not
-    /// finite. The message names file and tensor.
+    /// `Io` if the file cannot be opened or changes meanwhile, `Format` if it is not a checkpoint
+    /// or is corrupt, `Model` if a tensor is missing, has a wrong shape, or has a bias or a norm's
+    /// number that is not finite. The message names file and tensor.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::open_with(path, &ModelOptions::default())
     }

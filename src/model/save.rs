@@ -114,9 +114,9 @@ impl Model {
     ///
     /// # Errors
     /// `InvalidArgument` if an option does not apply, or a value overflows the type asked for,
-    /// naming the tensor. `Io`, naming the file: also if one of the weights changes meanwhile. After
-    /// an error, a new folder is removed, and a
-    /// folder that was there has the files it had, unless a renaming failed.
+    /// naming the tensor. `Io`, naming the file: also if one of the weights changes meanwhile.
+    /// After an error, a new folder is removed, and a folder that was there has the files it had,
+    /// unless a renaming failed.
     pub fn save_pretrained(
         &self,
         folder: impl AsRef<Path>,

@@ -26,10 +26,10 @@ type OnRow<'r> = dyn FnMut(usize, &[f32]) -> ControlFlow<()> + 'r;
 
 /// Runs a model, one call at a time. Owns threads and workspace, which later calls reuse.
 ///
-/// A session is `Send`: it may move between threads; one thread at a time uses it. In a process that
-/// is forked from the one that made it, every call fails with `State`: it has none of the threads
-/// there. A new session on the same model works, and dropping the old one waits for nothing. A child
-/// that is forked inside a callback must not return from it.
+/// A session is `Send`: it may move between threads; one thread at a time uses it. In a process
+/// that is forked from the one that made it, every call fails with `State`: it has none of the
+/// threads there. A new session on the same model works, and dropping the old one waits for
+/// nothing. A child that is forked inside a callback must not return from it.
 pub struct Session {
     pub(super) model: Model,
     options: SessionOptions,

@@ -63,14 +63,14 @@ static vaekl_status decode(vaekl_session *session, float (*out)[OUT], uint32_t s
   return vaekl_decode(session, &from, images, NULL);
 }
 
-/* A batch that is cancelled at every moment: pictures before are complete, those after untouched. */
+/* A batch that is cancelled at any moment: pictures before are complete, those after untouched. */
 static void cancelled_batches(const vaekl_model *model, vaekl_tiling tiling) {
   canceller c = {0, -1};
   vaekl_session *session = session_of(model, &c, tiling);
   long calls, step, touched = 0;
   CHECK(decode(session, whole, SIDE) == VAEKL_OK);
   calls = c.calls;
-  step = calls > 60 ? calls / 60 : 1;
+  step = calls > 24 ? calls / 24 : 1;
   for (c.at = 0; c.at < calls; c.at += step) {
     int b = 0;
     c.calls = 0;

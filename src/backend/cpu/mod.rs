@@ -169,7 +169,7 @@ impl<'a> Cpu<'a> {
             if !factor.is_finite() || !offset.is_finite() {
                 let (name, dtype) = (name(conv), input.dtype);
                 let message = format!(
-                    "{name}: the norm before it is not finite in channel {channel} ({dtype} storage)"
+                    "{name}: the norm before it overflows in channel {channel} ({dtype} storage)"
                 );
                 return Err(Error::new(ErrorKind::NonFinite, message));
             }
@@ -222,8 +222,8 @@ fn name<'c>(conv: &Conv<'c>) -> &'c str {
 /// The weights of a convolution's filters.
 ///
 /// # Errors
-/// `Format` for one that is not finite, if the activation function could hide it: otherwise the sums
-/// of the output tell, without another pass over the weights.
+/// `Format` for one that is not finite, if the activation function could hide it: otherwise the
+/// sums of the output tell, without another pass over the weights.
 fn load<'c>(conv: &Conv<'c>) -> Result<Vec<LayerWeight<'c>>> {
     let hides = matches!(conv.epilogue, Epilogue::Act(_));
     let load = |filter: &LayerFilter<'c>| {

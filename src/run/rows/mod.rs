@@ -189,8 +189,8 @@ fn widen(error: &Error, scheme: &Scheme, runner: &mut Runner) -> bool {
     overflow
 }
 
-/// `result`, unless the weights' files have changed meanwhile: then it is worth nothing, and an error
-/// of its own, such as a result that is not finite, only a consequence.
+/// `result`, unless the weights' files have changed meanwhile: then it is worth nothing, and an
+/// error of its own, such as a result that is not finite, only a consequence.
 fn with_same_files<T>(model: &Model, result: Result<T>) -> Result<T> {
     if result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Cancelled) {
         return result;

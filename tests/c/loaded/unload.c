@@ -1,5 +1,5 @@
-/* unload LIBRARY MODEL ROUNDS: loads the library, uses it, frees everything and unloads it, again and
- * again. Not linked with the library: nothing else may hold it. */
+/* unload LIBRARY MODEL ROUNDS: loads the library, uses it, frees everything and unloads it, again
+ * and again. Not linked with the library: nothing else may hold it. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <pthread.h>
@@ -20,7 +20,7 @@ static const char *model_path;
 static uint32_t threads;
 static int decodes;
 
-/* In a thread of its own, so that what the library keeps of a thread is gone when it is unloaded. */
+/* In a thread of its own, so that what the library keeps of a thread is gone before. */
 static void *use(void *unused) {
   __typeof__(&vaekl_model_open) model_open;
   __typeof__(&vaekl_model_free) model_free;
