@@ -132,10 +132,9 @@ fn walk(
 #[test]
 fn what_cannot_be_allocated_is_an_error_and_the_session_goes_on() {
     let mut failed = 0;
-    let mut models = vec![("sd_like".to_owned(), Fixture::open("sd_like").path())];
-    models.extend(Fixture::families().into_iter().map(|it| (it.name.clone(), it.path())));
-    for (name, folder) in models {
-        let model = Model::open(folder).unwrap();
+    let fixtures = std::iter::once(Fixture::open("sd_like")).chain(Fixture::families());
+    for fixture in fixtures {
+        let (name, model) = (&fixture.name, fixture.model(|_| ()));
         let mut inputs = inputs(&model);
         let mut all = vec![("exact", SessionOptions::default())];
         let mut tiled = |what, tiling| {
