@@ -1,6 +1,7 @@
 //! What a call allocates besides its workspace is no more than its plan counts for it.
 //!
-//! The allocator counts for all threads of the process, so that this file has one test.
+//! The allocator counts for all threads of the process, so that this file has one test, and one
+//! that is asked for by itself: `cargo test --test bookkeeping -- --ignored`.
 
 mod support;
 
@@ -71,7 +72,11 @@ fn check(what: &str, plan: &Plan, model: &Model, measured: usize) {
     // Weights are mapped, and not among what is measured.
     let weights = model.info().weight_bytes;
     assert!(measured <= counted, "{what}: {measured} bytes allocated, {counted} counted");
-    // And it is a bound near what it bounds: a part of the workspace, and what is fixed.
+    // Without tiles, whose rows are beside the workspace, it is near what it bounds: a small part
+    // of the workspace, and what is fixed.
+    if plan.tiles_x * plan.tiles_y > 1 {
+        return;
+    }
     let most = plan.workspace_bytes / 16 + weights + (1 << 20);
     assert!(counted <= most, "{what}: {counted} bytes counted, of {most} at most");
 }
@@ -112,13 +117,14 @@ fn encode(what: &str, model: &Model, options: &SessionOptions, height: usize, wi
     check(&format!("{what}, encode {width}x{height}"), &plan, model, measured - result);
 }
 
+fn options(threads: usize) -> SessionOptions {
+    let mut options = SessionOptions::default();
+    options.threads = threads;
+    options
+}
+
 #[test]
 fn what_a_call_allocates_is_counted() {
-    let options = |threads: usize| {
-        let mut options = SessionOptions::default();
-        options.threads = threads;
-        options
-    };
     let kl = Model::open(Fixture::open("latent_1x1").path()).unwrap();
     let families = support::data().join("families");
     let tiny = Model::open(families.join("tiny")).unwrap();
@@ -126,7 +132,7 @@ fn what_a_call_allocates_is_counted() {
 
     for (name, model) in [("kl", &kl), ("flux2", &flux2), ("tiny", &tiny)] {
         let scale = model.config().downscale();
-        for (threads, side) in [(1, 16), (2, 192), (3, 1024)] {
+        for (threads, side) in [(1, 16), (3, 384)] {
             let latents = side / scale;
             decode(name, model, &options(threads), latents, latents + 3);
             encode(name, model, &options(threads), side, side + 3 * scale);
@@ -134,25 +140,34 @@ fn what_a_call_allocates_is_counted() {
         for tiling in [Tiling::Diffusers, Tiling::Seamless] {
             let mut options = options(2);
             (options.tiling, options.tile_size) = (tiling, 16);
-            decode(&format!("{name}, {tiling:?}"), model, &options, 70, 90);
+            decode(&format!("{name}, {tiling:?}"), model, &options, 40, 50);
         }
         // Split, spilled, in tiles of a size that the budget chooses.
         let mut options = options(3);
         options.scratch_dir = Some(std::env::temp_dir());
-        let full = plan_decode(model, &options, 96, 96).unwrap();
+        let full = plan_decode(model, &options, 64, 64).unwrap();
         for tiling in [Tiling::Exact, Tiling::Seamless] {
             options.tiling = tiling;
-            for part in [9, 6, 4] {
+            for part in [9, 5] {
                 let beside = full.peak_bytes - full.workspace_bytes;
                 options.memory_budget = beside + full.workspace_bytes * part / 10;
-                if plan_decode(model, &options, 96, 96).is_ok() {
-                    decode(&format!("{name}, {tiling:?}, {part}/10"), model, &options, 96, 96);
+                if plan_decode(model, &options, 64, 64).is_ok() {
+                    decode(&format!("{name}, {tiling:?}, {part}/10"), model, &options, 64, 64);
                 }
             }
         }
     }
-    // Large, of few channels: lists that grow with the picture would show.
-    let side = 4096 / tiny.config().downscale();
-    decode("tiny", &tiny, &options(2), side, side);
-    encode("tiny", &tiny, &options(2), 4096, 4096);
+}
+
+/// Of few channels: lists that grow with the picture would show.
+#[test]
+#[ignore = "minutes: pictures of 4096x4096"]
+fn what_a_call_on_a_large_picture_allocates_is_counted() {
+    let kl = Model::open(Fixture::open("latent_1x1").path()).unwrap();
+    let tiny = Model::open(support::data().join("families/tiny")).unwrap();
+    for (name, model) in [("kl", &kl), ("tiny", &tiny)] {
+        let side = 4096 / model.config().downscale();
+        decode(name, model, &options(2), side, side);
+        encode(name, model, &options(2), 4096, 4096);
+    }
 }

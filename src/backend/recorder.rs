@@ -85,13 +85,13 @@ impl<'m, M: Machine> Recorder<'m, M> {
                 tail.death = tail.death.min(self.clock);
             }
         }
-        let kept = [
+        let parts = [
             self.bookkeeping,
             self.entries.len().saturating_mul(OF_ENTRY),
             self.sums.saturating_mul(size_of::<Sum>()),
             self.groups.saturating_mul(STATISTICS * size_of::<Statistic>()),
         ];
-        let bookkeeping = kept.iter().fold(FIXED, |sum, &bytes| sum.saturating_add(bytes));
+        let bookkeeping = parts.iter().fold(FIXED, |sum, &bytes| sum.saturating_add(bytes));
         let Self { entries, multiply_adds, activations, weights, resident, .. } = self;
         let weights = weights + resident;
         Recording { entries, multiply_adds, activations, weights, resident, bookkeeping }

@@ -131,7 +131,7 @@ impl WorkspaceLayout {
     }
 
     /// Bytes that it takes itself.
-    pub(crate) fn kept(&self) -> usize {
+    pub(crate) fn own_bytes(&self) -> usize {
         self.ranges.capacity() * size_of::<Range<usize>>()
     }
 

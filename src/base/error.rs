@@ -57,9 +57,14 @@ impl Error {
     }
 
     /// Makes an [`ErrorKind::Io`] error: `what` failed because of `error`; see [`Error::io_error`].
+    /// One of [`ErrorKind::OutOfMemory`] if that is what the system said.
     pub fn io(what: impl fmt::Display, error: io::Error) -> Self {
         let message = shown(format!("{what}: {error}").into());
-        Self { kind: ErrorKind::Io, message, io: Some(Arc::new(error)) }
+        let kind = match error.kind() {
+            io::ErrorKind::OutOfMemory => ErrorKind::OutOfMemory,
+            _ => ErrorKind::Io,
+        };
+        Self { kind, message, io: Some(Arc::new(error)) }
     }
 
     /// The kind, for a program.
@@ -155,5 +160,7 @@ mod tests {
             assert_eq!(error.io_error().unwrap().kind(), source.kind());
         }
         assert!(Error::internal("a defect").source().is_none());
+        let error = Error::io("a.json", io::ErrorKind::OutOfMemory.into());
+        assert_eq!(error.kind(), ErrorKind::OutOfMemory);
     }
 }

@@ -123,8 +123,8 @@ impl Latents {
         Ok(())
     }
 
-    /// Supplies the rows of latent `b` of the batch, raw and interleaved, from the caller's memory: a
-    /// copy of them all would be memory that no plan counts.
+    /// Supplies the rows of latent `b` of the batch, raw and interleaved, from the caller's memory:
+    /// a copy of them all would be memory that no plan counts.
     ///
     /// # Safety
     /// The memory behind the view is valid for reads as long as the result is used.

@@ -297,8 +297,8 @@ impl Session {
         self.pull_rows(scheme, &mut rows_of(latents), on_row)
     }
 
-    /// Like [`Session::decode_rows`], for a latent of `height` x `width` that `fill` supplies row by
-    /// row, interleaved.
+    /// Like [`Session::decode_rows`], for a latent of `height` x `width` that `fill` supplies row
+    /// by row, interleaved.
     #[cfg(feature = "capi")]
     pub(crate) fn decode_rows_of(
         &mut self,
@@ -329,8 +329,8 @@ impl Session {
         Ok(pull.plan())
     }
 
-    /// Like [`Session::decode_rows_of`], for an `on_row` that accepts rows again: if the call begins
-    /// anew, so do the rows.
+    /// Like [`Session::decode_rows_of`], for an `on_row` that accepts rows again: if the call
+    /// begins anew, so do the rows.
     #[cfg(feature = "capi")]
     pub(crate) fn decode_to(
         &mut self,

@@ -32,8 +32,8 @@ pub(super) trait Method: Debug {
     /// `OutOfMemory`.
     fn begin<'r>(&'r self, run: Run<'r>) -> Result<Box<dyn Work + 'r>>;
 
-    /// Bytes at most that a run with `threads` workers allocates besides its scratch memory, without
-    /// what [`Geometry::bookkeeping`](super::geometry::Geometry::bookkeeping) counts.
+    /// Bytes at most that a run with `threads` workers allocates besides its scratch memory,
+    /// without what [`Geometry::bookkeeping`](super::geometry::Geometry::bookkeeping) counts.
     fn bookkeeping(&self, layer: &Layer, panels: Panels, threads: usize) -> usize;
 }
 

@@ -91,9 +91,9 @@ impl<'a> Items<'a> {
         self.count - self.next
     }
 
-    /// The block that is made next.
-    pub(super) fn block(&self, ahead: usize) -> Block {
-        self.cut.block(&self.rows, self.width, self.next + ahead)
+    /// The block that is made `after` others.
+    pub(super) fn block(&self, after: usize) -> Block {
+        self.cut.block(&self.rows, self.width, self.next + after)
     }
 
     /// The parts of the output rows of `block`.

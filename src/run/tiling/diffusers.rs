@@ -6,7 +6,7 @@
 //! Seams and shifts of colour, which the whole picture does not have, are part of it: the aim is to
 //! give diffusers' numbers.
 
-use super::grid::{TILES, check_count, counted, kept};
+use super::grid::{TILES, check_count, counted, plan_bytes};
 use crate::base::alloc;
 use crate::base::error::{Error, Result};
 use crate::base::shape::Shape;
@@ -158,7 +158,7 @@ impl DiffusersTiles {
             for &(width, columns) in widths.iter().rev() {
                 let tile = Call { network, part: Part::Whole, height, width }.plan(resources)?;
                 let one = tile.plan;
-                of_plans += kept::<(usize, usize)>(&tile);
+                of_plans += plan_bytes::<(usize, usize)>(&tile);
                 alloc::push(&mut planned, ((height, width), tile), TILES)?;
                 let work = one.multiply_adds.saturating_mul(rows * columns);
                 total = Some(match total {

@@ -4,7 +4,7 @@
 //! squares begin that convolutions compute at a time: so its values are those of the whole picture,
 //! to the bit (`model/halo.rs`).
 
-use super::grid::{HaloGrid, TILES, check_count, kept, planned};
+use super::grid::{HaloGrid, TILES, check_count, plan_bytes, planned};
 use crate::backend::{LOCAL_GRID, Strategy};
 use crate::base::alloc;
 use crate::base::buffer::align_up;
@@ -225,7 +225,7 @@ impl Planner<'_> {
             let work = tile.plan.multiply_adds.saturating_mul(count);
             multiply_adds = multiply_adds.saturating_add(work);
             rest = tile.resident as u64;
-            of_plans += kept::<Window>(&tile);
+            of_plans += plan_bytes::<Window>(&tile);
             alloc::push(&mut tiles, (window, tile), TILES)?;
         }
         beside += grid.row_values(call) * size_of::<f32>() as u64 + of_plans;

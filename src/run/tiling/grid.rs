@@ -80,9 +80,9 @@ impl HaloGrid {
 }
 
 /// Bytes that a plan of tiles takes in a list of such plans.
-pub(super) fn kept<T>(planned: &Planned) -> u64 {
+pub(super) fn plan_bytes<T>(planned: &Planned) -> u64 {
     // A list that grows has twice the room, and for a moment half as much again.
-    (planned.layout.kept() + 3 * size_of::<(T, Planned)>()) as u64
+    (planned.layout.own_bytes() + 3 * size_of::<(T, Planned)>()) as u64
 }
 
 /// The plan of the tiles of `window`.

@@ -6,7 +6,7 @@
 //! `backend/statistics.rs` approximates the statistics by running a reduced picture and all tiles
 //! in turn (`rows/seamless.rs`).
 
-use super::grid::{HaloGrid, TILES, check_count, kept, planned};
+use super::grid::{HaloGrid, TILES, check_count, plan_bytes, planned};
 use crate::backend::Strategy;
 use crate::base::alloc;
 use crate::base::buffer::align_up;
@@ -235,7 +235,7 @@ impl Need {
     /// Adds `times` runs of `planned`.
     fn add(&mut self, planned: &Planned, times: u64) {
         let plan = &planned.plan;
-        self.of_plans += kept::<Window>(planned);
+        self.of_plans += plan_bytes::<Window>(planned);
         self.workspace = self.workspace.max(plan.workspace_bytes);
         self.beside = self.beside.max(plan.peak_bytes - plan.workspace_bytes);
         let work = plan.multiply_adds.saturating_mul(times);

@@ -71,7 +71,8 @@ static float *numbers(size_t count, float least) {
   return values;
 }
 
-static vaekl_status stream(struct walk *walk, vaekl_latent *latent, size_t row, vaekl_error *error) {
+static vaekl_status stream(struct walk *walk, vaekl_latent *latent, size_t row,
+                           vaekl_error *error) {
   vaekl_stream *rows = NULL;
   vaekl_status status = vaekl_stream_open(walk->session, latent, VAEKL_DTYPE_F32, &rows, error);
   if (status != VAEKL_OK) return status;

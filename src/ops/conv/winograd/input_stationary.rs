@@ -131,7 +131,7 @@ impl InputStationary<'_> {
     ) -> Result<ControlFlow<()>> {
         let Stages { ref run, ref slices, ref sizes, .. } = self.stages;
         let (threads, blocks) = (run.exec.threads, items.left().min(self.strip));
-        let grids = (0..blocks).map(|ahead| self.stages.blocking.grid(&items.block(ahead)));
+        let grids = (0..blocks).map(|after| self.stages.blocking.grid(&items.block(after)));
         let grids = alloc::collected(grids, "a strip of blocks")?;
         let (inputs, pixels) = shared.split_at_mut(blocks * sizes.inputs);
 
