@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `picture` | png, jpeg and webp, whole and row by row |
 //! | `arrays` | arrays, masks and latents of every format |
-#![allow(unreachable_pub)] // A test that compiles these files has them in a private module.
+// A test that compiles these files has them in a private module, and uses a part.
+#![allow(dead_code, unreachable_pub)]
 
 #[path = "../library/archive.rs"]
 pub mod archive;

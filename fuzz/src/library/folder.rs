@@ -14,24 +14,25 @@ use super::scratch::Scratch;
 
 const INDEX: &str = "diffusion_pytorch_model.safetensors.index.json";
 
+/// What is beside an index.
+const SHARDS: [&str; 4] = [
+    "config.json",
+    "diffusion_pytorch_model-00001-of-00003.safetensors",
+    "diffusion_pytorch_model-00002-of-00003.safetensors",
+    "diffusion_pytorch_model-00003-of-00003.safetensors",
+];
+
 /// An index, beside the shards and the configuration of a fixture.
 pub fn index(bytes: &[u8]) {
-    static FOLDER: OnceLock<Scratch> = OnceLock::new();
-    let shards = FOLDER.get_or_init(|| {
-        let scratch = Scratch::new();
-        for entry in fs::read_dir(data().join("sharded")).expect("a fixture") {
-            let path = entry.expect("a fixture").path();
-            let name = path.file_name().expect("a name").to_string_lossy();
-            if name.starts_with("diffusion") && !name.ends_with("index.json")
-                || name == "config.json"
-            {
-                scratch.write(&name, &fs::read(&path).expect("a fixture"));
-            }
-        }
-        scratch
-    });
-    shards.write(INDEX, bytes);
-    open(shards.path().to_owned(), &ModelOptions::default());
+    static FILES: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
+    let read = |name: &&str| fs::read(data().join("sharded").join(name)).expect("a fixture");
+    let files = FILES.get_or_init(|| SHARDS.iter().map(read).collect());
+    let scratch = Scratch::new();
+    for (name, file) in SHARDS.iter().zip(files) {
+        scratch.write(name, file);
+    }
+    scratch.write(INDEX, bytes);
+    open(scratch.path().to_owned(), &ModelOptions::default());
 }
 
 /// Names that are looked for in a folder, and some that are not.

@@ -12,7 +12,8 @@
 //! | `scratch` | a folder for one input |
 //! | `archive` | ZIP archives |
 //! | `models` | the fixtures, open |
-#![allow(unreachable_pub)] // A test that compiles these files has them in a private module.
+// A test that compiles these files has them in a private module, and uses a part.
+#![allow(dead_code, unreachable_pub)]
 
 pub mod archive;
 #[cfg(feature = "capi")]
