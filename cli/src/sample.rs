@@ -316,7 +316,7 @@ mod tests {
         let mut config = Config::default();
         config.family.kl_mut().unwrap().block_out_channels = vec![32; 4];
         for (name, resized) in [("rgb.png", false), ("resize_45x29.png", true)] {
-            let (array, remark) = read(&images().join(name), &config, |_, _| Ok(())).unwrap();
+            let (array, remark) = read(&images().join(name), &config, |_| Ok(())).unwrap();
             assert_eq!(remark.is_some(), resized, "{name}");
             let tensor = expected.tensor(&format!("{name}/preprocessed")).unwrap();
             assert_eq!(tensor.shape(), array.shape(), "{name}");
