@@ -54,6 +54,8 @@ fn a_second_signal_ends_what_waits_for_ever() {
         .unwrap();
     wait_for_handler(&child);
     assert_eq!(folder.files(), ["fifo.npy"]);
+    // Before the model is open the first signal would be heard.
+    std::thread::sleep(Duration::from_millis(1500));
     // Opening the FIFO waits for a writer; the first signal asks, and is not heard.
     kill(&child, "-TERM");
     std::thread::sleep(Duration::from_millis(300));

@@ -179,7 +179,7 @@ pub(crate) fn safetensors(tensors: &[(&str, &str, &[usize], Vec<u8>)]) -> Vec<u8
     file
 }
 
-/// Waits until `child` has taken SIGINT over.
+/// Waits until `child` has taken SIGHUP, SIGINT and SIGTERM over, one after another.
 pub(crate) fn wait_for_handler(child: &Child) {
     let Ok(_) = std::fs::read_dir("/proc/self") else {
         return std::thread::sleep(Duration::from_secs(2));
@@ -189,7 +189,8 @@ pub(crate) fn wait_for_handler(child: &Child) {
     loop {
         let status = std::fs::read_to_string(&path).unwrap();
         let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
-        if u64::from_str_radix(caught.trim(), 16).unwrap() & 0b10 != 0 {
+        let all = 1 << (1 - 1) | 1 << (2 - 1) | 1 << (15 - 1);
+        if u64::from_str_radix(caught.trim(), 16).unwrap() & all == all {
             return;
         }
         assert!(start.elapsed() < Duration::from_secs(30), "no handler");
