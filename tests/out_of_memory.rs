@@ -68,8 +68,10 @@ struct Inputs {
     rows: Vec<f32>,
 }
 
+type Call = fn(&mut Session, &mut Inputs) -> Result<()>;
+
 /// The calls on a session. Each gives what it computed.
-const CALLS: [(&str, fn(&mut Session, &mut Inputs) -> Result<()>); 3] = [
+const CALLS: [(&str, Call); 3] = [
     ("decode", |session, inputs| {
         let latents = inputs.latents.view().insert_axis(ndarray::Axis(0));
         inputs.rows.clear();

@@ -247,3 +247,33 @@ fn without_a_budget_a_container_is_not_outgrown() {
         _ => panic!("{:?} {line}", output.status),
     }
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn an_input_that_a_budget_cannot_hold_is_refused_before_it_is_read() {
+    let folder = Folder::new();
+    // 1 GiB of zeros that take no disk. A process of 400 MB could not read them.
+    let header = npy(&[1, 16, 4096, 4096], std::iter::empty());
+    let file = std::fs::File::create(folder.path("large.npy")).unwrap();
+    std::io::Write::write_all(&mut &file, &header).unwrap();
+    file.set_len(header.len() as u64 + (4 << 28)).unwrap();
+    folder.write("photo.png", &{
+        // A side that is resized, so that the picture is read as a whole.
+        let mut bytes = Vec::new();
+        let picture = RgbImage::new(4097, 4096);
+        picture.write_to(&mut std::io::Cursor::new(&mut bytes), image::ImageFormat::Png).unwrap();
+        bytes
+    });
+    for (command, input, least) in [("decode", "large.npy", 1024), ("encode", "photo.png", 192)] {
+        let output = if command == "decode" { "out.png" } else { "out.npy" };
+        let memory = ["--memory", "64M", "--scratch", ".", "--threads", "2", "-q"];
+        let arguments = [&[command, input, "-o", output], &memory[..]].concat();
+        let ended = limited(&folder, "-v 400000", &arguments);
+        let line = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(1), "{line}");
+        assert!(line.contains("a memory budget of 64 MiB cannot be kept"), "{line}");
+        let number = line.split("at least ").nth(1).unwrap().split(' ').next().unwrap();
+        assert!(number.parse::<u64>().unwrap() > least, "{line}");
+    }
+    assert_eq!(folder.files(), ["large.npy", "photo.png"]);
+}
