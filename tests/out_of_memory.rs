@@ -158,5 +158,5 @@ fn what_cannot_be_allocated_is_an_error_and_the_session_goes_on() {
             }
         }
     }
-    assert!(failed > 100, "only {failed} allocations failed");
+    assert!(failed > 50, "only {failed} allocations failed");
 }
