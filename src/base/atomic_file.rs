@@ -2,10 +2,11 @@
 //! Output files that appear whole or not at all.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::mem;
 use std::path::{Path, PathBuf, is_separator};
 
+use super::buffered_file::BufferedFile;
 use super::error::{Error, Result};
 use super::hidden;
 use super::leftovers::{self, Leftovers, leftovers};
@@ -58,7 +59,7 @@ enum State {
     /// Nothing is written and no file is made, so a program can have more outputs than it may have
     /// open files.
     Empty,
-    Open(BufWriter<File>),
+    Open(BufferedFile),
     /// On the disk; closed if it has a name.
     Finished(Option<File>),
     /// Failed, first with this error.
@@ -157,11 +158,11 @@ impl AtomicFile {
     }
 
     /// The open file, or the first error.
-    fn opened(&mut self) -> io::Result<&mut BufWriter<File>> {
+    fn opened(&mut self) -> io::Result<&mut BufferedFile> {
         if let State::Empty = self.state {
             let permissions = os::permissions(&self.path);
             match os::nameless_output(folder_of(&self.path), permissions.as_ref()) {
-                Some(file) => self.state = State::Open(BufWriter::new(file)),
+                Some(file) => self.state = State::Open(BufferedFile::new(file)?),
                 None => self.open_named()?,
             }
         }
@@ -182,7 +183,7 @@ impl AtomicFile {
         let (file, path) = made?;
         leftovers.files.insert(path.clone());
         self.hidden = Some(path);
-        self.state = State::Open(BufWriter::new(file));
+        self.state = State::Open(BufferedFile::new(file)?);
         Ok(())
     }
 

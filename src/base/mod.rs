@@ -4,6 +4,7 @@
 pub(crate) mod alloc;
 pub(crate) mod atomic_file;
 pub(crate) mod buffer;
+pub(crate) mod buffered_file;
 pub(crate) mod encoding;
 pub(crate) mod error;
 pub(crate) mod hidden;
