@@ -27,9 +27,9 @@ import (
 
 // SessionOptions are the options of a session. Zero values are the defaults.
 type SessionOptions struct {
-	// MemoryBudget is the limit in bytes of what a call adds to the process's memory, weights included;
-	// 0 is no limit. A call that does not fit fails with ErrBudget before any work. The limit never
-	// changes a bit of the result.
+	// MemoryBudget is the limit in bytes of what a call adds to the process's memory, weights
+	// included; 0 is no limit. A call that does not fit fails with ErrBudget before any work. The
+	// limit never changes a bit of the result.
 	MemoryBudget uint64
 	// Threads is the number of threads; 0 is one per physical core.
 	Threads int
@@ -164,9 +164,9 @@ func (s *Session) Close() error {
 type Plan struct {
 	WorkspaceBytes uint64 // exact
 	ScratchBytes   uint64 // on disk, 0 without a ScratchDir
-	// PeakBytes is an upper bound in bytes of what the call adds to the process's memory: workspace, the
-	// weights resident at a time, threads, and the library's own lists and code. Memory of the caller
-	// and of Go's runtime is not included.
+	// PeakBytes is an upper bound in bytes of what the call adds to the process's memory: workspace,
+	// the weights resident at a time, threads, and the library's own lists and code. Memory of the
+	// caller and of Go's runtime is not included.
 	PeakBytes      uint64
 	TilesX, TilesY int  // tiles in a row and in a column, 1 when the picture is worked on whole
 	TileSize       int  // latent pixels of a tile's side, 0 without tiles

@@ -93,8 +93,9 @@ impl<'a> Engine<'a> {
         Ok(self.config().unscale_latents(latents)?)
     }
 
-    /// Reserves memory of the budget for a call to come. Fails if no plan keeps the budget beside it,
-    /// or fits what the system can give, or if the input cannot be read within: before it is read.
+    /// Reserves memory of the budget for a call to come, before its input is read. Fails if no plan
+    /// keeps the budget beside it or fits what the system can give, or if the input cannot be read
+    /// within.
     pub(crate) fn reserve(&mut self, input: &Path, need: &Need) -> Result<()> {
         self.session.set_memory_reserved(process().saturating_add(need.arrays));
         self.beside = format!(

@@ -89,9 +89,10 @@ mod tests {
     }
 
     #[test]
-    #[cfg(target_os = "linux")]
     fn a_full_disk_is_told_when_the_buffer_goes() {
-        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let Ok(full) = std::fs::OpenOptions::new().write(true).open("/dev/full") else {
+            return; // Not on this system.
+        };
         let mut file = BufferedFile::new(full).unwrap();
         file.write_all(b"waits").unwrap();
         let error = file.into_inner().unwrap_err();

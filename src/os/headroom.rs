@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use super::Headroom;
+use super::memory::Headroom;
 use super::unix::limits;
 
 /// What a system of files under `root` tells; `/` is the running one.

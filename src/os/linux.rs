@@ -12,7 +12,8 @@ use std::path::Path;
 
 use memmap2::{Advice, Mmap, MmapMut, UncheckedAdvice};
 
-use super::{Headroom, headroom as files};
+use super::headroom as files;
+use super::memory::Headroom;
 
 /// Whether [`release`] frees memory.
 pub(super) const RELEASES: bool = true;
@@ -29,8 +30,8 @@ pub(super) fn release(map: &Mmap, range: Range<usize>) {
         unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len()) };
 }
 
-/// Asks for small pages. A file in the system's cache in pieces of 2 MiB would be mapped in such, so
-/// that a layer's weights took more memory than they have bytes.
+/// Asks for small pages. A file in the system's cache in pieces of 2 MiB would be mapped in such, and
+/// a layer's weights would take more memory than they have bytes.
 pub(super) fn prefer_small(map: &Mmap) {
     let _ = map.advise(Advice::NoHugePage);
 }

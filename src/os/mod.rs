@@ -11,6 +11,7 @@ mod headroom;
 #[cfg(target_os = "linux")]
 mod linux;
 mod map;
+mod memory;
 // A Unix takes from it only what Linux does its own way.
 #[cfg(not(target_os = "linux"))]
 #[cfg_attr(unix, allow(dead_code))]
@@ -19,6 +20,7 @@ mod other;
 mod unix;
 
 pub(crate) use map::{AnonymousMap, FileMap};
+pub(crate) use memory::Headroom;
 
 #[cfg(target_os = "linux")]
 use linux as pages;
@@ -46,12 +48,3 @@ pub(crate) use unix::{
     close, create_beside, kind_name, may_create, may_stay_open, permissions, physical_memory,
     read_at, sync_folder, unnamed_file, write_at,
 };
-
-/// What this process may still take, in bytes; `None` is no limit, or one that is not told.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Headroom {
-    /// Memory.
-    pub(crate) memory: Option<u64>,
-    /// Addresses, whether memory is behind them or not.
-    pub(crate) address_space: Option<u64>,
-}

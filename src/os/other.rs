@@ -7,7 +7,7 @@ use std::path::Path;
 
 use memmap2::{Mmap, MmapMut};
 
-use super::Headroom;
+use super::memory::Headroom;
 
 /// Whether [`release`] frees memory.
 pub(super) const RELEASES: bool = false;

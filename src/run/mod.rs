@@ -9,7 +9,7 @@
 //! | `tiling` | where tiles are, and their plans |
 //! | `runner` | executes one planned run |
 //! | `budget` | the strategy of a run that keeps a memory budget |
-//! | `plan`, `resources`, `options`, `outputs`, `control`, `planes` | what all of these are made of |
+//! | `plan`, `resources`, `options`, `outputs`, `control`, `planes` | what these are made of |
 
 pub(crate) mod budget;
 mod control;

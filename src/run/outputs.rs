@@ -4,6 +4,7 @@
 use ndarray::Array4;
 
 use super::plan::Plan;
+use crate::base::error::Error;
 use crate::latents::Encoded;
 use crate::model::Config;
 use crate::model::network::Direction;
@@ -58,4 +59,9 @@ impl Returned {
         let factors = [batch, channels, side(height), side(width), size_of::<f32>()];
         factors.iter().fold(1, |all: u64, &n| all.saturating_mul(n as u64))
     }
+}
+
+/// Adds the picture's index in its batch to an error.
+pub(super) fn of_batch(error: Error, index: usize, batch: usize) -> Error {
+    if batch > 1 { error.within(format_args!("{index} of the batch of {batch}")) } else { error }
 }

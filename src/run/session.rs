@@ -8,7 +8,7 @@ use ndarray::{Array4, ArrayView3, ArrayView4, ArrayViewMut3, Axis};
 
 use super::control::{CancelToken, OnProgress};
 use super::options::SessionOptions;
-use super::outputs::{DecoderOutput, EncoderOutput, Returned};
+use super::outputs::{DecoderOutput, EncoderOutput, Returned, of_batch};
 use super::plan::Plan;
 use super::planes::{Fill, check_size, finite, input_name, rows_of, scatter, zeros};
 use super::rows::Pull;
@@ -493,9 +493,4 @@ impl Session {
             error.within(format_args!("{what} of {width}x{height} (width x height)"))
         })
     }
-}
-
-/// Adds the picture's index in its batch to an error.
-fn of_batch(error: Error, index: usize, batch: usize) -> Error {
-    if batch > 1 { error.within(format_args!("{index} of the batch of {batch}")) } else { error }
 }

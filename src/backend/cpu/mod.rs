@@ -2,19 +2,21 @@
 //! The backend that computes on the CPU.
 
 mod demand;
+mod layer;
 mod memory;
 
 use std::ops::{ControlFlow, Range};
 
 pub(crate) use demand::CpuMachine;
 use demand::Operator;
+use layer::{filters, finish, load, name};
 pub(crate) use memory::Memory;
 
 use super::statistics::{Statistic, Sums};
 use super::workspace::carve;
 use super::{
-    Act, Attention, Backend, Blend, Columns, Conv, Epilogue, LayerFilter, Map, Norm, Region, Slot,
-    SplitSlots, Statistics, Strategy,
+    Act, Attention, Backend, Blend, Columns, Conv, Map, Norm, Region, Slot, SplitSlots, Statistics,
+    Strategy,
 };
 use crate::base::alloc;
 use crate::base::buffer::{AlignedBuf, Elements, ElementsMut};
@@ -22,12 +24,11 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::scratch_file::FileRegion;
 use crate::base::shape::Shape;
 use crate::base::storage::Storage;
-use crate::base::weight::LayerWeight;
 use crate::kernels::Sum;
 use crate::kernels::threads::Threads;
 use crate::ops::attention::{self, TokenRows};
 use crate::ops::blend;
-use crate::ops::conv::{self, Branches, ConvInput, Filter, Geometry, Operands, Prologue};
+use crate::ops::conv::{self, Branches, ConvInput, Geometry, Operands, Prologue};
 use crate::ops::exec::Exec;
 use crate::ops::place::{Source, Target};
 use crate::ops::sums::{Picture, group_sums};
@@ -214,31 +215,6 @@ impl Affine {
     }
 }
 
-/// The name of a convolution, for messages.
-fn name<'c>(conv: &Conv<'c>) -> &'c str {
-    conv.filters.first().map_or("convolution", |filter| filter.name)
-}
-
-/// The weights of a convolution's filters.
-///
-/// # Errors
-/// `Format` for one that is not finite, if the activation function could hide it: otherwise the
-/// sums of the output tell, without another pass over the weights.
-fn load<'c>(conv: &Conv<'c>) -> Result<Vec<LayerWeight<'c>>> {
-    let hides = matches!(conv.epilogue, Epilogue::Act(_));
-    let load = |filter: &LayerFilter<'c>| {
-        let weight = LayerWeight::of(filter.weight)?;
-        if hides { weight.expect_finite(filter.name) } else { Ok(weight) }
-    };
-    conv.filters.iter().map(load).collect()
-}
-
-/// The filters of a convolution with their weights.
-fn filters<'w>(conv: &Conv<'w>, weights: &'w [LayerWeight<'w>]) -> Vec<Filter<'w>> {
-    let pairs = conv.filters.iter().zip(weights);
-    pairs.map(|(filter, weight)| filter.with_weight(weight)).collect()
-}
-
 /// Converts an operator's finished items to multiply-adds of the run.
 fn ticker<'t>(
     progress: &'t mut dyn FnMut(u64) -> ControlFlow<()>,
@@ -249,19 +225,6 @@ fn ticker<'t>(
         let part = u128::from(operator) * done as u128 / of.max(1) as u128;
         progress(before + part as u64)
     }
-}
-
-/// Releases the weights of a finished convolution, and fails if the sums of its output are not
-/// finite.
-fn finish(conv: &Conv<'_>, sums: &[Sum], dtype: Storage) -> Result<()> {
-    for filter in conv.filters {
-        filter.weight.release();
-    }
-    let Some(group) = sums.iter().position(|sum| !sum.square.is_finite()) else { return Ok(()) };
-    let (name, of) = (name(conv), conv.groups);
-    let message =
-        format!("{name}: the output is not finite in group {group} of {of} ({dtype} storage)");
-    Err(Error::new(ErrorKind::NonFinite, message))
 }
 
 fn cancelled() -> Error {

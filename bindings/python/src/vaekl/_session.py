@@ -163,8 +163,8 @@ class SessionOptions:
     Attributes:
         threads: Number of threads; 0 for one per physical core.
         memory_budget: Limit in bytes of what a call adds to the process's memory, weights
-            included; 0 for none. A call that does not fit raises `BudgetError` before any work. Neither it nor
-            `threads` ever changes a bit of the result.
+            included; 0 for none. A call that does not fit raises `BudgetError` before any work.
+            Neither it nor `threads` ever changes a bit of the result.
         scratch_dir: Folder for a scratch file, to which activations are spilled that do not fit
             the budget.
         dtype: Type of the activations between layers: "float32", "float16" or "bfloat16".

@@ -41,8 +41,8 @@ extension Session {
 
     /// Options of a session.
     public struct Options: Sendable {
-        /// Limit in bytes of what a call adds to the process's memory, weights included; nil: none. A
-        /// call that does not fit fails with `.budget` before any work. The limit never changes a
+        /// Limit in bytes of what a call adds to the process's memory, weights included; nil: none.
+        /// A call that does not fit fails with `.budget` before any work. The limit never changes a
         /// bit of the result.
         public var memoryBudget: Int?
         /// Number of threads; nil: one per physical core.
