@@ -30,8 +30,8 @@ pub(super) fn release(map: &Mmap, range: Range<usize>) {
         unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len()) };
 }
 
-/// Asks for small pages. A file in the system's cache in pieces of 2 MiB would be mapped in such, and
-/// a layer's weights would take more memory than they have bytes.
+/// Asks for small pages. A file in the system's cache in pieces of 2 MiB would be mapped in such,
+/// and a layer's weights would take more memory than they have bytes.
 pub(super) fn prefer_small(map: &Mmap) {
     let _ = map.advise(Advice::NoHugePage);
 }

@@ -98,9 +98,9 @@ pub(crate) fn physical_memory() -> Option<u64> {
     None
 }
 
-/// The machine's memory, where that is told.
+/// Not told.
 pub(crate) fn headroom() -> Headroom {
-    Headroom { memory: super::physical_memory(), address_space: None }
+    Headroom::default()
 }
 
 /// Not told.
