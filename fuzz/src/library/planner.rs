@@ -1,6 +1,7 @@
 //! A plan against the call that follows it: the session's plan is that of `plan_decode`, the
 //! workspace is the planned one to the byte, the peak is within the budget, and the bits are those
-//! of the call without a limit, or of the whole picture where the plan is exact. Where there is no plan, the call fails for the same reason.
+//! of the call without a limit, or of the whole picture where the plan is exact. Where there is no
+//! plan, the call fails for the same reason.
 
 use ndarray::{Array4, ArrayView4};
 use vaekl::{
