@@ -70,8 +70,8 @@ pub fn converter(bytes: &[u8]) {
     let mut reopen = ModelOptions::default();
     reopen.variant.clone_from(&options.variant);
     let again = Model::open_with(&path, &reopen).unwrap_or_else(|error| panic!("{error}"));
-    // The folder's configuration is as diffusers writes it, which the file's own may not be.
-    assert_eq!(again.config(), model.config());
+    // As text: the statistics of a FLUX.2 are weights, which the save may round.
+    assert_eq!(again.config().to_json(), model.config().to_json());
 
     let other = scratch.path().join("again.safetensors");
     let mut same = SaveOptions::default();
