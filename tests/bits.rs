@@ -41,10 +41,15 @@ fn leanest(
 ) -> SessionOptions {
     let mut options = options.clone();
     options.scratch_dir = Some(std::env::temp_dir());
-    while let Ok(found) = plan(&options) {
-        options.memory_budget = found.peak_bytes - 1;
+    let (mut below, mut enough) = (0, plan(&options).map_or(0, |plan| plan.peak_bytes));
+    while enough - below > 1 {
+        options.memory_budget = below + (enough - below) / 2;
+        match plan(&options) {
+            Ok(found) => enough = found.peak_bytes,
+            Err(_) => below = options.memory_budget,
+        }
     }
-    options.memory_budget += 1;
+    options.memory_budget = enough;
     options
 }
 

@@ -59,18 +59,16 @@ fn allocated(call: impl FnOnce()) -> usize {
     MOST.load(Relaxed) - before
 }
 
-/// What a plan leaves for the code, the stacks and the allocator's own memory.
-const PROCESS: u64 = 16 << 20;
-
-/// What `plan` counts besides the workspace and the process; the weights are among it.
-fn beside(plan: &Plan) -> u64 {
-    plan.peak_bytes - plan.workspace_bytes - PROCESS
+/// What `plan` counts besides the workspace, the code and the threads' own memory; the weights are
+/// among it.
+fn beside(plan: &Plan, threads: usize) -> u64 {
+    plan.peak_bytes - plan.workspace_bytes - (4 << 20) - (256 << 10) * threads as u64
 }
 
-fn check(what: &str, plan: &Plan, model: &Model, measured: usize) {
-    let (counted, measured) = (beside(plan), measured as u64);
+fn check(what: &str, plan: &Plan, session: &Session, measured: usize) {
+    let (counted, measured) = (beside(plan, session.threads()), measured as u64);
     // Weights are mapped, and not among what is measured.
-    let weights = model.info().weight_bytes;
+    let weights = session.model().info().weight_bytes;
     assert!(measured <= counted, "{what}: {measured} bytes allocated, {counted} counted");
     // Without tiles, whose rows are beside the workspace, it is near what it bounds: a small part
     // of the workspace, and what is fixed.
@@ -97,7 +95,7 @@ fn decode(what: &str, model: &Model, options: &SessionOptions, height: usize, wi
         assert_eq!(session.decode_rows(latents.view(), &mut on_row).unwrap(), plan);
         assert_eq!(rows, height * model.config().downscale());
     });
-    check(&format!("{what}, decode {width}x{height}"), &plan, model, measured);
+    check(&format!("{what}, decode {width}x{height}"), &plan, &session, measured);
 }
 
 fn encode(what: &str, model: &Model, options: &SessionOptions, height: usize, width: usize) {
@@ -114,7 +112,7 @@ fn encode(what: &str, model: &Model, options: &SessionOptions, height: usize, wi
         result = output.encoded.mode().len() * size_of::<f32>();
         result *= if output.encoded.posterior().is_some() { 2 } else { 1 };
     });
-    check(&format!("{what}, encode {width}x{height}"), &plan, model, measured - result);
+    check(&format!("{what}, encode {width}x{height}"), &plan, &session, measured - result);
 }
 
 fn options(threads: usize) -> SessionOptions {

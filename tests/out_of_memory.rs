@@ -122,8 +122,11 @@ fn walk(
         LEFT.store(at, SeqCst);
         let result = call(session, inputs);
         LEFT.store(0, SeqCst);
-        let error = result.expect_err(&format!("{what}, allocation {at} of {count}"));
-        assert_eq!(error.kind(), ErrorKind::OutOfMemory, "{what}, {at}: {error}");
+        match result {
+            Err(error) => assert_eq!(error.kind(), ErrorKind::OutOfMemory, "{what}, {at}: {error}"),
+            // What asks the system for its limits goes on without an answer.
+            Ok(()) => assert!(inputs.rows == expected, "{what}, {at}: other bits"),
+        }
         call(session, inputs).unwrap();
         assert!(inputs.rows == expected, "{what}: other bits after allocation {at} failed");
         failed += 1;

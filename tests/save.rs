@@ -337,18 +337,18 @@ fn types_change_by_rounding_to_nearest_even() {
     }
 }
 
-/// `sd_like` in memory, with the first values of a bias replaced.
+/// `sd_like` in memory, with the first values of a weight replaced.
 fn altered(replaced: &[f32]) -> Model {
     let fixture = Fixture::open("sd_like");
     let bytes = fs::read(fixture.folder.join(WEIGHTS)).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
-    let name = "decoder.conv_in.bias";
-    let mut bias = file.tensor(name).unwrap().data().to_vec();
+    let name = "decoder.conv_in.weight";
+    let mut weight = file.tensor(name).unwrap().data().to_vec();
     for (i, value) in replaced.iter().enumerate() {
-        bias[4 * i..4 * i + 4].copy_from_slice(&value.to_le_bytes());
+        weight[4 * i..4 * i + 4].copy_from_slice(&value.to_le_bytes());
     }
     let views = file.tensors().into_iter().map(|(tensor, view)| {
-        let data = if tensor == name { &bias[..] } else { view.data() };
+        let data = if tensor == name { &weight[..] } else { view.data() };
         let view = TensorView::new(view.dtype(), view.shape().to_vec(), data).unwrap();
         (tensor, view)
     });
@@ -363,7 +363,7 @@ fn ties_overflow_and_nan() {
     let saved = |model: &Model, storage| {
         let folder = scratch.path("values");
         model.save_pretrained(&folder, &plain().with_dtype(storage)).map(|_| {
-            let (dtype, _, bytes) = tensors(&files(&folder))["decoder.conv_in.bias"].clone();
+            let (dtype, _, bytes) = tensors(&files(&folder))["decoder.conv_in.weight"].clone();
             values(dtype, &bytes)
         })
     };
@@ -379,7 +379,7 @@ fn ties_overflow_and_nan() {
     let model = altered(&[0.0, -65520.0]);
     let error = saved(&model, Storage::F16).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
-    for part in ["decoder.conv_in.bias", "f16", "expected", "-65520 found"] {
+    for part in ["decoder.conv_in.weight", "f16", "expected", "-65520 found"] {
         assert!(error.message().contains(part), "{error}");
     }
     assert!(saved(&model, Storage::Bf16).is_ok());

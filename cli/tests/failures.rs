@@ -158,7 +158,7 @@ fn a_picture_beyond_memory_is_refused_by_its_header() {
     folder.write("large.png", &png_header(1 << 14, 1 << 14));
     for (command, output) in [("encode", "out.npy"), ("reconstruct", "out.png")] {
         let line = folder.fail(1, [command, "large.png", "-o", output]);
-        assert!(line.contains("large.png: picture of 16384x16384: "), "{line}");
+        assert!(line.contains("large.png: picture of 16384x16384 (width x height): "), "{line}");
         assert!(line.contains("MiB can be had"), "{line}");
     }
 }

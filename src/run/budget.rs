@@ -146,12 +146,14 @@ impl Call<'_> {
         let Recording { entries, multiply_adds, weights, resident, activations, bookkeeping } =
             recording;
         let layout = WorkspaceLayout::pack(&entries)?;
+        // Strategies that differ by a few bytes of lists would each be a budget of its own.
+        let lists = (bookkeeping as u64).next_multiple_of(64 << 10);
         let plan = Plan {
             workspace_bytes: layout.bytes() as u64,
             scratch_bytes: layout.spilled_bytes() as u64,
             peak_bytes: (CODE + THREAD * machine.threads as u64)
                 .saturating_add((layout.bytes() + weights) as u64)
-                .saturating_add(bookkeeping as u64)
+                .saturating_add(lists)
                 .saturating_add(resources.beside),
             multiply_adds,
             exact: true,

@@ -420,7 +420,7 @@ static void masked_budgets(const vaekl_model *model, const vaekl_latent *latent,
       kept++;
     } else {
       CHECK_FAILS(vaekl_decode_masked(session, latent, picture, mask, &out, &error),
-                  VAEKL_ERR_BUDGET, "beside 1 MiB of picture, mask and result: latents of 7x5");
+                  VAEKL_ERR_BUDGET, "latents of 7x5 (width x height): a memory budget of ");
       CHECK(((unsigned char *)found)[0] == 0xa5 && ((unsigned char *)found)[VALUES] == 0xa5);
     }
     vaekl_session_free(session);

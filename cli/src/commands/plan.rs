@@ -28,7 +28,8 @@ pub(super) fn run(context: &Context<'_>, arguments: &Plan) -> Result<()> {
             }
             let (height, width) = (height / factor, width / factor);
             let latents = engine::values(&[height, width, model.config().latent_channels]);
-            options.memory_reserved += engine::bytes(latents);
+            let latents = engine::bytes(latents);
+            options.memory_reserved = options.memory_reserved.saturating_add(latents);
             vaekl::plan_decode(&model, &options, height, width)?
         }
         PlannedCall::Encode => vaekl::plan_encode(&model, &options, height, width)?,

@@ -122,7 +122,7 @@ fn configurations_have_limits() {
         (long("x", "[[0]]", 200_000), "at most 1048576 bytes expected, 1200008 found"),
         (long("latents_mean", "1", 65_537), "latents_mean: at most 65536 entries expected"),
         (long("block_out_channels", "1", 65_537), "block_out_channels: at most 65536 entries"),
-        (format!("{{\"x\": {}0{}}}", "[".repeat(128), "]".repeat(128)), "128 levels"),
+        (format!("{{\"x\": {}0{}}}", "[".repeat(129), "]".repeat(129)), "128 levels"),
         (format!("{{\"act_fn\": \"{}\"}}", "a".repeat(1 << 19)), "aaa... found"),
         (format!("{{\"_class_name\": \"{}\"}}", "a".repeat(1 << 19)), "aaa... found"),
         (r#"{"scaling_factor": 1e999}"#.into(), "a number expected, 1e999 found"),
