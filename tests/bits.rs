@@ -41,15 +41,15 @@ fn leanest(
 ) -> SessionOptions {
     let mut options = options.clone();
     options.scratch_dir = Some(std::env::temp_dir());
-    let (mut below, mut enough) = (0, plan(&options).map_or(0, |plan| plan.peak_bytes));
-    while enough - below > 1 {
-        options.memory_budget = below + (enough - below) / 2;
-        match plan(&options) {
-            Ok(found) => enough = found.peak_bytes,
-            Err(_) => below = options.memory_budget,
-        }
+    // An error names the least in whole MiB; below it there are few more plans.
+    options.memory_budget = 1;
+    let Err(error) = plan(&options) else { return options };
+    let least = error.message().split("at least ").nth(1).and_then(|rest| rest.split(' ').next());
+    options.memory_budget = least.map_or(0, |least| least.parse::<u64>().unwrap() << 20);
+    while let Ok(found) = plan(&options) {
+        options.memory_budget = found.peak_bytes - 1;
     }
-    options.memory_budget = enough;
+    options.memory_budget += 1;
     options
 }
 

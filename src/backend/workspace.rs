@@ -45,21 +45,24 @@ impl Entry {
         }
     }
 
-    /// The offsets where this entry must not begin because `other` begins at `at`.
-    fn barred(&self, other: &Self, at: usize) -> impl Iterator<Item = Range<usize>> {
-        let others = other.parts();
-        let pairs = self.parts().into_iter().flat_map(move |part| {
-            others.clone().into_iter().map(move |other| (part.clone(), other))
-        });
-        pairs.filter_map(move |((own, when), (bytes, since))| {
-            let meet = when.start < since.end && since.start < when.end;
-            let real = !own.is_empty() && !bytes.is_empty();
-            (meet && real && self.spilled == other.spilled).then(|| {
-                // They overlap if `start + own.start < at + bytes.end` and vice versa.
-                (at + bytes.start + 1).saturating_sub(own.end)
-                    ..(at + bytes.end).saturating_sub(own.start)
-            })
-        })
+    /// Adds to `barred` the offsets where this entry must not begin because `other` begins at `at`:
+    /// four at most.
+    fn bar(&self, other: &Self, at: usize, barred: &mut Vec<Range<usize>>) {
+        // Most entries live at other times. A tail ends no later than its entry.
+        let meet = self.birth <= other.death && other.birth <= self.death;
+        if !meet || self.spilled != other.spilled {
+            return;
+        }
+        for (own, when) in self.parts() {
+            for (bytes, since) in other.parts() {
+                let meet = when.start < since.end && since.start < when.end;
+                if meet && !own.is_empty() && !bytes.is_empty() {
+                    // They overlap if `start + own.start < at + bytes.end` and vice versa.
+                    let first = (at + bytes.start + 1).saturating_sub(own.end);
+                    barred.push(first..(at + bytes.end).saturating_sub(own.start));
+                }
+            }
+        }
     }
 }
 
@@ -106,9 +109,8 @@ impl WorkspaceLayout {
         for &i in order {
             barred.clear();
             for &j in &placed {
-                // Each has two parts.
                 alloc::reserve(&mut barred, 4, PLAN)?;
-                barred.extend(entries[i].barred(&entries[j], ranges[j].start));
+                entries[i].bar(&entries[j], ranges[j].start, &mut barred);
             }
             barred.sort_unstable_by_key(|range| range.start);
             let size = align_up(entries[i].bytes);
