@@ -153,17 +153,23 @@ impl ExactTiles {
         resources: Resources,
         least: &mut Least,
     ) -> Result<Option<Self>> {
-        let front = if call.network.has_front() {
-            let mut of_front = Least::NONE;
-            let front = Call { part: Part::Front, ..*call }.search(resources, &mut of_front)?;
+        let (mut front, mut sides) = (None, sides);
+        if call.network.has_front() {
+            let of_front = Call { part: Part::Front, ..*call };
+            let mut of_it = Least::NONE;
+            front = of_front.search(resources, &mut of_it)?;
             if front.is_none() {
-                *least = of_front;
-                return Ok(None);
+                // Only to learn the least need of all: the leanest front, and the smallest tiles.
+                for planned in of_front.plans(resources)? {
+                    let planned = planned?;
+                    let leaner = |front: &Planned| planned.plan.peak_bytes < front.plan.peak_bytes;
+                    if front.as_ref().is_none_or(leaner) {
+                        front = Some(planned);
+                    }
+                }
+                sides = &sides[sides.len().saturating_sub(1)..];
             }
-            front
-        } else {
-            None
-        };
+        }
         let leanest = in_memory(resources).pop().unwrap_or(Strategy::IN_MEMORY);
         let mut too_many = None;
         for &side in sides {
@@ -225,9 +231,11 @@ impl Planner<'_> {
             let work = tile.plan.multiply_adds.saturating_mul(count);
             multiply_adds = multiply_adds.saturating_add(work);
             rest = tile.resident as u64;
-            of_plans += plan_bytes::<Window>(&tile);
+            of_plans = of_plans.max(plan_bytes::<Window>(&tile));
             alloc::push(&mut tiles, (window, tile), TILES)?;
         }
+        // Of all windows, also where only the largest is planned yet.
+        of_plans *= grid.tiles.windows()?.len() as u64;
         beside += grid.row_values(call) * size_of::<f32>() as u64 + of_plans;
         let mut scratch_bytes = 0;
         if let Some(Planned { plan, output, resident, .. }) = front {
