@@ -205,7 +205,8 @@ pub fn c_interface(bytes: &[u8]) {
             continue;
         };
         // A callback that cancels soon, or never.
-        *open.left = if choices.below(8) == 0 { 1 + choices.word() % 20 } else { u32::MAX };
+        let soon = 1 + choices.word() % choices.pick(&[8, 64, 512]);
+        *open.left = if choices.below(4) == 0 { soon } else { u32::MAX };
         match choices.below(8) {
             0 | 1 => decode(&mut choices, &model, open),
             2 => masked(&mut choices, &model, open),
@@ -260,14 +261,15 @@ fn latents(choices: &mut Choices<'_>, model: &Model, batch: u32) -> (Zone, Laten
     (zone, view)
 }
 
-/// Makes a field wrong, one time of many, so that nothing is read or written past the memory.
+/// Makes a field wrong, one time of many. No view claims more than the memory that it has: that is
+/// the caller's part of the contract.
 fn spoil_latent(choices: &mut Choices<'_>, view: &mut Latent) {
     match choices.below(64) {
         0 => view.data = ptr::null_mut(),
         1 => view.batch = 0,
-        2 => view.channels += 1,
+        2 => view.channels -= 1,
         3 => view.height = 0,
-        4 => view.width = u32::MAX,
+        4 => view.width = 0,
         5 => view.dtype = choices.pick(&[3, 4, 255, u32::MAX]),
         6 => view.scale = 2,
         _ => {}
@@ -277,7 +279,7 @@ fn spoil_latent(choices: &mut Choices<'_>, view: &mut Latent) {
 fn spoil_image(choices: &mut Choices<'_>, view: &mut Image) {
     match choices.below(64) {
         0 => view.data = ptr::null_mut(),
-        1 => view.width += 1,
+        1 => view.width -= 1,
         2 => view.height = 0,
         3 => view.dtype = choices.pick(&[4, 255, u32::MAX]),
         4 => view.layout = 2,
