@@ -60,7 +60,8 @@ static int is_mapped(void) {
   FILE *file = fopen("/proc/self/maps", "r");
   CHECK(file != NULL);
   while (fgets(line, sizeof line, file) != NULL) {
-    mapped |= strstr(line, "libvaekl") != NULL;
+    /* Folders may have the name of the project. */
+    mapped |= strstr(line, "/libvaekl.so") != NULL;
   }
   fclose(file);
   return mapped;
