@@ -19,6 +19,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import zlib
 
 DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests", "data")
@@ -128,11 +129,15 @@ def run(command, timeout):
     """Exit status, stderr, and the peak in bytes of a process of its own."""
     with tempfile.TemporaryFile() as errors, open(os.devnull, "wb") as nothing:
         process = subprocess.Popen(command, stdout=nothing, stderr=errors)
+        timer = threading.Timer(timeout, process.kill)
+        timer.start()
         try:
             _, status, usage = os.wait4(process.pid, 0)
         except KeyboardInterrupt:
             process.kill()
             raise
+        finally:
+            timer.cancel()
         process.returncode = os.waitstatus_to_exitcode(status)
         errors.seek(0)
         text = errors.read().decode(errors="replace")
@@ -169,8 +174,8 @@ class Sweep:
 
     def draw(self):
         """A case: the call, its options, and the plan without a budget."""
-        pick = self.random.choice
-        while True:
+        pick, refusal = self.random.choice, None
+        for _ in range(1000):
             large = self.random.random() < 0.4
             model = pick(self.narrow if large else self.models)
             call = pick(["decode", "decode", "encode"])
@@ -187,10 +192,12 @@ class Sweep:
             command = [call, "--size", f"{width}x{height}"]
             try:
                 plan, _ = asked(self.vaekl, command, options)
-            except SystemExit:
-                continue  # Tiles that this size does not fit.
+            except SystemExit as error:
+                refusal = error  # Tiles that this size does not fit.
+                continue
             if plan and plan["peak_bytes"] < self.arguments.memory * MIB:
                 return call, (width, height), command, options, plan
+        raise SystemExit(f"no case can be planned, such as: {refusal}")
 
     def channels(self, model):
         found = subprocess.run(

@@ -13,17 +13,20 @@ fn fuzz() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz")
 }
 
-/// Runs every target on what is kept for it, and says which files there are for no target here.
+/// Runs every target on what is kept for it.
 #[test]
 fn no_finding_returns() {
+    let mut files = 0;
     for (name, target) in TARGETS {
         let Ok(entries) = fs::read_dir(fuzz().join("regressions").join(name)) else { continue };
         for entry in entries {
             let path = entry.unwrap().path();
             println!("{}", path.display());
             target(&fs::read(path).unwrap());
+            files += 1;
         }
     }
+    assert!(files > 0, "no file in {}", fuzz().display());
 }
 
 /// Inputs without a format reach what needs none: sequences of calls, plans, conversions.

@@ -46,7 +46,7 @@ impl<'a> Engine<'a> {
         if let (Some(path), false) = (&options.model, options.quiet) {
             remark_on(path, &model);
         }
-        let limits = session_options(options).with_memory_reserved(process());
+        let limits = session_options(options);
         let mut session = Session::new(&model, &limits)?;
         session.set_cancel_token(interrupt.token());
         interrupt.check()?;
@@ -107,13 +107,13 @@ impl<'a> Engine<'a> {
             PlannedCall::Decode => self.session.plan_decode(need.height, need.width),
             PlannedCall::Encode => self.session.plan_encode(need.height, need.width),
         };
-        match planned.map_err(|error| (error.kind(), error)) {
-            Err((ErrorKind::Budget, error)) => return Err(error.within(&self.beside).into()),
-            Err((ErrorKind::OutOfMemory, error)) => {
-                return Err(error.within(input.display()).into());
+        if let Err(error) = planned {
+            match error.kind() {
+                ErrorKind::Budget => return Err(error.within(&self.beside).into()),
+                ErrorKind::OutOfMemory => return Err(error.within(input.display()).into()),
+                // What does not depend on memory is told by the call itself.
+                _ => {}
             }
-            // What does not depend on memory is told by the call itself.
-            _ => {}
         }
         let mib = |bytes: u64| format!("{} MiB", bytes.div_ceil(1 << 20));
         let (least, reading) = (process().saturating_add(need.reading), need.reading);
@@ -214,7 +214,7 @@ impl<'a> Engine<'a> {
         let seconds = start.elapsed().as_secs_f64();
         bar.finish_and_clear();
         let (output, plan) = result.map_err(|error| match error.kind() {
-            ErrorKind::Budget if !self.beside.is_empty() => error.within(&self.beside),
+            ErrorKind::Budget => error.within(&self.beside),
             _ => error.within(input.display()),
         })?;
         self.interrupt.check()?;
@@ -308,7 +308,9 @@ pub(crate) fn session_options(options: &Options) -> SessionOptions {
 /// The memory that a call takes besides the library's.
 pub(crate) struct Need {
     pub(crate) call: PlannedCall,
-    /// The size of the call's input, in latents or in pixels.
+    /// Inputs of the call.
+    pub(crate) batch: usize,
+    /// The size of each, in latents or in pixels.
     pub(crate) height: usize,
     pub(crate) width: usize,
     /// The most bytes while the input is read.

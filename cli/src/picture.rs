@@ -14,7 +14,7 @@ use ndarray::ArrayView3;
 
 use crate::coded::{Facts, Walk, check_size};
 use crate::failure::{AtPath, Failure, Result};
-use crate::memory::filled;
+use crate::memory::{filled, room};
 use crate::output::{Format, Target};
 use crate::parts::Parts;
 use crate::png_rows::{self, PngReader, PngRows};
@@ -183,7 +183,8 @@ pub(crate) fn write(target: &mut Target, array: ArrayView3<'_, f32>) -> Result<(
             Ok(png.finish()?)
         });
     }
-    let samples: Vec<u8> = interleaved.iter().map(|&value| to_sample(value)).collect();
+    let mut samples = room(interleaved.len(), "a picture")?;
+    samples.extend(interleaved.iter().map(|&value| to_sample(value)));
     let (width, height) = (width as u32, height as u32);
     target.write(|file| {
         match format {

@@ -60,7 +60,8 @@ pub(crate) fn open(
         let remark = check_array(path, config, wanted.patch, file.dims())?;
         let [batch, channels, height, width] = file.dims();
         let arrays = engine::bytes(engine::values(&[batch, channels, height, width]));
-        fits(&Need { call, height, width, reading: file.reading_bytes()?, arrays })?;
+        let reading = file.reading_bytes()?;
+        fits(&Need { call, batch, height, width, reading, arrays })?;
         return Ok((Input::Array(file.read()?), remark));
     }
     let factor = factor * wanted.patch;
@@ -76,14 +77,14 @@ pub(crate) fn open(
     let whole = (new_width, new_height) == (width, height);
     let rows = if whole && wanted.rows { file.rows(channels)? } else { None };
     let need = match rows {
-        Some(_) => Need { call, height, width, reading: 0, arrays: 0 },
+        Some(_) => Need { call, batch: 1, height, width, reading: 0, arrays: 0 },
         None => {
             let arrays = engine::bytes(engine::values(&[channels, new_height, new_width]));
             // The array is made of the picture, which is resized between two of its own.
             let resized = if whole { 1 } else { 3 };
             let made = arrays.saturating_add(resized * file.picture_bytes(channels));
             let reading = file.reading_bytes(channels).max(made);
-            Need { call, height: new_height, width: new_width, reading, arrays }
+            Need { call, batch: 1, height: new_height, width: new_width, reading, arrays }
         }
     };
     fits(&need)?;

@@ -115,7 +115,7 @@ fn limits_that_make_no_sense_are_said() {
     let line = folder.fail(2, ["plan", "decode", "--size", "100x96"]);
     assert!(line.contains("multiples of the model's factor, which is 8"), "{line}");
     latents(&folder);
-    let limits = ["--memory", "60M", "--scratch", "/not/there"];
+    let limits = ["--memory", "60M", "--scratch", "/not/there", "--threads", "2"];
     let line =
         folder.fail(1, ["decode", "latents.npy", "-o", "out.png", "-q"].iter().chain(&limits));
     assert!(line.contains("/not/there"), "{line}");
@@ -276,4 +276,14 @@ fn an_input_that_a_budget_cannot_hold_is_refused_before_it_is_read() {
         assert!(number.parse::<u64>().unwrap() > least, "{line}");
     }
     assert_eq!(folder.files(), ["large.npy", "photo.png"]);
+}
+
+#[test]
+fn a_batch_counts_with_all_of_its_pictures() {
+    let folder = Folder::new();
+    let values = noise(2 * 3 * 512 * 512).map(|value| value.clamp(-1.0, 1.0));
+    folder.write("two.npy", &npy(&[2, 3, 512, 512], values));
+    let line = folder.fail(1, ["reconstruct", "two.npy", "-o", "out.npy", "--memory", "20M", "-q"]);
+    // Two pictures of 3 MiB, and the two that come of them.
+    assert!(line.contains("two.npy: with 12.0 MiB of input and output in memory"), "{line}");
 }

@@ -55,6 +55,7 @@ pub(super) fn run(context: &Context<'_>, arguments: &Decode) -> Result<()> {
     let copied = if found > channels { engine::bytes(latents) } else { 0 };
     let need = Need {
         call: PlannedCall::Decode,
+        batch,
         height: latent_h,
         width: latent_w,
         reading: file.reading_bytes()?.saturating_add(copied),

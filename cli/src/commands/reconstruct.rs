@@ -4,7 +4,7 @@ use ndarray::{Axis, Slice};
 use vaekl::Parts;
 
 use super::context::Context;
-use crate::args::Reconstruct;
+use crate::args::{PlannedCall, Reconstruct};
 use crate::engine::{self, Engine, Need};
 use crate::failure::Result;
 use crate::mask;
@@ -21,12 +21,16 @@ pub(super) fn run(context: &Context<'_>, arguments: &Reconstruct) -> Result<()> 
     let config = engine.config().clone();
     let side = |length| config.encoded_length(length).saturating_mul(config.downscale());
     let fits = |need: &Need| {
-        // The picture that comes of it, and a mask.
+        // The pictures that come of it, and their masks.
         let channels = config.out_channels + usize::from(arguments.mask.is_some());
         let (height, width) = (side(need.height), side(need.width));
-        let made = engine::bytes(engine::values(&[channels, height, width]));
-        engine
-            .reserve(&arguments.image, &Need { arrays: need.arrays.saturating_add(made), ..*need })
+        let made = engine::bytes(engine::values(&[need.batch, channels, height, width]));
+        let arrays = need.arrays.saturating_add(made);
+        engine.reserve(&arguments.image, &Need { arrays, ..*need })?;
+        let latents = |length| config.encoded_length(length);
+        let (height, width) = (latents(need.height), latents(need.width));
+        let decode = Need { call: PlannedCall::Decode, height, width, arrays, ..*need };
+        engine.reserve(&arguments.image, &decode)
     };
     let (input, remark) = sample::read(&arguments.image, &config, fits)?;
     if let Some(remark) = remark {

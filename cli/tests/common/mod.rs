@@ -189,7 +189,7 @@ pub(crate) fn wait_for_handler(child: &Child) {
     loop {
         let status = std::fs::read_to_string(&path).unwrap();
         let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
-        let all = 1 << (1 - 1) | 1 << (2 - 1) | 1 << (15 - 1);
+        let all = [1, 2, 15].iter().fold(0, |all, signal| all | 1 << (signal - 1));
         if u64::from_str_radix(caught.trim(), 16).unwrap() & all == all {
             return;
         }

@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! The tensors of a pickle under dotted names: `state_dict.decoder.conv_in.weight`.
 
-use super::super::limits::{MOST_NAMES, MOST_TENSORS};
+use super::super::raw_tensors::Names;
 use super::limits::{MOST_DEPTH, MOST_NAME, MOST_VISITS};
 use super::machine::Pickle;
 use super::value::Value;
@@ -29,21 +29,14 @@ struct Level {
 /// `Format` if a container is in itself, two tensors have one name, or beyond the limits.
 pub(super) fn flatten(pickle: &Pickle<'_>) -> Result<Vec<(String, u32)>> {
     let mut found: Vec<(String, u32)> = Vec::new();
-    let (mut name, mut names, mut visits) = (String::new(), 0, 0);
+    let (mut name, mut names, mut visits) = (String::new(), Names::default(), 0);
     let mut path: Vec<Level> = Vec::new();
     let mut next = Some(pickle.root);
     loop {
         match next.take() {
             Some(Value::Tensor(tensor)) => {
-                if found.len() == MOST_TENSORS {
-                    return Err(Error::format(format!("more than {MOST_TENSORS} tensors")));
-                }
                 let name = if path.is_empty() { ALONE } else { &name };
-                names += name.len();
-                if names > MOST_NAMES {
-                    let message = format!("tensors with names of over {MOST_NAMES} bytes together");
-                    return Err(Error::format(message));
-                }
+                names.add(name)?;
                 let name = alloc::text(name, "the name of a tensor")?;
                 alloc::push(&mut found, (name, tensor), "a list of tensors")?;
             }

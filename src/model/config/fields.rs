@@ -84,18 +84,12 @@ impl<'a> Fields<'a> {
     }
 
     fn as_count(field: &str, value: &str) -> Result<usize> {
-        let count = Reader::new(value, "").natural().ok();
-        // A number with a fraction begins like a whole one.
-        let count = count.filter(|_| value.bytes().all(|byte| byte.is_ascii_digit()));
-        match count.and_then(|count| usize::try_from(count).ok()) {
-            Some(count) => Ok(count),
-            None => Self::wrong(field, "a whole number", value),
-        }
+        // A valid text of JSON: what parses is a number without sign, fraction and exponent.
+        value.parse().or_else(|_| Self::wrong(field, "a whole number", value))
     }
 
     fn as_number(value: &str) -> Option<f64> {
-        let is_number = value.starts_with(|first: char| first == '-' || first.is_ascii_digit());
-        value.parse().ok().filter(|number: &f64| is_number && number.is_finite())
+        value.parse().ok().filter(|number: &f64| number.is_finite())
     }
 
     /// The items of a list, each made by `item`.

@@ -76,6 +76,7 @@ int main(int argc, char **argv) {
     pthread_t thread;
     library = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL);
     CHECK(library != NULL);
+    CHECK(is_mapped());
     threads = 2 + (uint32_t)round % 3;
     /* Mostly threads that have hardly begun when they are told to end. */
     decodes = round % 10 == 0;

@@ -177,9 +177,12 @@ static void spill(struct walk *walk) {
     walk->options.memory_budget = least + (most - least) * (uint64_t)part / 64;
     vaekl_status status =
         vaekl_plan_decode(model, &walk->options, WIDTH, HEIGHT, &plan, NULL);
-    if (status == VAEKL_OK && plan.scratch_bytes > 0) break;
+    if (status == VAEKL_OK && plan.scratch_bytes > 0) {
+      vaekl_model_free(model);
+      return;
+    }
   }
-  vaekl_model_free(model);
+  exit(3); /* There is none: nothing would be walked. */
 }
 
 /* One process: a pass with a failure, and one without. */
