@@ -2,8 +2,6 @@
 //! The memory that Linux lets this process still take: the least of the machine's, each control
 //! group's, and the process's own limits, less what is in use.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use super::memory::Headroom;
@@ -138,22 +136,9 @@ fn number_after(text: &str, name: &str) -> Option<u64> {
     line.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// The text of a small file of the system; `None` where it is not there, or has no memory.
+/// The text of a file of the system; `None` where it is not there, or has no memory.
 fn read(path: &Path) -> Option<String> {
-    /// The longest text, a machine's list of mounts.
-    const MOST: u64 = 1 << 20;
-    let mut file = File::open(path).ok()?.take(MOST);
-    let mut bytes = Vec::new();
-    loop {
-        bytes.try_reserve(2048).ok()?;
-        let from = bytes.len();
-        bytes.resize(from + 2048, 0);
-        let count = file.read(&mut bytes[from..]).ok()?;
-        bytes.truncate(from + count);
-        if count == 0 {
-            return String::from_utf8(bytes).ok();
-        }
-    }
+    std::fs::read_to_string(path).ok()
 }
 
 #[cfg(test)]

@@ -77,7 +77,7 @@ pub struct SessionOptions {
     /// machine, the control groups of a container, and the limits of the process.
     pub memory_budget: u64,
     /// Bytes of the budget that the caller needs itself, as for its arrays. A plan's peak includes
-    /// them.
+    /// them. Where the system is asked what it has, they are taken to be in memory already.
     pub memory_reserved: u64,
     /// Folder for a nameless scratch file, to which activations are spilled that do not fit the
     /// budget.

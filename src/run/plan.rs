@@ -2,7 +2,7 @@
 //! The memory and the work that a call needs.
 
 use crate::base::error::{Error, ErrorKind, Result};
-use crate::os;
+use crate::os::{self, Headroom};
 
 /// The memory and the work that a call needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,9 +30,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Checks that the system has the memory now: the machine, the control groups of a container,
-    /// and the limits of the process. A session checks this itself, and takes a leaner plan where
-    /// there is one; asking first saves reading the input.
+    /// Checks that the system has the memory now, with what is reserved: the machine, the control
+    /// groups of a container, and the limits of the process. A session checks this itself, and
+    /// takes a leaner plan where there is one; asking first saves reading the input.
     ///
     /// ```
     /// use vaekl::{ErrorKind, Model, SessionOptions, plan_encode};
@@ -46,13 +46,16 @@ impl Plan {
     /// # Errors
     /// `OutOfMemory`, with the memory needed and that which can be had.
     pub fn fits_machine(&self) -> Result<()> {
-        let have = os::headroom().memory.unwrap_or(u64::MAX);
-        if self.peak_bytes <= have {
-            return Ok(());
+        let Headroom { memory, address_space } = os::headroom();
+        for (need, have) in [(self.peak_bytes, memory), (self.workspace_bytes, address_space)] {
+            let have = have.unwrap_or(u64::MAX);
+            if need > have {
+                let (need, have) = (mebibytes(need), have >> 20);
+                let message = format!("{need} needed, {have} MiB can be had");
+                return Err(Error::new(ErrorKind::OutOfMemory, message));
+            }
         }
-        let (need, have) = (mebibytes(self.peak_bytes), have >> 20);
-        let message = format!("{need} needed, {have} MiB can be had");
-        Err(Error::new(ErrorKind::OutOfMemory, message))
+        Ok(())
     }
 }
 

@@ -120,7 +120,7 @@ impl Resources {
     /// What a plan needs of the system, what it is of, and what there is, if that is less.
     fn system_lacks(&self, peak: u64, workspace: u64) -> Option<(u64, &'static str, u64)> {
         let own = if self.workspace == u64::MAX { workspace } else { 0 };
-        let memory = peak.saturating_sub(self.reserved + (workspace - own));
+        let memory = peak.saturating_sub(self.reserved).saturating_sub(workspace - own);
         let Headroom { memory: most, address_space } = self.headroom;
         let parts = [(memory, "memory", most), (own, "address space", address_space)];
         let mut lacking = parts.into_iter().filter_map(|(need, of, have)| {
@@ -158,21 +158,26 @@ impl Resources {
                 "workspace: at least {needed} bytes expected, {found} found"
             ));
         }
-        let hints: String = self
-            .leaner()
-            .filter_map(|(hint, leaner)| Some((hint, with(leaner)?)))
-            .filter(|(_, needed)| needed.peak < least.peak)
-            .map(|(hint, needed)| format!(", {} with {hint}", mebibytes(needed.peak)))
-            .collect();
-        let within = self.budget == 0 || least.peak <= self.budget;
-        if let (true, Some((need, of, have))) =
-            (within, self.system_lacks(least.peak, least.workspace))
-        {
-            let (need, have) = (mebibytes(need), have >> 20);
+        let hints = |reserved: u64| -> String {
+            self.leaner()
+                .filter_map(|(hint, leaner)| Some((hint, with(leaner)?.peak)))
+                .filter(|(_, needed)| *needed < least.peak)
+                .map(|(hint, needed)| (hint, mebibytes(needed.saturating_sub(reserved))))
+                .map(|(hint, needed)| format!(", {needed} with {hint}"))
+                .collect()
+        };
+        if self.budget == 0 || least.peak <= self.budget {
+            // Where one plan lacks memory and another address space, neither is short of the least.
+            let memory = least.peak.saturating_sub(self.reserved);
+            let most = self.headroom.memory.unwrap_or(0);
+            let lacks = self.system_lacks(least.peak, least.workspace);
+            let (need, of, have) = lacks.unwrap_or((memory, "memory", most));
+            let (need, have, hints) = (mebibytes(need), have >> 20, hints(least.peak - need));
             let message =
                 format!("at least {need} of {of} are needed{what}{hints}, {have} MiB can be had");
             return Error::new(ErrorKind::OutOfMemory, message);
         }
+        let hints = hints(0);
         let message = format!(
             "a memory budget of {} cannot be kept{what}: at least {} are needed{hints}",
             mebibytes(self.budget),

@@ -198,8 +198,12 @@ impl Runner {
             Workspace::Lent(_) => 0,
         };
         let Headroom { memory, address_space } = os::headroom();
-        let with_own = |left: Option<u64>| left.map(|left| left.saturating_add(own));
-        Headroom { memory: with_own(memory), address_space: with_own(address_space) }
+        // Pages that no call has touched yet were never taken.
+        let touched = os::resident_memory().unwrap_or(own).min(own);
+        Headroom {
+            memory: memory.map(|left| left.saturating_add(touched)),
+            address_space: address_space.map(|left| left.saturating_add(own)),
+        }
     }
 
     /// Workspace in bytes held now.

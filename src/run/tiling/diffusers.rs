@@ -140,6 +140,9 @@ impl DiffusersGrid {
     }
 }
 
+/// The plan of each size of tiles, rows and columns, that of the call, and bytes of the plans.
+type Plans = (Vec<((usize, usize), Planned)>, Plan, u64);
+
 impl DiffusersTiles {
     /// The tiles of a call, each planned within `resources`; `None` if it is not cut.
     ///
@@ -149,6 +152,20 @@ impl DiffusersTiles {
         let Some(grid) = DiffusersGrid::of(call, resources.tiles)? else { return Ok(None) };
         let Call { network, height, width, .. } = *call;
         let resources = resources.with_beside(grid.own_bytes(network, width));
+        let (mut planned, mut plan, of_plans) = Self::plan(&grid, call, resources)?;
+        plan.peak_bytes = plan.peak_bytes.saturating_add(of_plans);
+        if !resources.allow(&plan) {
+            // Beside the plans themselves, whose size is known now.
+            (planned, plan, _) = Self::plan(&grid, call, resources.with_beside(of_plans))?;
+        }
+        (plan.tiles_x, plan.tiles_y) = (grid.cut(width).len(), grid.cut(height).len());
+        (plan.tile_size, plan.exact) = (grid.tile.min(grid.limit + grid.blend), false);
+        Ok(Some(Self { grid, plan, planned }))
+    }
+
+    /// The plans of all sizes of tiles, what the call needs beside them, and their own bytes.
+    fn plan(grid: &DiffusersGrid, call: &Call<'_>, resources: Resources) -> Result<Plans> {
+        let Call { network, height, width, .. } = *call;
         let sizes = |length: usize| counted(grid.cut(length).map(|(start, end)| end - start));
         let mut planned = Vec::new();
         let (mut total, mut of_plans): (Option<Plan>, u64) = (None, 0);
@@ -173,11 +190,8 @@ impl DiffusersTiles {
                 });
             }
         }
-        let mut plan = total.ok_or_else(|| Error::internal("a picture without tiles"))?;
-        plan.peak_bytes = plan.peak_bytes.saturating_add(of_plans);
-        (plan.tiles_x, plan.tiles_y) = (grid.cut(width).len(), grid.cut(height).len());
-        (plan.tile_size, plan.exact) = (grid.tile.min(grid.limit + grid.blend), false);
-        Ok(Some(Self { grid, plan, planned }))
+        let plan = total.ok_or_else(|| Error::internal("a picture without tiles"))?;
+        Ok((planned, plan, of_plans))
     }
 
     /// The plan of a tile of `height` rows of `width`.

@@ -236,13 +236,15 @@ impl Planner<'_> {
         }
         // Of all windows, also where only the largest is planned yet.
         of_plans *= grid.tiles.windows()?.len() as u64;
-        beside += grid.row_values(call) * size_of::<f32>() as u64 + of_plans;
+        let rows = grid.row_values(call).saturating_mul(size_of::<f32>() as u64);
+        beside = beside.saturating_add(rows).saturating_add(of_plans);
         let mut scratch_bytes = 0;
         if let Some(Planned { plan, output, resident, .. }) = front {
-            workspace += if output.spilled { 0 } else { align_up(output.bytes) as u64 };
-            workspace = workspace.max(plan.workspace_bytes);
+            let pinned = if output.spilled { 0 } else { align_up(output.bytes) as u64 };
+            workspace = workspace.saturating_add(pinned).max(plan.workspace_bytes);
             // Either finds the other's weights resident.
-            beside = (beside + *resident as u64).max(plan.peak_bytes - plan.workspace_bytes + rest);
+            let of_front = (plan.peak_bytes - plan.workspace_bytes).saturating_add(rest);
+            beside = beside.saturating_add(*resident as u64).max(of_front);
             multiply_adds = multiply_adds.saturating_add(plan.multiply_adds);
             scratch_bytes = plan.scratch_bytes;
         }
@@ -250,7 +252,7 @@ impl Planner<'_> {
         let plan = Plan {
             workspace_bytes: workspace,
             scratch_bytes,
-            peak_bytes: workspace + beside,
+            peak_bytes: workspace.saturating_add(beside),
             multiply_adds,
             exact: true,
             tiles_x: grid.tiles.columns().len(),

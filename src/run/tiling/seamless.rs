@@ -249,14 +249,15 @@ impl Need {
         let row = network.output_length(width) * network.out_channels() * size_of::<f32>();
         let rows = (self.grid.tiles.side.0 * (network.downscale() / scale) * row) as u64;
         let pinned = if front.output.spilled { 0 } else { align_up(front.output.bytes) as u64 };
-        let workspace = (self.workspace + pinned).max(front.plan.workspace_bytes);
-        let beside = (front.plan.peak_bytes - front.plan.workspace_bytes + self.resident)
-            .max(self.beside + front.resident as u64 + rows)
-            + self.of_plans;
+        let workspace = self.workspace.saturating_add(pinned).max(front.plan.workspace_bytes);
+        let of_front = front.plan.peak_bytes - front.plan.workspace_bytes;
+        let of_tiles = self.beside.saturating_add(front.resident as u64).saturating_add(rows);
+        let beside = of_front.saturating_add(self.resident).max(of_tiles);
+        let beside = beside.saturating_add(self.of_plans);
         Plan {
             workspace_bytes: workspace,
             scratch_bytes: front.plan.scratch_bytes,
-            peak_bytes: workspace + beside,
+            peak_bytes: workspace.saturating_add(beside),
             multiply_adds: front.plan.multiply_adds.saturating_add(self.multiply_adds),
             exact: false,
             tiles_x: self.grid.tiles.columns().len(),
