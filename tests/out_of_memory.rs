@@ -1,4 +1,5 @@
-//! A call that gets no memory fails with `OutOfMemory`, and its session gives the same bits after.
+//! A call that gets no memory fails with `OutOfMemory`, and its session gives the same bits after;
+//! a model that cannot be opened or saved for want of it can be afterwards.
 //!
 //! Allocations of 4 KiB and more fail one at a time. The allocator is that of the whole process,
 //! so that this file has one test. `scripts/walk` does the same from C, and for all else that the
@@ -11,9 +12,11 @@ use std::ops::ControlFlow;
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-use ndarray::{Array3, Array4};
+use ndarray::{Array3, Array4, Axis};
 use support::Fixture;
-use vaekl::{ErrorKind, Model, Result, Session, SessionOptions, Tiling, plan_decode};
+use vaekl::{
+    ErrorKind, Model, Result, SaveOptions, Session, SessionOptions, Storage, Tiling, plan_decode,
+};
 
 /// Allocations of so many bytes may fail.
 const LARGE: usize = 4096;
@@ -65,33 +68,35 @@ static FAILING: Failing = Failing;
 struct Inputs {
     latents: Array3<f32>,
     picture: Array4<f32>,
-    rows: Vec<f32>,
 }
 
-type Call = fn(&mut Session, &mut Inputs) -> Result<()>;
+/// Gives the bits that it computed, in brief.
+type Call = fn(&mut Session, &mut Inputs) -> Result<u64>;
 
-/// The calls on a session. Each gives what it computed.
 const CALLS: [(&str, Call); 3] = [
     ("decode", |session, inputs| {
-        let latents = inputs.latents.view().insert_axis(ndarray::Axis(0));
-        inputs.rows.clear();
-        inputs.rows.extend(session.decode(latents)?.sample.iter());
-        Ok(())
+        let latents = inputs.latents.view().insert_axis(Axis(0));
+        Ok(bits(session.decode(latents)?.sample.iter()))
     }),
     ("stream", |session, inputs| {
-        inputs.rows.clear();
+        let mut seen = 0_u64;
         session.decode_rows(inputs.latents.view(), &mut |_, row| {
-            inputs.rows.extend(row);
+            seen = bits(row.iter()) ^ seen.rotate_left(1);
             ControlFlow::Continue(())
         })?;
-        Ok(())
+        Ok(seen)
     }),
     ("encode", |session, inputs| {
-        inputs.rows.clear();
-        inputs.rows.extend(session.encode(inputs.picture.view())?.encoded.mode().iter());
-        Ok(())
+        Ok(bits(session.encode(inputs.picture.view())?.encoded.mode().iter()))
     }),
 ];
+
+/// A number that another bit in `values` changes (FNV-1a).
+fn bits<'a>(values: impl Iterator<Item = &'a f32>) -> u64 {
+    values.fold(0xcbf2_9ce4_8422_2325, |hash, value| {
+        (hash ^ u64::from(value.to_bits())).wrapping_mul(0x100_0000_01b3)
+    })
+}
 
 fn inputs(model: &Model) -> Inputs {
     let (config, (height, width)) = (model.config(), (12, 20));
@@ -102,35 +107,51 @@ fn inputs(model: &Model) -> Inputs {
     Inputs {
         latents: Array3::from_shape_fn(latents, |(c, y, x)| value(c * 31 + y * 7 + x * 3)),
         picture: Array4::from_shape_fn(pixels, |(_, c, y, x)| value(c * 31 + y * 7 + x * 3)),
-        // Room for the result of any call: what the test allocates does not fail.
-        rows: Vec::with_capacity(pixels.2 * pixels.3 * 64),
     }
 }
 
-/// Fails the large allocations of `call` one at a time, 2 at most. Gives how many failed.
-fn walk(
-    what: &str,
-    session: &mut Session,
-    inputs: &mut Inputs,
-    call: fn(&mut Session, &mut Inputs) -> Result<()>,
-) -> usize {
+/// Fails the large allocations of `call` one at a time, `most` at most. Gives how many failed. What
+/// `call` gives may not have been allocated by the test.
+fn walk<T: PartialEq>(what: &str, most: usize, mut call: impl FnMut() -> Result<T>) -> usize {
     COUNT.store(0, SeqCst);
-    call(session, inputs).unwrap();
-    let (count, expected) = (COUNT.load(SeqCst), inputs.rows.clone());
+    let expected = call().unwrap();
+    let count = COUNT.load(SeqCst);
     let mut failed = 0;
-    for at in (1..=count).step_by(count.div_ceil(2).max(1)) {
+    for at in (1..=count).step_by(count.div_ceil(most).max(1)) {
         LEFT.store(at, SeqCst);
-        let result = call(session, inputs);
+        let result = call();
         LEFT.store(0, SeqCst);
         match result {
             Err(error) => assert_eq!(error.kind(), ErrorKind::OutOfMemory, "{what}, {at}: {error}"),
             // What asks the system for its limits goes on without an answer.
-            Ok(()) => assert!(inputs.rows == expected, "{what}, {at}: other bits"),
+            Ok(found) => assert!(found == expected, "{what}, {at}: something else"),
         }
-        call(session, inputs).unwrap();
-        assert!(inputs.rows == expected, "{what}: other bits after allocation {at} failed");
+        assert!(call().unwrap() == expected, "{what}: something else after {at} failed");
         failed += 1;
     }
+    failed
+}
+
+/// Opening the fixture, and saving it in one file, in many and in another type.
+fn open_and_save(fixture: &Fixture, model: &Model) -> usize {
+    let name = format!("vaekl-oom-{}-{}", fixture.name, std::process::id());
+    let folder = std::env::temp_dir().join(name);
+    std::fs::create_dir(&folder).unwrap();
+    let (file, shards) = (folder.join("one.safetensors"), folder.join("shards"));
+    let as_it_is = SaveOptions::default();
+    let cut = SaveOptions::default().with_max_shard_size(20_000).with_dtype(Storage::Bf16);
+    let mut failed = walk(&format!("{}, save", fixture.name), 100, || {
+        Ok(model.save_file(&file, &as_it_is)?.weight_bytes)
+    });
+    failed += walk(&format!("{}, shards", fixture.name), 100, || {
+        Ok(model.save_pretrained(&shards, &cut)?.weight_bytes)
+    });
+    for path in [&file, &shards] {
+        failed += walk(&format!("{}, open", path.display()), 100, || {
+            Ok(Model::open(path)?.info().weight_bytes)
+        });
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
     failed
 }
 
@@ -141,6 +162,7 @@ fn what_cannot_be_allocated_is_an_error_and_the_session_goes_on() {
     let fixtures = std::iter::once(Fixture::open("sd_like")).chain(families);
     for fixture in fixtures {
         let (name, model) = (&fixture.name, fixture.model(|_| ()));
+        failed += open_and_save(&fixture, &model);
         let mut inputs = inputs(&model);
         let mut all = vec![("exact", SessionOptions::default())];
         let mut tiled = |what, tiling| {
@@ -159,10 +181,10 @@ fn what_cannot_be_allocated_is_an_error_and_the_session_goes_on() {
                 let what = format!("{name}, {tiling}, {call}");
                 // A half that the fixture lacks.
                 if f(&mut session, &mut inputs).is_ok() {
-                    failed += walk(&what, &mut session, &mut inputs, f);
+                    failed += walk(&what, 2, || f(&mut session, &mut inputs));
                 }
             }
         }
     }
-    assert!(failed > 25, "only {failed} allocations failed");
+    assert!(failed > 200, "only {failed} allocations failed");
 }

@@ -4,6 +4,8 @@
 //! The standard library ends the process where the system has no more memory. What is larger than
 //! 4 KiB, or of a size that a file or a caller chooses, is allocated here instead.
 
+use std::io;
+
 use ndarray::Array4;
 
 use super::error::{Error, ErrorKind, Result};
@@ -138,6 +140,28 @@ pub(crate) fn text(text: &str, what: &str) -> Result<String> {
     copy.try_reserve_exact(text.len()).map_err(|_| out_of_memory(what, text.len()))?;
     copy.push_str(text);
     Ok(copy)
+}
+
+/// Bytes that grow with what is written to them; a write fails where the system has no more memory.
+#[derive(Debug, Default)]
+pub(crate) struct Written(Vec<u8>);
+
+impl Written {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.try_reserve(bytes.len()).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -1,11 +1,17 @@
 #![forbid(unsafe_code)]
 //! The weight files of a diffusers folder that is written: their names, and which tensors go where.
 
+use std::io::{self, Write};
+
 use serde_json::{Map, Value, json};
 
 use super::folder::{EXTENSION, STEM, index_of, is_shard, stem_of};
 use super::write::FileTensor;
+use crate::base::alloc::{self, Written};
 use crate::base::error::{Error, Result};
+
+/// Name of lists of weight files, for messages.
+const FILES: &str = "weight files";
 
 /// A weight file to be written.
 pub(crate) struct WeightFile<'a> {
@@ -59,40 +65,46 @@ impl WeightNames {
 
     /// Cuts `tensors` into files of at most `limit` bytes of data as huggingface_hub's
     /// `split_torch_state_dict_into_shards` does: one after the other, a larger tensor by itself.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
     pub(crate) fn files<'a>(
         &self,
         tensors: Vec<FileTensor<'a>>,
         limit: Option<u64>,
-    ) -> Vec<WeightFile<'a>> {
+    ) -> Result<Vec<WeightFile<'a>>> {
         let limit = limit.unwrap_or(u64::MAX);
         let (mut shards, mut shard, mut size) = (Vec::new(), Vec::new(), 0_u64);
         for tensor in tensors {
             let bytes = tensor.bytes();
             if bytes > limit {
-                shards.push(vec![tensor]);
+                alloc::push(&mut shards, alloc::collected([tensor], FILES)?, FILES)?;
                 continue;
             }
             if size.saturating_add(bytes) > limit {
-                shards.push(std::mem::take(&mut shard));
+                alloc::push(&mut shards, std::mem::take(&mut shard), FILES)?;
                 size = 0;
             }
             size += bytes;
-            shard.push(tensor);
+            alloc::push(&mut shard, tensor, FILES)?;
         }
         if !shard.is_empty() {
-            shards.push(shard);
+            alloc::push(&mut shards, shard, FILES)?;
         }
         let of = shards.len();
         let name = |i| if of == 1 { self.single() } else { self.shard(i + 1, of) };
         let file = |(i, tensors)| WeightFile { name: name(i), tensors };
-        shards.into_iter().enumerate().map(file).collect()
+        alloc::collected(shards.into_iter().enumerate().map(file), FILES)
     }
 }
 
 /// The index of several files, as huggingface_hub writes it; `None` for one file.
-pub(crate) fn index(files: &[WeightFile<'_>]) -> Option<String> {
+///
+/// # Errors
+/// `OutOfMemory`.
+pub(crate) fn index(files: &[WeightFile<'_>]) -> Result<Option<Written>> {
     if files.len() < 2 {
-        return None;
+        return Ok(None);
     }
     let mut map = Map::new();
     for file in files {
@@ -101,7 +113,12 @@ pub(crate) fn index(files: &[WeightFile<'_>]) -> Option<String> {
     }
     let size: u64 = files.iter().flat_map(|file| &file.tensors).map(FileTensor::bytes).sum();
     let index = json!({ "metadata": { "total_size": size }, "weight_map": map });
-    Some(format!("{index:#}\n"))
+    let mut text = Written::default();
+    serde_json::to_writer_pretty(&mut text, &index)
+        .map_err(io::Error::from)
+        .and_then(|()| text.write_all(b"\n"))
+        .map_err(|error| Error::io("an index of weight files", error))?;
+    Ok(Some(text))
 }
 
 #[cfg(test)]

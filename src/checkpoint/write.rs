@@ -3,7 +3,7 @@
 //! at a time.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{self, Write};
 
 use half::{bf16, f16};
 use safetensors::Dtype;
@@ -11,6 +11,7 @@ use safetensors::tensor::TensorInfo;
 
 use super::limits::MOST_HEADER;
 use super::tensor::Tensor;
+use crate::base::alloc::{self, Written};
 use crate::base::atomic_file::AtomicFile;
 use crate::base::encoding::{Dense, Encoding};
 use crate::base::error::{Error, Result};
@@ -145,7 +146,7 @@ impl Conversion<'_> {
         file: &mut AtomicFile,
         read: impl Fn([u8; N]) -> f64,
     ) -> Result<()> {
-        let mut chunk = Vec::with_capacity(CHUNK);
+        let mut chunk = alloc::with_capacity(CHUNK, "converted elements")?;
         for (i, &element) in bytes.as_chunks().0.iter().enumerate() {
             let value = read(element);
             let finite = match self.to {
@@ -194,14 +195,18 @@ fn own(tensor: &Tensor) -> Option<Dense> {
 ///
 /// # Errors
 /// `InvalidArgument` if an element overflows its new type, naming the tensor; `Io`, naming the
-/// file; those of loading a tensor.
+/// file; `OutOfMemory`; those of loading a tensor.
 pub(crate) fn write(
     file: &mut AtomicFile,
     mut tensors: Vec<FileTensor<'_>>,
     metadata: &BTreeMap<String, String>,
 ) -> Result<()> {
-    tensors.sort_by(|a, b| b.file_dtype().cmp(&a.file_dtype()).then_with(|| a.name.cmp(&b.name)));
-    let header = header(&tensors, metadata)?;
+    // Names are unique, and a sort that keeps the order of equals would allocate.
+    tensors.sort_unstable_by(|a, b| {
+        b.file_dtype().cmp(&a.file_dtype()).then_with(|| a.name.cmp(&b.name))
+    });
+    let header = header(&tensors, metadata).map_err(|error| Error::io("a header", error))?;
+    let header = header.bytes();
     if header.len() as u64 > MOST_HEADER {
         let (path, found) = (file.path().display(), header.len());
         return Err(Error::invalid(format!(
@@ -209,7 +214,7 @@ pub(crate) fn write(
         )));
     }
     put(file, &(header.len() as u64).to_le_bytes())?;
-    put(file, header.as_bytes())?;
+    put(file, header)?;
     for tensor in &tensors {
         tensor.write(file)?;
     }
@@ -218,10 +223,10 @@ pub(crate) fn write(
 
 /// The header, padded with spaces so that the data are aligned to 8 bytes. Its metadata are sorted,
 /// which those of the crate are not.
-fn header(tensors: &[FileTensor<'_>], metadata: &BTreeMap<String, String>) -> Result<String> {
-    let wrong = |error: serde_json::Error| Error::internal(format!("a header: {error}"));
-    let mut text =
-        format!("{{\"__metadata__\":{}", serde_json::to_string(metadata).map_err(wrong)?);
+fn header(tensors: &[FileTensor<'_>], metadata: &BTreeMap<String, String>) -> io::Result<Written> {
+    let mut text = Written::default();
+    text.write_all(b"{\"__metadata__\":")?;
+    serde_json::to_writer(&mut text, metadata)?;
     let mut start = 0;
     for tensor in tensors {
         let end = start + tensor.bytes() as usize;
@@ -230,14 +235,15 @@ fn header(tensors: &[FileTensor<'_>], metadata: &BTreeMap<String, String>) -> Re
             shape: tensor.shape.clone(),
             data_offsets: (start, end),
         };
-        let name = serde_json::to_string(&tensor.name).map_err(wrong)?;
-        let info = serde_json::to_string(&info).map_err(wrong)?;
-        text += &format!(",{name}:{info}");
+        text.write_all(b",")?;
+        serde_json::to_writer(&mut text, &tensor.name)?;
+        text.write_all(b":")?;
+        serde_json::to_writer(&mut text, &info)?;
         start = end;
     }
-    text.push('}');
-    let padded = text.len().next_multiple_of(8);
-    text.extend(std::iter::repeat_n(' ', padded - text.len()));
+    text.write_all(b"}")?;
+    let length = text.bytes().len();
+    text.write_all(&b"       "[..length.next_multiple_of(8) - length])?;
     Ok(text)
 }
 

@@ -135,24 +135,26 @@ impl Model {
         let mut saved = Saved::new(&tensors);
 
         let mut new = NewFolder::make(folder)?;
-        let weights = names.files(tensors, options.max_shard_size);
-        let index = index(&weights);
+        let weights = names.files(tensors, options.max_shard_size)?;
+        let index = index(&weights)?;
         let mut files = Vec::new();
         let metadata = BTreeMap::from([format()]);
         for weight_file in weights {
             let mut file = AtomicFile::create(folder.join(weight_file.name))?;
             write(&mut file, weight_file.tensors, &metadata)?;
-            alloc::push(&mut files, file, "files")?;
+            alloc::push(&mut files, file, FILES)?;
         }
         if let Some(index) = index {
-            files.push(text_file(&folder.join(names.index()), &index)?);
+            let file = text_file(&folder.join(names.index()), index.bytes())?;
+            alloc::push(&mut files, file, FILES)?;
         }
         // Last: whoever finds it finds the weights too.
-        files.push(text_file(&folder.join(CONFIG), &self.config_file()?)?);
+        let file = text_file(&folder.join(CONFIG), self.config_file()?.as_bytes())?;
+        alloc::push(&mut files, file, FILES)?;
 
         // Copies of files that have changed take no name.
         self.check_files()?;
-        saved.files = files.iter().map(|file| file.path().to_owned()).collect();
+        saved.files = alloc::collected(files.iter().map(|file| file.path().to_owned()), FILES)?;
         new.expect(&saved.files);
         AtomicFile::commit_all(files)?;
         new.complete();
@@ -221,8 +223,9 @@ impl Model {
     }
 }
 
-/// Name of lists of tensors, for messages.
+/// Names of lists, for messages.
 const TENSORS: &str = "tensors";
+const FILES: &str = "files";
 
 /// Whose names the original layout of a family has.
 ///
@@ -254,9 +257,9 @@ fn as_diffusers_writes(config: &Config) -> String {
     format!("{text}\n")
 }
 
-fn text_file(path: &Path, text: &str) -> Result<AtomicFile> {
+fn text_file(path: &Path, text: &[u8]) -> Result<AtomicFile> {
     let mut file = AtomicFile::create(path)?;
-    file.write_all(text.as_bytes()).map_err(|error| Error::io(path.display(), error))?;
+    file.write_all(text).map_err(|error| Error::io(path.display(), error))?;
     file.finish()?;
     Ok(file)
 }
