@@ -7,19 +7,18 @@ Each case draws a model (a fixture of each family, or a narrow AutoencoderKL tha
 direction, a size, a storage, threads, a tiling, a scratch folder or none, and a budget between the
 least that the command names and what it plans without one, or none. The command runs in a process
 of its own, whose peak the system counts (ru_maxrss). The bound is the budget, or without one the
-plan's peak. Needs python3 on Linux, and as much memory as the largest case draws (--memory).
+plan's peak. Needs python3 and cc on Linux, and as much memory as the largest case draws (--memory).
 """
 import argparse
 import json
 import os
 import random
 import re
-import resource
+import signal
 import struct
 import subprocess
 import sys
 import tempfile
-import threading
 import zlib
 
 DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests", "data")
@@ -118,30 +117,34 @@ def write_png(path, width, height, random_values):
 
     rows = [b"\0" + random_values.randbytes(3 * width) for _ in range(4)]
     deflate = zlib.compressobj(1)
-    data = b"".join(deflate.compress(rows[y % 4]) for y in range(height)) + deflate.flush()
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     with open(path, "wb") as file:
         file.write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head))
-        file.write(chunk(b"IDAT", data) + chunk(b"IEND", b""))
+        for y in range(height):
+            file.write(chunk(b"IDAT", deflate.compress(rows[y % 4])))
+        file.write(chunk(b"IDAT", deflate.flush()) + chunk(b"IEND", b""))
 
 
-def run(command, timeout):
+def run(peak_of, command, timeout):
     """Exit status, stderr, and the peak in bytes of a process of its own."""
+    answer, told = os.pipe()
     with tempfile.TemporaryFile() as errors, open(os.devnull, "wb") as nothing:
-        process = subprocess.Popen(command, stdout=nothing, stderr=errors)
-        timer = threading.Timer(timeout, process.kill)
-        timer.start()
-        try:
-            _, status, usage = os.wait4(process.pid, 0)
-        except KeyboardInterrupt:
-            process.kill()
-            raise
-        finally:
-            timer.cancel()
-        process.returncode = os.waitstatus_to_exitcode(status)
+        # As descriptor 3.
+        words = ["sh", "-c", f'exec "$0" "$@" 3>&{told}', peak_of, *command]
+        process = subprocess.Popen(
+            words, stdout=nothing, stderr=errors, pass_fds=[told], start_new_session=True
+        )
+        os.close(told)
+        with open(answer, encoding="ascii") as answer_file:
+            try:
+                process.wait(timeout)
+            except BaseException:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                raise
+            status, peak = map(int, answer_file.read().split())
         errors.seek(0)
-        text = errors.read().decode(errors="replace")
-        return process.returncode, text, usage.ru_maxrss * 1024
+        return status, errors.read().decode(errors="replace"), peak
 
 
 def asked(vaekl, command, options):
@@ -169,6 +172,9 @@ class Sweep:
             folder = os.path.join(work, f"narrow_{channels}_{levels}")
             narrow_model(folder, channels, levels, self.random)
             self.narrow.append(folder)
+        self.peak_of = os.path.join(work, "peak_of")
+        source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "peak_of.c")
+        subprocess.run(["cc", "-O1", source, "-o", self.peak_of], check=True)
         self.scratch = os.path.join(work, "scratch")
         os.makedirs(self.scratch)
 
@@ -224,8 +230,8 @@ class Sweep:
             given, made = (os.path.join(self.work, name) for name in ("in.png", "out.npy"))
             write_png(given, width, height, self.random)
         limits = [] if budget is None else ["--memory", f"{budget}M"]
-        run_options = [*options, *limits, "--quiet"]
-        status, errors, peak = run([self.vaekl, call, given, "-o", made, *run_options], 600)
+        command = [self.vaekl, call, given, "-o", made, *options, *limits, "--quiet"]
+        status, errors, peak = run(self.peak_of, command, 600)
         bound = plan["peak_bytes"] if budget is None else budget * MIB
         words = f"{call} {width}x{height} {' '.join(options[2:])}"
         limit = "no budget" if budget is None else f"budget {budget} MiB"
@@ -246,8 +252,6 @@ def main():
     parser.add_argument("--memory", type=int, default=8192, help="largest plan to run, in MiB")
     parser.add_argument("--work", help="folder for files, with room for the scratch file")
     arguments = parser.parse_args()
-    if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > 64 << 10:
-        raise SystemExit("a child's peak begins with this process's, which is over 64 MiB")
     with tempfile.TemporaryDirectory(dir=arguments.work) as work:
         sweep = Sweep(arguments, work)
         results = [sweep.case(number) for number in range(1, arguments.cases + 1)]

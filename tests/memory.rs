@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use ndarray::Array4;
 use support::{Fixture, encoder_values};
 use vaekl::{
-    ErrorKind, Model, Plan, Result, Session, SessionOptions, Storage, plan_decode, plan_encode,
+    ErrorKind, Model, Plan, Result, Session, SessionOptions, Storage, Tiling, plan_decode,
+    plan_encode,
 };
 
 /// A folder that must be empty in the end.
@@ -118,6 +119,64 @@ fn a_budget_that_cannot_be_kept_is_refused_with_what_could() {
     Session::new(&model, &options).unwrap().decode(latents().view()).unwrap();
     options.memory_budget = (least - 1) << 20;
     assert!(plan_decode(&model, &options, 37, 45).is_err());
+}
+
+/// The least in MiB that a refusal names, and the rest of it without the budget that was asked for.
+fn named(error: &vaekl::Error) -> (u64, String) {
+    let (_, rest) = error.message().split_once("at least ").unwrap();
+    (rest.split_whitespace().next().unwrap().parse().unwrap(), rest.to_owned())
+}
+
+#[test]
+fn every_refusal_names_the_same_least_and_it_is_enough() {
+    let folder = Folder::new("least");
+    let mut planned = 0;
+    let families = ["tiny", "taef2", "flux2", "asymmetric"].map(Fixture::family);
+    for fixture in [Fixture::open("sd_like")].into_iter().chain(families) {
+        let model = fixture.model(|config| config.force_upcast = false);
+        for (tiling, dtype, scratch, (height, width)) in [
+            (Tiling::Exact, Storage::F32, false, (20, 28)),
+            (Tiling::Exact, Storage::F16, false, (156, 16)),
+            (Tiling::Exact, Storage::F32, true, (28, 12)),
+            (Tiling::Seamless, Storage::F32, false, (16, 36)),
+            (Tiling::Seamless, Storage::Bf16, true, (20, 28)),
+            (Tiling::Diffusers, Storage::F32, false, (24, 40)),
+            (Tiling::Diffusers, Storage::F32, true, (20, 28)),
+        ] {
+            let mut options = options(dtype, scratch.then_some(&folder));
+            options.tiling = tiling;
+            options.tile_size = if tiling == Tiling::Diffusers { 8 } else { 0 };
+            type Planned = fn(&Model, &SessionOptions, usize, usize) -> Result<Plan>;
+            for (direction, plan) in [plan_decode as Planned, plan_encode].iter().enumerate() {
+                let what = format!("{} {tiling:?} {dtype} {scratch} {direction}", fixture.name);
+                let scale = if direction == 0 { 1 } else { model.config().downscale() };
+                let plan =
+                    |options: &SessionOptions| plan(&model, options, height * scale, width * scale);
+                // A half that the fixture lacks, or a tiling that its family lacks.
+                if let Err(error) = plan(&options) {
+                    let kind = error.kind();
+                    assert!(
+                        matches!(kind, ErrorKind::Model | ErrorKind::InvalidArgument),
+                        "{error}"
+                    );
+                    continue;
+                }
+                planned += 1;
+                let refusal = |budget| {
+                    let options = options.clone().with_memory_budget(budget);
+                    named(&plan(&options).unwrap_err())
+                };
+                let plans = plans(&options, plan);
+                let least = plans.last().unwrap().1.peak_bytes;
+                let (mebibytes, told) = refusal(1);
+                assert_eq!(mebibytes, least.div_ceil(1 << 20), "{what}: {told}");
+                for budget in [least / 2, least - 1] {
+                    assert_eq!(refusal(budget).1, told, "{what}, {budget} of {least}");
+                }
+            }
+        }
+    }
+    assert!(planned > 50, "{planned}");
 }
 
 #[test]

@@ -161,8 +161,8 @@ impl Resources {
         let hints = |reserved: u64| -> String {
             self.leaner()
                 .filter_map(|(hint, leaner)| Some((hint, with(leaner)?.peak)))
-                .filter(|(_, needed)| *needed < least.peak)
                 .map(|(hint, needed)| (hint, mebibytes(needed.saturating_sub(reserved))))
+                .filter(|(_, needed)| *needed != mebibytes(least.peak.saturating_sub(reserved)))
                 .map(|(hint, needed)| format!(", {needed} with {hint}"))
                 .collect()
         };

@@ -140,6 +140,9 @@ impl DiffusersGrid {
     }
 }
 
+/// Bytes for the plans of all sizes of tiles; those of a few sizes seldom take a fifth.
+const OF_PLANS: u64 = 64 << 10;
+
 /// The plan of each size of tiles, rows and columns, that of the call, and bytes of the plans.
 type Plans = (Vec<((usize, usize), Planned)>, Plan, u64);
 
@@ -152,10 +155,10 @@ impl DiffusersTiles {
         let Some(grid) = DiffusersGrid::of(call, resources.tiles)? else { return Ok(None) };
         let Call { network, height, width, .. } = *call;
         let resources = resources.with_beside(grid.own_bytes(network, width));
-        let (mut planned, mut plan, of_plans) = Self::plan(&grid, call, resources)?;
-        plan.peak_bytes = plan.peak_bytes.saturating_add(of_plans);
-        if !resources.allow(&plan) {
-            // Beside the plans themselves, whose size is known now.
+        // Beside the plans themselves, whose size is known afterwards.
+        let (mut planned, mut plan, of_plans) =
+            Self::plan(&grid, call, resources.with_beside(OF_PLANS))?;
+        if of_plans > OF_PLANS {
             (planned, plan, _) = Self::plan(&grid, call, resources.with_beside(of_plans))?;
         }
         (plan.tiles_x, plan.tiles_y) = (grid.cut(width).len(), grid.cut(height).len());

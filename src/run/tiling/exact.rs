@@ -37,8 +37,11 @@ pub(in crate::run) struct ExactTiles {
     pub(in crate::run) plan: Plan,
     /// The run on the whole picture before the tiles, if the network has a front.
     pub(in crate::run) front: Option<Planned>,
-    tiles: Vec<(Window, Planned)>,
+    tiles: TilePlans,
 }
+
+/// The plan of each size of tiles.
+type TilePlans = Vec<(Window, Planned)>;
 
 impl ExactGrid {
     /// The grid of tiles of `side` latents.
@@ -136,8 +139,7 @@ impl ExactTiles {
     ) -> Error {
         let with = |leaner: Resources| {
             let (resources, mut least) = (leaner.unkept(), Least::NONE);
-            let leanest = &sides[sides.len().saturating_sub(1)..];
-            Self::search(call, leanest, resources, &mut least).ok().map(|_| least)
+            Self::search(call, sides, resources, &mut least).ok().map(|_| least)
         };
         resources.refusal(" in exact tiles", least, with)
     }
@@ -153,51 +155,73 @@ impl ExactTiles {
         resources: Resources,
         least: &mut Least,
     ) -> Result<Option<Self>> {
-        let (mut front, mut sides) = (None, sides);
-        if call.network.has_front() {
-            let of_front = Call { part: Part::Front, ..*call };
-            let mut of_it = Least::NONE;
-            front = of_front.search(resources, &mut of_it)?;
-            if front.is_none() {
-                // Only to learn the least need of all: the leanest front, and the smallest tiles.
-                for planned in of_front.plans(resources)? {
-                    let planned = planned?;
-                    let leaner = |front: &Planned| planned.plan.peak_bytes < front.plan.peak_bytes;
-                    if front.as_ref().is_none_or(leaner) {
-                        front = Some(planned);
-                    }
-                }
-                sides = &sides[sides.len().saturating_sub(1)..];
+        let (mut grids, mut too_many) = (Vec::new(), None);
+        for &side in sides {
+            match ExactGrid::new(call, side) {
+                Ok(grid) => alloc::push(&mut grids, grid, TILES)?,
+                Err(error) => too_many = Some(error),
             }
         }
+        let Some(&smallest) = grids.last() else { return too_many.map_or(Ok(None), Err) };
         let leanest = in_memory(resources).pop().unwrap_or(Strategy::IN_MEMORY);
-        let mut too_many = None;
-        for &side in sides {
-            let grid = match ExactGrid::new(call, side) {
-                Ok(grid) => grid,
-                Err(error) => {
-                    too_many = Some(error);
+        let strategies = [Strategy::IN_MEMORY, leanest];
+        let Some(front) = Self::front(call, smallest, strategies, resources, least)? else {
+            return Ok(None);
+        };
+        for grid in grids {
+            for strategy in strategies {
+                // The largest window tells most of what the others need.
+                let windows = [(grid.largest()?, 1)];
+                let (need, _) = Need::of(call, grid, &windows, resources, strategy)?;
+                if !resources.allow(&need.plan(front.as_ref())) {
                     continue;
                 }
-            };
-            let planner = Planner { call, grid: &grid, front: front.as_ref() };
-            for strategy in [Strategy::IN_MEMORY, leanest] {
-                // The largest window tells most of what the others need.
-                let (mut plan, mut planned) =
-                    planner.plan(&[(grid.largest()?, 1)], resources, strategy)?;
+                let windows = grid.tiles.windows()?;
+                let (need, tiles) = Need::of(call, grid, &windows, resources, strategy)?;
+                let plan = need.plan(front.as_ref());
                 if resources.allow(&plan) {
-                    (plan, planned) = planner.plan(&grid.tiles.windows()?, resources, strategy)?;
+                    return Ok(Some(Self { grid, plan, front, tiles }));
                 }
-                if resources.allow(&plan) {
-                    return Ok(Some(Self { grid, plan, front, tiles: planned }));
-                }
-                *least = least.with(&plan);
             }
         }
-        match too_many {
-            Some(error) if least.peak == Least::NONE.peak => Err(error),
-            _ => Ok(None),
+        Ok(None)
+    }
+
+    /// The fastest front beside which the tiles of the `smallest` grid fit the limits, so that what
+    /// a refusal names as the least is enough; `Some(None)` if these fit without one.
+    fn front(
+        call: &Call<'_>,
+        smallest: ExactGrid,
+        strategies: [Strategy; 2],
+        resources: Resources,
+        least: &mut Least,
+    ) -> Result<Option<Option<Planned>>> {
+        let mut needs = Vec::new();
+        if resources.limited() {
+            let windows = smallest.tiles.windows()?;
+            for strategy in strategies {
+                let (need, _) = Need::of(call, smallest, &windows, resources, strategy)?;
+                alloc::push(&mut needs, need, TILES)?;
+            }
         }
+        let mut fits = |front: Option<&Planned>| {
+            let mut plans = needs.iter().map(|need| need.plan(front));
+            needs.is_empty()
+                || plans.any(|plan| {
+                    *least = least.with(&plan);
+                    resources.allow(&plan)
+                })
+        };
+        if !call.network.has_front() {
+            return Ok(fits(None).then_some(None));
+        }
+        for front in (Call { part: Part::Front, ..*call }).plans(resources)? {
+            let front = front?;
+            if fits(Some(&front)) {
+                return Ok(Some(Some(front)));
+            }
+        }
+        Ok(None)
     }
 
     /// The plan of a tile of `window`.
@@ -206,50 +230,61 @@ impl ExactTiles {
     }
 }
 
-/// Plans tiles of one grid.
-struct Planner<'t> {
-    call: &'t Call<'t>,
-    grid: &'t ExactGrid,
-    front: Option<&'t Planned>,
+/// What the tiles of a grid need, whatever the front.
+struct Need {
+    grid: ExactGrid,
+    workspace: u64,
+    /// Memory of the process in bytes, besides the workspace.
+    beside: u64,
+    multiply_adds: u64,
+    /// Bytes of weights that stay resident after a run.
+    resident: u64,
 }
 
-impl Planner<'_> {
-    /// The plan of the whole call by a strategy, and of each of `windows`.
-    fn plan(
-        &self,
+impl Need {
+    /// That of `windows`, each so many times, and the plan of each.
+    fn of(
+        call: &Call<'_>,
+        grid: ExactGrid,
         windows: &[(Window, u64)],
         resources: Resources,
         strategy: Strategy,
-    ) -> Result<(Plan, Vec<(Window, Planned)>)> {
-        let Self { call, grid, front } = *self;
-        let (mut workspace, mut beside, mut multiply_adds) = (0, 0, 0_u64);
-        let (mut tiles, mut rest, mut of_plans) = (Vec::new(), 0, 0);
+    ) -> Result<(Self, TilePlans)> {
+        let mut need = Self { grid, workspace: 0, beside: 0, multiply_adds: 0, resident: 0 };
+        let (mut tiles, mut of_plans) = (Vec::new(), 0);
         for &(window, count) in windows {
             let tile = grid.tiles.tile(call.network, window).by(resources, strategy)?;
-            workspace = workspace.max(tile.plan.workspace_bytes);
-            beside = beside.max(tile.plan.peak_bytes - tile.plan.workspace_bytes);
-            let work = tile.plan.multiply_adds.saturating_mul(count);
-            multiply_adds = multiply_adds.saturating_add(work);
-            rest = tile.resident as u64;
+            let plan = &tile.plan;
+            need.workspace = need.workspace.max(plan.workspace_bytes);
+            need.beside = need.beside.max(plan.peak_bytes - plan.workspace_bytes);
+            let work = plan.multiply_adds.saturating_mul(count);
+            need.multiply_adds = need.multiply_adds.saturating_add(work);
+            need.resident = tile.resident as u64;
             of_plans = of_plans.max(plan_bytes::<Window>(&tile));
             alloc::push(&mut tiles, (window, tile), TILES)?;
         }
         // Of all windows, also where only the largest is planned yet.
         of_plans *= grid.tiles.windows()?.len() as u64;
         let rows = grid.row_values(call).saturating_mul(size_of::<f32>() as u64);
-        beside = beside.saturating_add(rows).saturating_add(of_plans);
+        need.beside = need.beside.saturating_add(rows).saturating_add(of_plans);
+        Ok((need, tiles))
+    }
+
+    /// The plan of the whole call. Front and tiles share one workspace, whose pages stay resident.
+    fn plan(&self, front: Option<&Planned>) -> Plan {
+        let Self { grid, mut workspace, mut beside, mut multiply_adds, resident } = *self;
         let mut scratch_bytes = 0;
-        if let Some(Planned { plan, output, resident, .. }) = front {
+        if let Some(Planned { plan, output, resident: of_front, .. }) = front {
             let pinned = if output.spilled { 0 } else { align_up(output.bytes) as u64 };
             workspace = workspace.saturating_add(pinned).max(plan.workspace_bytes);
             // Either finds the other's weights resident.
-            let of_front = (plan.peak_bytes - plan.workspace_bytes).saturating_add(rest);
-            beside = beside.saturating_add(*resident as u64).max(of_front);
+            let during = (plan.peak_bytes - plan.workspace_bytes).saturating_add(resident);
+            beside = beside.saturating_add(*of_front as u64).max(during);
             multiply_adds = multiply_adds.saturating_add(plan.multiply_adds);
             scratch_bytes = plan.scratch_bytes;
         }
         let side = grid.tiles.side;
-        let plan = Plan {
+        Plan {
             workspace_bytes: workspace,
             scratch_bytes,
             peak_bytes: workspace.saturating_add(beside),
@@ -258,7 +293,6 @@ impl Planner<'_> {
             tiles_x: grid.tiles.columns().len(),
             tiles_y: grid.tiles.rows().len(),
             tile_size: side.0.max(side.1).div_ceil(grid.per_latent),
-        };
-        Ok((plan, tiles))
+        }
     }
 }
