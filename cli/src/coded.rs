@@ -29,6 +29,11 @@ impl Facts {
         u64::from(self.size.0) * u64::from(self.size.1)
     }
 
+    /// The most bytes that a decoder takes, its output among them.
+    pub(crate) fn decoder_bytes(&self) -> u64 {
+        2 * self.coded_bytes() + self.per_pixel * self.pixels()
+    }
+
     /// Fails if there are more coded bytes than the pixels can need.
     pub(crate) fn check(self) -> Result<Self, String> {
         let (found, most) = (self.coded_bytes(), most_coded(self.pixels()));

@@ -13,6 +13,12 @@ pub(crate) fn room<T>(length: usize, what: &str) -> Result<Vec<T>> {
     Ok(items)
 }
 
+/// Fails where the system does not give `bytes` for `what` now. To be asked before code of other
+/// crates takes as much: an allocation that fails there ends the process.
+pub(crate) fn trial(bytes: u64, what: &str) -> Result<()> {
+    room::<u8>(usize::try_from(bytes).unwrap_or(usize::MAX), what).map(drop)
+}
+
 /// A vector of `length` times `value`.
 pub(crate) fn filled<T: Clone>(value: T, length: usize, what: &str) -> Result<Vec<T>> {
     let mut items = room(length, what)?;

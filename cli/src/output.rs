@@ -54,6 +54,21 @@ impl Format {
             Self::Npy | Self::Safetensors => usize::MAX,
         }
     }
+
+    /// The most bytes in memory while a picture `[channels, height, width]` is written, besides its
+    /// values: 8-bit samples, and what the encoder makes of them.
+    pub(crate) fn writing_bytes(self, shape: [usize; 3]) -> u64 {
+        let samples = shape.iter().fold(1_u64, |n, &side| n.saturating_mul(side as u64));
+        let pixels = samples / shape[0].max(1) as u64;
+        match self {
+            // A row at a time.
+            Self::Png | Self::Npy | Self::Safetensors => 0,
+            Self::Jpeg => samples,
+            // Four bytes a pixel, and the coded picture, at most 9 bits a sample, which for a
+            // moment is there a second time, in a list twice its size.
+            Self::Webp => samples.saturating_mul(1 + 4).saturating_add(pixels.saturating_mul(4)),
+        }
+    }
 }
 
 /// An output in progress: an [`AtomicFile`] and its format.

@@ -14,7 +14,7 @@ use ndarray::ArrayView3;
 
 use crate::coded::{Facts, Walk, check_size};
 use crate::failure::{AtPath, Failure, Result};
-use crate::memory::{filled, room};
+use crate::memory::{filled, room, trial};
 use crate::output::{Format, Target};
 use crate::parts::Parts;
 use crate::png_rows::{self, PngReader, PngRows};
@@ -69,7 +69,6 @@ impl<'a> PictureFile<'a> {
     /// The most bytes in memory while [`PictureFile::read`] reads `channels`, its result among
     /// them.
     pub(crate) fn reading_bytes(&self, channels: usize) -> u64 {
-        let pixels = u64::from(self.coded_size.0) * u64::from(self.coded_size.1);
         let turned = if self.orientation == Orientation::NoTransforms { 1 } else { 2 };
         let picture = turned * self.picture_bytes(channels);
         picture
@@ -80,9 +79,7 @@ impl<'a> PictureFile<'a> {
                     let rows = if reader.info().interlaced { self.coded_size.1 } else { 0 };
                     line * (u64::from(rows) + 4) + (1 << 20)
                 }
-                Coding::Jpeg(facts) | Coding::WebP(facts) => {
-                    2 * facts.coded_bytes() + facts.per_pixel * pixels
-                }
+                Coding::Jpeg(facts) | Coding::WebP(facts) => facts.decoder_bytes(),
             }
     }
 
@@ -144,6 +141,7 @@ fn decoded<D: ImageDecoder>(
 ) -> Result<Picture> {
     let coded_size = facts.size;
     let wrong = |error: ImageError| broken(path, error);
+    trial(facts.decoder_bytes(), "a decoder").map_err(|e| e.within(path.display()))?;
     let room = facts.pixels().saturating_mul(facts.per_pixel).saturating_add(1 << 20);
     let parts = Parts::new(File::open(path).at(path)?, facts.coded).at(path)?;
     let mut decoder = decoder(BufReader::new(parts)).map_err(wrong)?;
@@ -183,7 +181,9 @@ pub(crate) fn write(target: &mut Target, array: ArrayView3<'_, f32>) -> Result<(
             Ok(png.finish()?)
         });
     }
-    let mut samples = room(interleaved.len(), "a picture")?;
+    let named = |error: vaekl::Error| error.within(target.path().display());
+    trial(format.writing_bytes([channels, height, width]), "an encoder").map_err(named)?;
+    let mut samples = room(interleaved.len(), "a picture").map_err(named)?;
     samples.extend(interleaved.iter().map(|&value| to_sample(value)));
     let (width, height) = (width as u32, height as u32);
     target.write(|file| {

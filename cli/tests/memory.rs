@@ -278,6 +278,26 @@ fn an_input_that_a_budget_cannot_hold_is_refused_before_it_is_read() {
     assert_eq!(folder.files(), ["large.npy", "photo.png"]);
 }
 
+/// Encoders of other crates end the process where an allocation fails.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_picture_that_cannot_be_encoded_for_want_of_memory_is_an_error() {
+    let folder = Folder::new();
+    folder.write("latents.npy", &npy(&[1, 4, 96, 96], noise(4 * 96 * 96)));
+    let Some(model) = common::repository("tests/data/sd_like") else { return };
+    let (model, mut told) = (model.to_str().unwrap(), 0);
+    for mebibytes in (48..=88).step_by(2) {
+        let limit = format!("-v {}", mebibytes << 10);
+        let arguments = ["decode", "latents.npy", "-o", "out.webp", "--model", model, "-q"];
+        let arguments = [&arguments[..], &["--threads", "2"]].concat();
+        let ended = limited(&folder, &limit, &arguments);
+        let line = String::from_utf8(ended.stderr).unwrap();
+        assert!(matches!(ended.status.code(), Some(0 | 1)), "{limit}: {:?} {line}", ended.status);
+        told += u32::from(line.contains("out.webp: an encoder: "));
+    }
+    assert!(told > 0, "no encoder lacked memory");
+}
+
 #[test]
 fn a_batch_counts_with_all_of_its_pictures() {
     let folder = Folder::new();

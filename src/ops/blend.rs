@@ -37,7 +37,6 @@ struct Worker {
     mask: Vec<f32>,
     /// Bytes out of the scratch file, as much as an activation's pixels or a mask's row need.
     staging: Vec<u8>,
-    target: Vec<u8>,
     sums: Vec<Sum>,
 }
 
@@ -84,8 +83,8 @@ impl Blend<'_> {
         let items = rows.zip(sums.chunks_exact_mut(self.groups));
         let mut tick = |done| tick(done, height);
         let flow = exec.threads.try_run(&mut workers, items, &mut tick, |worker, item| {
-            let ((y, row), groups) = item;
-            self.row(exec.kernels, worker, y, row)?;
+            let (((y, row), groups), (worker, staging)) = (item, worker);
+            self.row(exec.kernels, worker, staging, (y, row))?;
             group(&worker.sums, groups);
             Ok(())
         })?;
@@ -100,24 +99,25 @@ impl Blend<'_> {
         staged(self.pitch.max(self.other_pitch).max(self.step))
     }
 
-    fn worker(&self) -> Result<Worker> {
+    /// A worker, and bytes for pixels of `x` out of the scratch file.
+    fn worker(&self) -> Result<(Worker, Vec<u8>)> {
         let (channels, bytes, what) = (self.shape.channels, self.staged(), "a worker's pixels");
-        Ok(Worker {
+        let worker = Worker {
             x: alloc::filled(0.0, PIXELS * channels, what)?,
             other: alloc::filled(0.0, PIXELS * channels, what)?,
             mask: alloc::filled(0.0, PIXELS, what)?,
             staging: alloc::filled(0, bytes, what)?,
-            target: alloc::filled(0, bytes, what)?,
             sums: alloc::filled(Sum::default(), channels, what)?,
-        })
+        };
+        Ok((worker, alloc::filled(0, bytes, what)?))
     }
 
     fn row(
         &self,
         kernels: &Kernels,
         worker: &mut Worker,
-        y: usize,
-        mut row: Target<'_>,
+        staging: &mut [u8],
+        (y, mut row): (usize, Target<'_>),
     ) -> Result<()> {
         worker.sums.fill(Sum::default());
         let width = self.shape.width;
@@ -129,13 +129,11 @@ impl Blend<'_> {
                 }
                 Place::File(region, dtype) => {
                     let size = self.pitch * dtype.size();
-                    let mut bytes = std::mem::take(&mut worker.target);
-                    let part = &mut bytes[..columns.len() * size];
+                    let part = &mut staging[..columns.len() * size];
                     let at = ((y * width + first) * size) as u64;
                     region.read(at, part)?;
                     self.pixels(kernels, worker, y, columns, ElementsMut::new(*dtype, part))?;
                     region.write(at, part)?;
-                    worker.target = bytes;
                 }
             }
         }
@@ -188,5 +186,38 @@ impl Blend<'_> {
         };
         kernels.store(&store, x.tail(0), Some(sums));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arch::Level;
+    use crate::base::error::ErrorKind;
+    use crate::base::scratch_file::ScratchFile;
+    use crate::base::storage::Storage;
+
+    /// A worker may begin another row before the others know that one has failed.
+    #[test]
+    fn a_scratch_file_that_fails_is_an_error_in_every_row() {
+        let kernels = Kernels::new(Level::Portable).unwrap();
+        let values = [0.5; 16];
+        let blend = Blend {
+            shape: Shape::new(1, 8, 2),
+            pitch: 2,
+            other_pitch: 2,
+            other: Place::Memory(Elements::F32(&values)),
+            mask: Place::Memory(Elements::F32(&values)),
+            step: 1,
+            groups: 1,
+        };
+        let file = ScratchFile::create(&std::env::temp_dir(), 64).unwrap();
+        let (mut worker, mut staging) = blend.worker().unwrap();
+        for _ in 0..2 {
+            // Behind the end of the file.
+            let x = Place::File(file.region(1 << 20..1 << 21), Storage::F32);
+            let error = blend.row(&kernels, &mut worker, &mut staging, (0, x)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+        }
     }
 }

@@ -59,7 +59,8 @@ pub(super) fn run(context: &Context<'_>, arguments: &Decode) -> Result<()> {
         height: latent_h,
         width: latent_w,
         reading: file.reading_bytes()?.saturating_add(copied),
-        arrays: engine::bytes(latents.saturating_add(output).saturating_add(given)),
+        arrays: engine::bytes(latents.saturating_add(output).saturating_add(given))
+            .saturating_add(targets.writing_bytes(shape)),
     };
     engine.reserve(&arguments.latents, &need)?;
     let (latents, kind) = read_latents(context, file, &engine)?;

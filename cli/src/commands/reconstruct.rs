@@ -18,14 +18,15 @@ pub(super) fn run(context: &Context<'_>, arguments: &Reconstruct) -> Result<()> 
     if arguments.mask.is_some() {
         mask::check(engine.config(), context.options.tiling)?;
     }
-    let config = engine.config().clone();
+    let (config, format) = (engine.config().clone(), target.format());
     let side = |length| config.encoded_length(length).saturating_mul(config.downscale());
     let fits = |need: &Need| {
         // The pictures that come of it, and their masks.
         let channels = config.out_channels + usize::from(arguments.mask.is_some());
         let (height, width) = (side(need.height), side(need.width));
         let made = engine::bytes(engine::values(&[need.batch, channels, height, width]));
-        let arrays = need.arrays.saturating_add(made);
+        let writing = format.writing_bytes([config.out_channels, height, width]);
+        let arrays = need.arrays.saturating_add(made).saturating_add(writing);
         engine.reserve(&arguments.image, &Need { arrays, ..*need })?;
         let latents = |length| config.encoded_length(length);
         let (height, width) = (latents(need.height), latents(need.width));
