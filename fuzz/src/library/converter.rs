@@ -52,7 +52,11 @@ pub fn converter(bytes: &[u8]) {
     let scratch = Scratch::new();
     // As it is, for its own names and values, which are those of the file.
     let plain = scratch.path().join("plain.safetensors");
-    model.save_file(&plain, &SaveOptions::default()).expect("a save as it is");
+    if let Err(error) = model.save_file(&plain, &SaveOptions::default()) {
+        // 8-bit elements that are not finite are refused where a layer is read.
+        assert!(error.message().contains("is not finite (f8"), "{error}");
+        return assert_eq!(scratch.names().len(), 0, "{error}");
+    }
     let before = tensors(&[plain]);
 
     let path = scratch.path().join(if single { "one.safetensors" } else { "all" });
