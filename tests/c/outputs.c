@@ -1,4 +1,4 @@
-/* outputs MODEL: what a call that fails leaves in its outputs, and which rows a stream gives. */
+/* outputs MODEL MOMENTS: what a call that fails leaves in its outputs, and which rows a stream gives. */
 #include "check.h"
 
 /* Three pictures of SIDE latents. */
@@ -63,14 +63,14 @@ static vaekl_status decode(vaekl_session *session, float (*out)[OUT], uint32_t s
   return vaekl_decode(session, &from, images, NULL);
 }
 
-/* A batch that is cancelled at any moment: pictures before are complete, those after untouched. */
-static void cancelled_batches(const vaekl_model *model, vaekl_tiling tiling) {
+/* A batch that is cancelled at so many moments: pictures before are complete, those after untouched. */
+static void cancelled_batches(const vaekl_model *model, vaekl_tiling tiling, long moments) {
   canceller c = {0, -1};
   vaekl_session *session = session_of(model, &c, tiling);
   long calls, step, touched = 0;
   CHECK(decode(session, whole, SIDE) == VAEKL_OK);
   calls = c.calls;
-  step = calls > 24 ? calls / 24 : 1;
+  step = calls > moments ? calls / moments : 1;
   for (c.at = 0; c.at < calls; c.at += step) {
     int b = 0;
     c.calls = 0;
@@ -170,13 +170,13 @@ int main(int argc, char **argv) {
                                   VAEKL_TILING_SEAMLESS};
   vaekl_model *model;
   int i;
-  CHECK(argc == 2);
+  CHECK(argc == 3);
   for (i = 0; i < BATCH * SIDE * SIDE * LATENT_C; i++) {
     latents[i] = sinf((float)i);
   }
   model = open_model(argv[1]);
   for (i = 0; i < 3; i++) {
-    cancelled_batches(model, tilings[i]);
+    cancelled_batches(model, tilings[i], atol(argv[2]));
     streams(model, tilings[i]);
   }
   vaekl_model_free(model);
