@@ -1,4 +1,5 @@
-/* outputs MODEL MOMENTS: what a call that fails leaves in its outputs, and which rows a stream gives. */
+/* outputs MODEL MOMENTS: what a call that fails leaves in its outputs, and which rows a stream
+ * gives. */
 #include "check.h"
 
 /* Three pictures of SIDE latents. */
@@ -63,7 +64,8 @@ static vaekl_status decode(vaekl_session *session, float (*out)[OUT], uint32_t s
   return vaekl_decode(session, &from, images, NULL);
 }
 
-/* A batch that is cancelled at so many moments: pictures before are complete, those after untouched. */
+/* A batch that is cancelled at so many moments: pictures before are complete, those after
+ * untouched. */
 static void cancelled_batches(const vaekl_model *model, vaekl_tiling tiling, long moments) {
   canceller c = {0, -1};
   vaekl_session *session = session_of(model, &c, tiling);
