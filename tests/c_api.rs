@@ -24,7 +24,7 @@ fn arguments(program: &str, data: &Path) -> Vec<String> {
         "families" => vec![support::data().join("families").display().to_string(), data],
         "save" => vec![model, data],
         // With the number of moments at which calls are cancelled.
-        "outputs" => vec![model, "12".into()],
+        "outputs" => vec![model, "24".into()],
         "forks" | "threads" => vec![model],
         other => panic!("tests/c/{other}.c has no arguments in this test"),
     }
@@ -159,7 +159,8 @@ fn valgrind_finds_nothing() {
         let leaks = if program == "forks" { "--leak-check=no" } else { "--leak-check=full" };
         let mut arguments = arguments(&program, &data);
         if program == "outputs" {
-            arguments[1] = "2".into();
+            // Or valgrind took ten minutes.
+            arguments[1] = "4".into();
         }
         run(Command::new("valgrind")
             .args(["--quiet", "--error-exitcode=9", leaks])

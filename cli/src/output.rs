@@ -57,9 +57,9 @@ impl Format {
 
     /// The most bytes in memory while a picture `[channels, height, width]` is written, besides its
     /// values: 8-bit samples, and what the encoder makes of them.
-    pub(crate) fn writing_bytes(self, shape: [usize; 3]) -> u64 {
-        let samples = shape.iter().fold(1_u64, |n, &side| n.saturating_mul(side as u64));
-        let pixels = samples / shape[0].max(1) as u64;
+    pub(crate) fn writing_bytes(self, [channels, height, width]: [usize; 3]) -> u64 {
+        let pixels = (height as u64).saturating_mul(width as u64);
+        let samples = pixels.saturating_mul(channels as u64);
         match self {
             // A row at a time.
             Self::Png | Self::Npy | Self::Safetensors => 0,

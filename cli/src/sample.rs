@@ -186,12 +186,6 @@ impl SampleTarget {
         Ok(Self { targets })
     }
 
-    /// The most bytes in memory while one of the pictures is written, besides their values.
-    pub(crate) fn writing_bytes(&self, [_, channels, height, width]: [usize; 4]) -> u64 {
-        let format = self.targets.first().map(Target::format);
-        format.map_or(0, |format| format.writing_bytes([channels, height, width]))
-    }
-
     /// Writes pictures of the shape promised to [`SampleTarget::new`].
     pub(crate) fn write(&mut self, samples: ArrayView4<'_, f32>) -> Result<()> {
         match &mut self.targets[..] {

@@ -279,7 +279,7 @@ impl<'a> Reader<'a> {
         Ok((letter, &escape[1..]))
     }
 
-    /// The letter of one escape `uXXXX`, or of two that are a surrogate pair.
+    /// The letter of one escape, `u` and four digits, or of two that are a surrogate pair.
     fn unescaped_unit(&self, digits: &'a str) -> Result<(char, &'a str)> {
         let wrong = || self.wrong("a Unicode letter before here");
         let first = hex(digits).ok_or_else(wrong)?;

@@ -2,6 +2,8 @@
 //! The memory that Linux lets this process still take: the least of the machine's, each control
 //! group's, and the process's own limits, less what is in use.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use super::memory::Headroom;
@@ -138,7 +140,11 @@ fn number_after(text: &str, name: &str) -> Option<u64> {
 
 /// The text of a file of the system; `None` where it is not there, or has no memory.
 fn read(path: &Path) -> Option<String> {
-    std::fs::read_to_string(path).ok()
+    let mut text = String::new();
+    // Enough for most: such a file has no size that would tell.
+    text.try_reserve(4096).ok()?;
+    File::open(path).ok()?.read_to_string(&mut text).ok()?;
+    Some(text)
 }
 
 #[cfg(test)]

@@ -41,6 +41,7 @@ pub(super) fn run(context: &Context<'_>, arguments: &Decode) -> Result<()> {
         Failure::at(&arguments.latents, format!("latents of {latent_w}x{latent_h} are too many"))
     })?;
     let shape = [batch, engine.config().out_channels, height, width];
+    let writing = target.format().writing_bytes([shape[1], height, width]);
     let mut targets = SampleTarget::new(target, shape)?;
     let by_rows = arguments.mask.is_none() && targets.as_png().is_some();
     let output = if by_rows { 0 } else { engine::values(&shape) };
@@ -60,7 +61,7 @@ pub(super) fn run(context: &Context<'_>, arguments: &Decode) -> Result<()> {
         width: latent_w,
         reading: file.reading_bytes()?.saturating_add(copied),
         arrays: engine::bytes(latents.saturating_add(output).saturating_add(given))
-            .saturating_add(targets.writing_bytes(shape)),
+            .saturating_add(writing),
     };
     engine.reserve(&arguments.latents, &need)?;
     let (latents, kind) = read_latents(context, file, &engine)?;

@@ -165,10 +165,41 @@ impl ExactTiles {
         let Some(&smallest) = grids.last() else { return too_many.map_or(Ok(None), Err) };
         let leanest = in_memory(resources).pop().unwrap_or(Strategy::IN_MEMORY);
         let strategies = [Strategy::IN_MEMORY, leanest];
-        let Some(front) = Self::front(call, smallest, strategies, resources, least)? else {
-            return Ok(None);
+        let mut needs = Vec::new();
+        if resources.limited() {
+            let windows = smallest.tiles.windows()?;
+            for strategy in strategies {
+                let (need, _) = Need::of(call, smallest, &windows, resources, strategy)?;
+                alloc::push(&mut needs, need, TILES)?;
+            }
+        }
+        let mut allowed = |plan: Plan| {
+            *least = least.with(&plan);
+            resources.allow(&plan)
         };
-        for grid in grids {
+        let of_front = Call { part: Part::Front, ..*call };
+        let fronts = call.network.has_front().then(|| of_front.plans(resources)).transpose()?;
+        let without = fronts.is_none().then_some(Ok(None));
+        // The fastest front beside which the smallest tiles fit, so that what a refusal names as
+        // the least is enough.
+        for front in fronts.into_iter().flatten().map(|front| front.map(Some)).chain(without) {
+            let front = front?;
+            if needs.is_empty() || needs.iter().any(|need| allowed(need.plan(front.as_ref()))) {
+                return Self::beside(call, front, &grids, strategies, resources);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The tiles of the first of `grids` that fit the limits beside `front`.
+    fn beside(
+        call: &Call<'_>,
+        front: Option<Planned>,
+        grids: &[ExactGrid],
+        strategies: [Strategy; 2],
+        resources: Resources,
+    ) -> Result<Option<Self>> {
+        for &grid in grids {
             for strategy in strategies {
                 // The largest window tells most of what the others need.
                 let windows = [(grid.largest()?, 1)];
@@ -182,43 +213,6 @@ impl ExactTiles {
                 if resources.allow(&plan) {
                     return Ok(Some(Self { grid, plan, front, tiles }));
                 }
-            }
-        }
-        Ok(None)
-    }
-
-    /// The fastest front beside which the tiles of the `smallest` grid fit the limits, so that what
-    /// a refusal names as the least is enough; `Some(None)` if these fit without one.
-    fn front(
-        call: &Call<'_>,
-        smallest: ExactGrid,
-        strategies: [Strategy; 2],
-        resources: Resources,
-        least: &mut Least,
-    ) -> Result<Option<Option<Planned>>> {
-        let mut needs = Vec::new();
-        if resources.limited() {
-            let windows = smallest.tiles.windows()?;
-            for strategy in strategies {
-                let (need, _) = Need::of(call, smallest, &windows, resources, strategy)?;
-                alloc::push(&mut needs, need, TILES)?;
-            }
-        }
-        let mut fits = |front: Option<&Planned>| {
-            let mut plans = needs.iter().map(|need| need.plan(front));
-            needs.is_empty()
-                || plans.any(|plan| {
-                    *least = least.with(&plan);
-                    resources.allow(&plan)
-                })
-        };
-        if !call.network.has_front() {
-            return Ok(fits(None).then_some(None));
-        }
-        for front in (Call { part: Part::Front, ..*call }).plans(resources)? {
-            let front = front?;
-            if fits(Some(&front)) {
-                return Ok(Some(Some(front)));
             }
         }
         Ok(None)

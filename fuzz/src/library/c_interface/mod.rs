@@ -311,7 +311,6 @@ fn decode(choices: &mut Choices<'_>, model: &Model, session: &mut Session) {
     // SAFETY: views of memory that lives through the call.
     let status = unsafe { vaekl_decode(session.handle, &latent, views.as_ptr(), &mut error) };
     check(status, &error, "vaekl_decode");
-
     finish(status, &mut pictures, session, session.tiled);
 }
 
